@@ -1,0 +1,1 @@
+"""The parts of tools/reference.py: shapes, models, formula, observe, check, files."""
