@@ -43,7 +43,7 @@ def write_model(folder: Path, model: Model) -> None:
 
 
 def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Widest types first, then by name, as the safetensors package does, so that all are aligned."""
+    """Widest types first, then by name, as the safetensors package does: all are aligned."""
     header: dict = {"__metadata__": dict(sorted(metadata.items()))}
     data = bytearray()
     for name, value in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):

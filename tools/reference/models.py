@@ -40,14 +40,14 @@ def build(shape: Shape, seed: int) -> Model:
     """The model of this shape and seed."""
     dtype = getattr(torch, shape.dtype)
     draw = _Draws(shape, seed)
-    hidden = shape.hidden_size
+    vocabulary = (shape.vocab_size, shape.hidden_size)
 
     tensors = {
-        "model.embed_tokens.weight": draw.normal("embed", (shape.vocab_size, hidden), EMBEDDING_STD),
-        "model.norm.weight": draw.gains("norm", hidden),
+        "model.embed_tokens.weight": draw.normal("embed", vocabulary, EMBEDDING_STD),
+        "model.norm.weight": draw.gains("norm", shape.hidden_size),
     }
     if not shape.tie_word_embeddings:
-        tensors["lm_head.weight"] = draw.normal("lm_head", (shape.vocab_size, hidden), LM_HEAD_STD)
+        tensors["lm_head.weight"] = draw.normal("lm_head", vocabulary, LM_HEAD_STD)
     for layer in range(shape.num_hidden_layers):
         block = f"model.layers.{layer}"
         for norm, size in _norm_sizes(shape).items():
@@ -93,7 +93,10 @@ def linear_size(shape: Shape, linear: str) -> tuple[int, int]:
 
 
 def pack(weights: Tensor) -> Tensor:
-    """Packs [n, k] of -1, 0, 1 into U8 [n/4, k]: row r into byte row r mod n/4, bits 2·(r div n/4)."""
+    """Packs [n, k] of -1, 0, 1 into U8 [n/4, k].
+
+    Row r goes to byte row r mod n/4, bits 2·(r div n/4): four planes of rows.
+    """
     rows, columns = weights.shape
     assert rows % 4 == 0, rows
     planes = (weights.to(torch.int64) + 1).reshape(4, rows // 4, columns)

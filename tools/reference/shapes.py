@@ -1,4 +1,4 @@
-"""The models to build: their sizes, and the config.json that a published model of the family has."""
+"""The models to build: their sizes, and the config.json of a published model of the family."""
 
 from dataclasses import dataclass
 
