@@ -1,1 +1,45 @@
-//! Placeholder until the next commit.
+//! Ternary matrices, int8 rows and the operations of a BitNet b1.58 model, for one machine.
+//!
+//! A leaf: it knows bytes and shapes, and nothing of files, models, tokens' meaning or arguments.
+//! Every operation has one definition ([`ops`] says where); each instruction set gives the same
+//! bits.
+//!
+//! ```text
+//! Isa ─► Pool ─► run(|worker| …)        instruction set and threads: chosen once
+//!                  ops::…(worker, …)    an operation: all workers call it, and share its tiles
+//!                  worker.barrier()     what was written may be read
+//! ```
+
+#[macro_use]
+mod dispatch;
+
+mod aligned;
+mod buffer;
+mod dense;
+mod isa;
+mod kv;
+pub mod ops;
+mod pool;
+mod probe;
+pub mod quantize;
+mod rotary;
+mod scalar;
+mod self_test;
+mod ternary;
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use aligned::{AlignedVec, Element};
+pub use buffer::Buffer;
+pub use dense::{DenseBuilder, DenseMatrix, DenseType};
+pub use isa::{ISA_VARIABLE, Isa, IsaError};
+pub use kv::{KvCache, KvType, Sequence};
+pub use pool::{Pool, Worker};
+pub use probe::read_bandwidth;
+pub use rotary::RotaryTable;
+pub use scalar::KV_BLOCK;
+pub use self_test::{SelfTestError, self_test};
+pub use ternary::{BLOCK_BYTES, CodeError, Layout, TILE_ROWS, TernaryBuilder, TernaryMatrix};

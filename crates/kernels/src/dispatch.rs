@@ -1,0 +1,77 @@
+//! The one place that asks which CPU this is.
+//!
+//! `operations!` lists every float operation of `scalar.rs` once. From that list
+//! `compile_definitions!(features)` gives an arch file its text compiled with those features, and
+//! this file a function of the same name that takes an [`Isa`] first and calls the right one.
+#![expect(unsafe_code, reason = "calling a function compiled for an instruction set that was detected")]
+
+use crate::isa::{Isa, Kind};
+use crate::scalar::{BlockSoftmax, Stored};
+use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
+
+macro_rules! operations {
+    ($callback:ident $($argument:literal)?) => {
+        $callback! { $($argument)?
+            fn rms_norm[](x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]);
+            fn absmax[](x: &[f32], codes: &mut [i8]) -> (f32, i32);
+            fn scale_sums[](sums: &[i32], code_sum: i32, scale: f32, y: &mut [f32]);
+            fn add_assign[](x: &mut [f32], y: &[f32]);
+            fn silu_gate[](gate: &[f32], up: &[f32], out: &mut [f32]);
+            fn relu2_gate[](gate: &[f32], up: &[f32], out: &mut [f32]);
+            fn rotate[](head: &mut [f32], cos: &[f32], sin: &[f32]);
+            fn merge_blocks[](total: &mut BlockSoftmax, out: &mut [f32], block: BlockSoftmax, block_out: &[f32]);
+            fn sum_words[](words: &[u32]) -> u32;
+            fn to_f32[T: Stored](values: &[T], out: &mut [f32]);
+            fn dense_dots[T: Stored, const R: usize, const M: usize](w: [&[T]; R], x: [&[f32]; M]) -> [[f32; R]; M];
+            fn attend_block[T: Stored](q: &[f32], keys: &[T], values: &[T], valid: usize, scale: f32, out: &mut [f32]) -> BlockSoftmax;
+        }
+    };
+}
+
+macro_rules! compile {
+    ($features:literal $(fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        use crate::scalar::{self, BlockSoftmax, Stored};
+        $(
+            #[target_feature(enable = $features)]
+            pub(crate) fn $name<$($generics)*>($($arg: $type),*) $(-> $result)? {
+                scalar::$name($($arg),*)
+            }
+        )*
+    };
+}
+
+/// Compiles the float definitions for an instruction set, under the same names.
+macro_rules! compile_definitions {
+    ($features:literal) => {
+        operations! { compile $features }
+    };
+}
+
+macro_rules! dispatchers {
+    ($(fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(
+            pub(crate) fn $name<$($generics)*>(isa: Isa, $($arg: $type),*) $(-> $result)? {
+                match isa.kind() {
+                    Kind::Scalar => crate::scalar::$name($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: an `Isa` of this kind exists only where detection found AVX2, FMA
+                    // and F16C.
+                    Kind::Avx2 => unsafe { crate::x86_64::avx2::$name($($arg),*) },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: an `Isa` of this kind exists only where detection found AVX-512 F,
+                    // BW, VL and VNNI, and AVX2, FMA and F16C.
+                    Kind::Avx512Vnni => unsafe { crate::x86_64::avx512vnni::$name($($arg),*) },
+                    #[cfg(target_arch = "aarch64")]
+                    // SAFETY: an `Isa` of this kind exists only where detection found the dot
+                    // product.
+                    Kind::NeonDotprod => unsafe { crate::aarch64::neon_dotprod::$name($($arg),*) },
+                }
+            }
+        )*
+    };
+}
+
+operations! { dispatchers }
+dispatchers! {
+    fn ternary_tile[const M: usize](layout: Layout, blocks: &[[u8; BLOCK_BYTES]], rows: [&[i8]; M], sums: &mut [[i32; TILE_ROWS]; M]);
+}

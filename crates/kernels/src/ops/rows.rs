@@ -1,0 +1,123 @@
+//! Operations on whole rows, one token a row.
+
+use crate::buffer::Buffer;
+use crate::dense::DenseMatrix;
+use crate::dispatch;
+use crate::pool::Worker;
+
+/// Calls `f` with each row that this worker claims.
+pub(super) fn for_rows(worker: &Worker<'_>, operation: u32, rows: usize, mut f: impl FnMut(usize)) {
+    while let Some(row) = worker.claim(operation, rows as u32) {
+        f(row);
+    }
+}
+
+/// `out[t] = table[tokens[t]]` as f32.
+///
+/// # Shapes
+/// - `table`: `[vocabulary, width]`; `tokens`: an iterator, cloned by every worker
+/// - `out`: `[tokens, width]`
+///
+/// # Panics
+/// If a token is not a row of the table.
+pub fn embed(
+    worker: &Worker<'_>,
+    table: &DenseMatrix,
+    tokens: impl Iterator<Item = u32> + Clone,
+    out: &Buffer<f32>,
+) {
+    let width = table.cols();
+    let operation = worker.begin_operation();
+    let mut rows = out.write(worker, operation);
+    for_rows(worker, operation, tokens.clone().count(), |row| {
+        let token = tokens.clone().nth(row).expect("embed: a row a token") as usize;
+        assert!(token < table.rows(), "embed: every token is a row of the table");
+        table.read_row(worker.isa(), token, rows.slice(row * width, width));
+    });
+}
+
+/// `out[t] = x[t] / sqrt(mean(x[t]²) + eps) · gain`.
+///
+/// # Shapes
+/// `x`, `out`: `[m, width]`; `gain`: `[width]`
+pub fn rms_norm(worker: &Worker<'_>, x: &Buffer<f32>, m: usize, gain: &[f32], eps: f32, out: &Buffer<f32>) {
+    let width = gain.len();
+    let operation = worker.begin_operation();
+    let x = x.read(worker);
+    let mut rows = out.write(worker, operation);
+    for_rows(worker, operation, m, |row| {
+        let range = row * width..(row + 1) * width;
+        dispatch::rms_norm(worker.isa(), &x[range.clone()], gain, eps, rows.slice(range.start, width));
+    });
+}
+
+/// `x = x + y`, in `m` rows.
+///
+/// # Shapes
+/// `x`, `y`: `[m, width]`
+pub fn add_assign(worker: &Worker<'_>, x: &Buffer<f32>, y: &Buffer<f32>, m: usize, width: usize) {
+    let operation = worker.begin_operation();
+    let y = y.read(worker);
+    let mut rows = x.write(worker, operation);
+    for_rows(worker, operation, m, |row| {
+        let range = row * width..(row + 1) * width;
+        dispatch::add_assign(worker.isa(), rows.slice(range.start, width), &y[range.clone()]);
+    });
+}
+
+/// `out[t] = silu(gate[t]) · up[t]`: SwiGLU (arXiv:2002.05202).
+///
+/// # Shapes
+/// `gate`, `up`, `out`: `[m, width]`
+pub fn silu_gate(
+    worker: &Worker<'_>,
+    gate: &Buffer<f32>,
+    up: &Buffer<f32>,
+    m: usize,
+    width: usize,
+    out: &Buffer<f32>,
+) {
+    gate_rows(worker, gate, up, m, width, out, |gate, up, out| {
+        dispatch::silu_gate(worker.isa(), gate, up, out);
+    });
+}
+
+/// `out[t] = max(gate[t], 0)² · up[t]`: the gate of BitNet b1.58 2B4T (arXiv:2504.12285).
+///
+/// # Shapes
+/// `gate`, `up`, `out`: `[m, width]`
+pub fn relu2_gate(
+    worker: &Worker<'_>,
+    gate: &Buffer<f32>,
+    up: &Buffer<f32>,
+    m: usize,
+    width: usize,
+    out: &Buffer<f32>,
+) {
+    gate_rows(worker, gate, up, m, width, out, |gate, up, out| {
+        dispatch::relu2_gate(worker.isa(), gate, up, out);
+    });
+}
+
+fn gate_rows(
+    worker: &Worker<'_>,
+    gate: &Buffer<f32>,
+    up: &Buffer<f32>,
+    m: usize,
+    width: usize,
+    out: &Buffer<f32>,
+    f: impl Fn(&[f32], &[f32], &mut [f32]),
+) {
+    let operation = worker.begin_operation();
+    let (gate, up) = (gate.read(worker), up.read(worker));
+    let mut rows = out.write(worker, operation);
+    for_rows(worker, operation, m, |row| {
+        let range = row * width..(row + 1) * width;
+        f(&gate[range.clone()], &up[range.clone()], rows.slice(range.start, width));
+    });
+}
+
+/// `e^x` by the one definition of this crate, for what is computed outside a run (sampling).
+pub fn exponential(x: f32) -> f32 {
+    crate::scalar::exp(x)
+}

@@ -1,0 +1,146 @@
+//! A check of the chosen kernels against the definition, in well under 50 ms.
+
+use half::bf16;
+
+use crate::dispatch;
+use crate::isa::Isa;
+use crate::scalar::{BlockSoftmax, KV_BLOCK};
+use crate::ternary::{Layout, TILE_ROWS, TernaryMatrix};
+
+/// An operation whose result differs from the definition on this CPU.
+#[derive(Debug, thiserror::Error)]
+#[error("instruction set `{isa:?}`: `{operation}` does not give the bits of its definition on this CPU")]
+pub struct SelfTestError {
+    /// The instruction set that was tried.
+    pub isa: Isa,
+    /// The operation.
+    pub operation: &'static str,
+}
+
+/// Runs every operation of `isa` once on fixed numbers and compares it with the definition.
+///
+/// # Errors
+/// [`SelfTestError`] names the first operation that differs.
+pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
+    const WIDTH: usize = 100;
+    let x = numbers(WIDTH, 1);
+    let y = numbers(WIDTH, 2);
+    let check =
+        |operation, is_equal: bool| if is_equal { Ok(()) } else { Err(SelfTestError { isa, operation }) };
+
+    let both = |f: &dyn Fn(Isa) -> Vec<f32>| bits(&f(isa)) == bits(&f(Isa::scalar()));
+    let row = |f: &dyn Fn(Isa, &mut [f32])| {
+        both(&|isa| {
+            let mut out = vec![0.0; WIDTH];
+            f(isa, &mut out);
+            out
+        })
+    };
+    check("rms_norm", row(&|isa, out| dispatch::rms_norm(isa, &x, &y, 1e-5, out)))?;
+    check("silu_gate", row(&|isa, out| dispatch::silu_gate(isa, &x, &y, out)))?;
+    check("relu2_gate", row(&|isa, out| dispatch::relu2_gate(isa, &x, &y, out)))?;
+    check(
+        "rotate",
+        row(&|isa, out| {
+            out.copy_from_slice(&x);
+            dispatch::rotate(isa, out, &y[..WIDTH / 2], &x[..WIDTH / 2]);
+        }),
+    )?;
+    check(
+        "add_assign",
+        row(&|isa, out| {
+            out.copy_from_slice(&x);
+            dispatch::add_assign(isa, out, &y);
+        }),
+    )?;
+    check(
+        "absmax",
+        both(&|isa| {
+            let mut codes = [0i8; WIDTH + 60];
+            let (scale, sum) = dispatch::absmax(isa, &x, &mut codes);
+            codes.iter().map(|code| f32::from(*code)).chain([scale, sum as f32]).collect()
+        }),
+    )?;
+    check(
+        "dense_dots",
+        both(&|isa| {
+            let w: Vec<bf16> = y.iter().map(|y| bf16::from_f32(*y)).collect();
+            dispatch::dense_dots(isa, [&w[..]; 4], [&x[..]]).concat()
+        }),
+    )?;
+    check(
+        "attend_block",
+        both(&|isa| {
+            let cache = numbers(20 * KV_BLOCK, 3);
+            let mut out = numbers(20, 4);
+            let mut total = BlockSoftmax { max: 0.5, sum: 1.5 };
+            let mut block_out = vec![0.0; 20];
+            let part = dispatch::attend_block(isa, &x[..20], &cache, &cache, 37, 0.25, &mut block_out);
+            dispatch::merge_blocks(isa, &mut total, &mut out, part, &block_out);
+            out.extend([total.max, total.sum]);
+            out
+        }),
+    )?;
+    for layout in [Layout::TwoBit, Layout::BaseThree] {
+        check(
+            "ternary_tile",
+            both(&|isa| {
+                let codes: Vec<u8> = (0..TILE_ROWS * WIDTH).map(|i| (i * i / 7 % 3) as u8).collect();
+                let w = TernaryMatrix::from_codes(&codes, [TILE_ROWS, WIDTH], layout)
+                    .expect("codes are 0, 1 or 2");
+                let mut row = [0i8; WIDTH + 60];
+                dispatch::absmax(isa, &x, &mut row);
+                let mut sums = [[0; TILE_ROWS]; 2];
+                dispatch::ternary_tile(isa, layout, w.tile(0), [&row[..]; 2], &mut sums);
+                let mut out = vec![0.0; TILE_ROWS];
+                dispatch::scale_sums(isa, &sums[1], 17, 0.3, &mut out);
+                out
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Fixed numbers in -1..1 of many magnitudes.
+fn numbers(len: usize, seed: u32) -> Vec<f32> {
+    (0..len as u32)
+        .map(|i| {
+            let mixed = (i + 1).wrapping_mul(0x9e37_79b9).wrapping_add(seed.wrapping_mul(0x85eb_ca6b));
+            (mixed ^ mixed >> 15) as i32 as f32 / 2_147_483_648.0
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_of_this_machine_passes() {
+        for isa in Isa::available() {
+            self_test(isa).unwrap();
+        }
+    }
+
+    #[test]
+    fn extreme_sums_do_not_saturate() {
+        const COLS: usize = 80 * 200;
+        for layout in [Layout::TwoBit, Layout::BaseThree] {
+            for (code, x) in [(2, -128), (2, 127), (0, -128), (1, 127)] {
+                let w = TernaryMatrix::from_codes(&vec![code; TILE_ROWS * COLS], [TILE_ROWS, COLS], layout)
+                    .unwrap();
+                let row = vec![x; COLS];
+                for isa in Isa::available() {
+                    let mut sums = [[0; TILE_ROWS]; 8];
+                    dispatch::ternary_tile(isa, layout, w.tile(0), [&row[..]; 8], &mut sums);
+                    let want = i32::from(code) * i32::from(x) * COLS as i32;
+                    assert_eq!(sums, [[want; TILE_ROWS]; 8], "{isa:?}, {layout:?}");
+                }
+            }
+        }
+    }
+}

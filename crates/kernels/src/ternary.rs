@@ -1,0 +1,310 @@
+//! Ternary matrices and their two bit layouts.
+//!
+//! The only file that knows the bit layouts. It knows nothing of scales, files or SIMD.
+//!
+//! ```text
+//! weight = code - 1        codes 0, 1, 2; code 3 never occurs
+//! matrix = row tiles of 16 rows; a tile is a run of blocks, one stream of bytes
+//! block  = 64 bytes = 16 rows x 4 bytes; byte (row, j) holds columns 4d + j of the block
+//!
+//! two bits     d = 0..4   16 columns a block    byte = c0 | c1 << 2 | c2 << 4 | c3 << 6
+//! base three   d = 0..5   20 columns a block    byte = c0 + 3 c1 + 9 c2 + 27 c3 + 81 c4
+//! ```
+//!
+//! So one decoded digit of a block is 16 lanes of 4 codes: the operand of a 4-way dot product
+//! with 4 activations broadcast to every lane, and no horizontal sum is needed. Rows and columns
+//! are padded with code 1, which is weight 0; activations are padded with 0.
+
+use crate::aligned::AlignedVec;
+use crate::buffer::Buffer;
+use crate::pool::{Pool, Worker};
+
+/// Rows of a tile: the 32-bit lanes of an AVX-512 register.
+pub const TILE_ROWS: usize = 16;
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = 64;
+/// Columns that one digit of a block covers.
+const DIGIT_COLUMNS: usize = 4;
+
+/// How weights lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Two bits a weight.
+    TwoBit,
+    /// Five weights a byte: 1.6 bits a weight.
+    BaseThree,
+}
+
+impl Layout {
+    /// Digits (weights) in a byte.
+    pub const fn digits(self) -> usize {
+        match self {
+            Layout::TwoBit => 4,
+            Layout::BaseThree => 5,
+        }
+    }
+
+    /// Columns of a block.
+    pub const fn block_columns(self) -> usize {
+        self.digits() * DIGIT_COLUMNS
+    }
+
+    /// Code of digit `digit` of a byte.
+    pub const fn digit(self, byte: u8, digit: usize) -> u8 {
+        match self {
+            Layout::TwoBit => byte >> (2 * digit) & 3,
+            Layout::BaseThree => byte / POWERS_OF_THREE[digit] % 3,
+        }
+    }
+
+    const fn place(self, digit: usize) -> u8 {
+        match self {
+            Layout::TwoBit => 1 << (2 * digit),
+            Layout::BaseThree => POWERS_OF_THREE[digit],
+        }
+    }
+}
+
+const POWERS_OF_THREE: [u8; 5] = [1, 3, 9, 27, 81];
+
+/// A code outside 0, 1, 2.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("row {row}, column {column}: code {code}, expected 0, 1 or 2")]
+pub struct CodeError {
+    /// Row of the first such code.
+    pub row: usize,
+    /// Its column.
+    pub column: usize,
+    /// The code.
+    pub code: u8,
+}
+
+/// A matrix of weights -1, 0, +1 without a scale, in tiles for the kernels.
+pub struct TernaryMatrix {
+    rows: usize,
+    cols: usize,
+    layout: Layout,
+    bytes: AlignedVec<u8>,
+}
+
+impl TernaryMatrix {
+    /// Packs `codes` (`[rows, cols]`, row-major; 0, 1, 2 for -1, 0, +1).
+    ///
+    /// # Errors
+    /// [`CodeError`] at the first other value.
+    ///
+    /// # Panics
+    /// If `codes` has not `rows * cols` elements.
+    pub fn from_codes(codes: &[u8], [rows, cols]: [usize; 2], layout: Layout) -> Result<Self, CodeError> {
+        assert_eq!(codes.len(), rows * cols, "TernaryMatrix::from_codes: one code a weight");
+        let tile_bytes = tile_bytes(cols, layout);
+        let mut bytes = AlignedVec::zeroed(rows.div_ceil(TILE_ROWS) * tile_bytes);
+        for (tile, tile_bytes) in bytes.chunks_exact_mut(tile_bytes.max(1)).enumerate() {
+            let first = tile * TILE_ROWS;
+            let last = (first + TILE_ROWS).min(rows);
+            pack_tile(tile_bytes, &codes[first * cols..last * cols], cols, layout)
+                .map_err(|error| CodeError { row: first + error.row, ..error })?;
+        }
+        Ok(TernaryMatrix { rows, cols, layout, bytes })
+    }
+
+    /// Outputs: the rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs: the columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The bit layout.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Bytes that one pass over the matrix reads.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Tiles of 16 rows.
+    pub fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
+    }
+
+    /// The blocks of one tile, in the order of columns.
+    pub fn tile(&self, tile: usize) -> &[[u8; BLOCK_BYTES]] {
+        let tile_bytes = tile_bytes(self.cols, self.layout);
+        self.bytes[tile * tile_bytes..][..tile_bytes].as_chunks().0
+    }
+
+    /// The code at (`row`, `column`), by the definition of the layout.
+    pub fn code(&self, row: usize, column: usize) -> u8 {
+        assert!(row < self.rows && column < self.cols, "TernaryMatrix::code: inside the matrix");
+        let (block, within) = (column / self.layout.block_columns(), column % self.layout.block_columns());
+        let byte =
+            self.tile(row / TILE_ROWS)[block][row % TILE_ROWS * DIGIT_COLUMNS + within % DIGIT_COLUMNS];
+        self.layout.digit(byte, within / DIGIT_COLUMNS)
+    }
+
+    /// How many weights are -1, 0 and +1.
+    pub fn count(&self) -> [u64; 3] {
+        let mut counts = [0; 3];
+        for row in 0..self.rows {
+            for column in 0..self.cols {
+                counts[usize::from(self.code(row, column))] += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// A matrix that the workers of a pool fill tile by tile.
+pub struct TernaryBuilder {
+    rows: usize,
+    cols: usize,
+    layout: Layout,
+    bytes: Buffer<u8>,
+}
+
+impl TernaryBuilder {
+    /// Memory for a matrix of this shape.
+    pub fn new(pool: &Pool, [rows, cols]: [usize; 2], layout: Layout) -> Self {
+        let bytes = Buffer::zeroed(pool, rows.div_ceil(TILE_ROWS) * tile_bytes(cols, layout));
+        TernaryBuilder { rows, cols, layout, bytes }
+    }
+
+    /// Packs the whole matrix, `group` tiles to a claim, all workers together.
+    ///
+    /// `fill(first_row, codes)` writes the codes of the rows from `first_row` on (`[rows of the
+    /// group, cols]`, row-major) and returns `false` to stop early on an error it has kept.
+    /// `on_bad_code` hears of the first code of each tile that is not 0, 1 or 2.
+    pub fn pack(
+        &self,
+        worker: &Worker<'_>,
+        group: usize,
+        fill: impl Fn(usize, &mut [u8]) -> bool,
+        on_bad_code: impl Fn(CodeError),
+    ) {
+        let tile_bytes = tile_bytes(self.cols, self.layout);
+        let group_rows = group * TILE_ROWS;
+        let operation = worker.begin_operation();
+        let mut packed = self.bytes.write(worker, operation);
+        let mut codes = vec![1; group_rows * self.cols];
+        while let Some(index) = worker.claim(operation, self.rows.div_ceil(group_rows) as u32) {
+            let first_row = index * group_rows;
+            let rows = group_rows.min(self.rows - first_row);
+            let codes = &mut codes[..rows * self.cols];
+            if !fill(first_row, codes) {
+                return;
+            }
+            for (tile, codes) in codes.chunks(TILE_ROWS * self.cols).enumerate() {
+                let first_byte = (index * group + tile) * tile_bytes;
+                if let Err(error) =
+                    pack_tile(packed.slice(first_byte, tile_bytes), codes, self.cols, self.layout)
+                {
+                    on_bad_code(CodeError { row: first_row + tile * TILE_ROWS + error.row, ..error });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The finished matrix. Tiles that were never packed hold weight -1.
+    pub fn finish(self) -> TernaryMatrix {
+        let TernaryBuilder { rows, cols, layout, bytes } = self;
+        TernaryMatrix { rows, cols, layout, bytes: bytes.into_values() }
+    }
+}
+
+fn tile_bytes(cols: usize, layout: Layout) -> usize {
+    cols.div_ceil(layout.block_columns()) * BLOCK_BYTES
+}
+
+/// Packs up to 16 rows of codes into the blocks of one tile, with code 1 where there is no weight.
+fn pack_tile(bytes: &mut [u8], codes: &[u8], cols: usize, layout: Layout) -> Result<(), CodeError> {
+    let zero_weights = (0..layout.digits()).map(|digit| layout.place(digit)).sum();
+    bytes.fill(zero_weights);
+    let columns = layout.block_columns();
+    for (row, codes) in codes.chunks_exact(cols.max(1)).enumerate() {
+        for (block, codes) in codes.chunks(columns).enumerate() {
+            let bytes = &mut bytes[block * BLOCK_BYTES + row * DIGIT_COLUMNS..][..DIGIT_COLUMNS];
+            if let Some(bad) = codes.iter().position(|code| *code > 2) {
+                return Err(CodeError { row, column: block * columns + bad, code: codes[bad] });
+            }
+            for (digit, codes) in codes.chunks(DIGIT_COLUMNS).enumerate() {
+                for (byte, code) in bytes.iter_mut().zip(codes) {
+                    *byte = *byte - layout.place(digit) + code * layout.place(digit);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use proptest::prelude::*;
+
+    fn codes(rows: usize, cols: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed;
+        (0..rows * cols)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                ((state >> 33) % 3) as u8
+            })
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_code_comes_back(rows in 1usize..40, cols in 1usize..90, seed in any::<u64>()) {
+            let codes = codes(rows, cols, seed);
+            for layout in [Layout::TwoBit, Layout::BaseThree] {
+                let matrix = TernaryMatrix::from_codes(&codes, [rows, cols], layout).unwrap();
+                for (i, code) in codes.iter().enumerate() {
+                    prop_assert_eq!(matrix.code(i / cols, i % cols), *code);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_block_has_the_documented_bytes() {
+        // Row 0 is 2 2 2 2 0 0 0 0 1 1 1 1 2 2 2 2 and 1 1 1 1: digits 2, 0, 1, 2, 1.
+        let row = [2, 2, 2, 2, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1];
+        let two_bit = TernaryMatrix::from_codes(&row, [1, 20], Layout::TwoBit).unwrap();
+        assert_eq!(two_bit.tile(0)[0][..4], [2 | 1 << 4 | 2 << 6; 4]);
+        assert_eq!(two_bit.tile(0)[0][4..], [0b0101_0101; 60]);
+        let base_three = TernaryMatrix::from_codes(&row, [1, 20], Layout::BaseThree).unwrap();
+        assert_eq!(base_three.tile(0)[0][..4], [2 + 9 + 2 * 27 + 81; 4]);
+    }
+
+    #[test]
+    fn a_code_3_is_an_error_with_its_place() {
+        let mut codes = vec![0; 20 * 33];
+        codes[18 * 33 + 32] = 3;
+        let error = TernaryMatrix::from_codes(&codes, [20, 33], Layout::TwoBit).err();
+        assert_eq!(error, Some(CodeError { row: 18, column: 32, code: 3 }));
+    }
+
+    #[test]
+    fn a_pool_builds_the_same_matrix() {
+        let codes = codes(70, 33, 5);
+        let want = TernaryMatrix::from_codes(&codes, [70, 33], Layout::TwoBit).unwrap();
+        let pool = Pool::new(Isa::scalar(), 2);
+        let builder = TernaryBuilder::new(&pool, [70, 33], Layout::TwoBit);
+        pool.run(|worker| {
+            let fill = |first: usize, out: &mut [u8]| {
+                out.copy_from_slice(&codes[first * 33..][..out.len()]);
+                true
+            };
+            builder.pack(worker, 2, fill, |error| panic!("{error}"));
+        });
+        assert!(*want.bytes == *builder.finish().bytes);
+    }
+}
