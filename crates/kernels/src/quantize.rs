@@ -18,6 +18,42 @@ pub const ACTIVATION_MAX: f32 = 127.0;
 /// Elements of a block of the `mean|W|` sum.
 pub const ABSMEAN_BLOCK: usize = 4096;
 
+/// What the scale of a matrix is made from: one block of at most [`ABSMEAN_BLOCK`] weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BlockStatistics {
+    /// Sum of the magnitudes, ascending, in f64.
+    pub sum: f64,
+    /// Smallest magnitude that is not 0; infinite where all are 0.
+    pub least: f32,
+    /// Largest magnitude.
+    pub greatest: f32,
+    /// Place of the first NaN or infinity in the block.
+    pub not_finite: Option<usize>,
+}
+
+/// The statistics of one block.
+///
+/// # Panics
+/// If there are more than [`ABSMEAN_BLOCK`] weights.
+pub fn block_statistics(weights: &[f32]) -> BlockStatistics {
+    assert!(weights.len() <= ABSMEAN_BLOCK, "block_statistics: one block");
+    let mut block = BlockStatistics {
+        sum: 0.0,
+        least: f32::INFINITY,
+        greatest: 0.0,
+        not_finite: weights.iter().position(|w| !w.is_finite()),
+    };
+    for weight in weights {
+        let magnitude = weight.abs();
+        block.sum += f64::from(magnitude);
+        block.greatest = block.greatest.max(magnitude);
+        if magnitude != 0.0 {
+            block.least = block.least.min(magnitude);
+        }
+    }
+    block
+}
+
 /// Why weights have no ternary codes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantizeError {
@@ -29,17 +65,27 @@ pub enum QuantizeError {
     },
 }
 
-/// Sum of the magnitudes of one block of at most [`ABSMEAN_BLOCK`] weights, ascending, in f64.
+/// The scale of a whole matrix from the statistics of its blocks, in ascending order.
 ///
-/// Blocks are added in ascending order, so that the sum does not depend on who adds it.
-pub fn absmean_block(weights: &[f32]) -> f64 {
-    debug_assert!(weights.len() <= ABSMEAN_BLOCK);
-    weights.iter().map(|w| f64::from(w.abs())).sum()
-}
-
-/// The scale from the sum of all magnitudes: `max(mean|W|, 1e-5)`, rounded once to f32.
-pub fn absmean_scale(sum: f64, elements: usize) -> f32 {
-    ((sum / elements as f64) as f32).max(SCALE_MIN)
+/// `max(mean|W|, 1e-5)`: the blocks' sums added in f64, divided by the count and rounded once to
+/// f32. A tensor whose values are all exactly `-s`, `0` or `+s` has the scale `s` instead: it was
+/// quantized before, and its mean magnitude would be a different function.
+///
+/// # Errors
+/// [`QuantizeError::NotFinite`] with the place of the first NaN or infinity.
+pub fn scale(blocks: &[BlockStatistics], elements: usize) -> Result<f32, QuantizeError> {
+    for (block, statistics) in blocks.iter().enumerate() {
+        if let Some(index) = statistics.not_finite {
+            return Err(QuantizeError::NotFinite { index: block * ABSMEAN_BLOCK + index });
+        }
+    }
+    let least = blocks.iter().map(|block| block.least).fold(f32::INFINITY, f32::min);
+    let greatest = blocks.iter().map(|block| block.greatest).fold(0.0, f32::max);
+    if least == greatest {
+        return Ok(greatest);
+    }
+    let sum: f64 = blocks.iter().map(|block| block.sum).sum();
+    Ok(((sum / elements.max(1) as f64) as f32).max(SCALE_MIN))
 }
 
 /// The code (0, 1, 2 for -1, 0, +1) of one weight under `inv_scale = 1 / scale`.
@@ -50,29 +96,15 @@ pub fn ternary_code(weight: f32, inv_scale: f32) -> u8 {
 
 /// Quantizes a matrix to ternary codes by its mean magnitude.
 ///
-/// `scale = max(mean|W|, 1e-5)`, `code - 1 = clip(rte(W / scale), -1, 1)`, so
-/// `W ≈ scale · (code - 1)`.
+/// `code - 1 = clip(rte(W / scale), -1, 1)`, so `W ≈ scale · (code - 1)`; see [`scale()`].
 ///
 /// # Errors
 /// [`QuantizeError::NotFinite`] with the place of the first NaN or infinity.
 pub fn absmean(weights: &[f32]) -> Result<(Vec<u8>, f32), QuantizeError> {
-    if let Some(index) = weights.iter().position(|w| !w.is_finite()) {
-        return Err(QuantizeError::NotFinite { index });
-    }
-    let sum = weights.chunks(ABSMEAN_BLOCK).map(absmean_block).sum();
-    let scale = absmean_scale(sum, weights.len());
+    let blocks: Vec<_> = weights.chunks(ABSMEAN_BLOCK).map(block_statistics).collect();
+    let scale = scale(&blocks, weights.len())?;
     let inv_scale = 1.0 / scale;
     Ok((weights.iter().map(|w| ternary_code(*w, inv_scale)).collect(), scale))
-}
-
-/// The scale `s` of a tensor whose values are all exactly `-s`, `0` or `+s`, if it is one.
-///
-/// Such a tensor is read as those codes: its mean magnitude is smaller than `s`, and would be a
-/// different function. A tensor of zeros has none.
-pub fn ternary_values_scale(weights: &[f32]) -> Option<f32> {
-    let scale = weights.iter().find(|w| **w != 0.0)?.abs();
-    let is_ternary = weights.iter().all(|w| *w == 0.0 || w.abs() == scale);
-    (is_ternary && scale.is_finite()).then_some(scale)
 }
 
 #[cfg(test)]
@@ -98,16 +130,17 @@ mod tests {
 
     #[test]
     fn the_mean_is_summed_in_f64() {
-        // In f32 the sum of 2^24 + 1 ones would stop at 2^24.
-        let sum = (0..4097).map(|_| absmean_block(&vec![1.0; ABSMEAN_BLOCK])).sum();
-        assert_eq!(absmean_scale(sum, 4097 * ABSMEAN_BLOCK), 1.0);
+        // In f32 the sum of 2^24 + 1 numbers near 1 would stop at 2^24.
+        let mut block = vec![1.0; ABSMEAN_BLOCK];
+        block[0] = 0.5;
+        block[1] = 1.5;
+        let blocks = vec![block_statistics(&block); 4097];
+        assert_eq!(scale(&blocks, 4097 * ABSMEAN_BLOCK), Ok(1.0));
     }
 
     #[test]
     fn exact_ternary_values_keep_their_scale() {
-        assert_eq!(ternary_values_scale(&[0.0, 0.25, -0.25, -0.0]), Some(0.25));
-        assert_eq!(ternary_values_scale(&[0.0, 0.25, -0.5]), None);
-        assert_eq!(ternary_values_scale(&[0.0, 0.0]), None);
-        assert_eq!(ternary_values_scale(&[f32::INFINITY]), None);
+        assert_eq!(absmean(&[0.0, 0.25, -0.25, -0.0]).unwrap(), (vec![1, 2, 0, 1], 0.25));
+        assert_eq!(absmean(&[0.0, 0.25, -0.5, 0.0]).unwrap().1, 0.1875);
     }
 }

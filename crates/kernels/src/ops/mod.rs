@@ -11,4 +11,4 @@ mod rows;
 
 pub use attention::{append, attention, rotate};
 pub use product::{Int8Rows, MAX_COLUMNS, dense_product, quantize_rows, ternary_product};
-pub use rows::{add_assign, embed, exponential, relu2_gate, rms_norm, silu_gate};
+pub use rows::{add_assign, embed, exponential, gather_rows, relu2_gate, rms_norm, silu_gate};

@@ -36,6 +36,26 @@ pub fn embed(
     });
 }
 
+/// `out[i] = x[rows[i]]`.
+///
+/// # Shapes
+/// `x`, `out`: `[_, width]`; `rows`: an iterator, cloned by every worker
+pub fn gather_rows(
+    worker: &Worker<'_>,
+    x: &Buffer<f32>,
+    rows: impl Iterator<Item = usize> + Clone,
+    width: usize,
+    out: &Buffer<f32>,
+) {
+    let operation = worker.begin_operation();
+    let x = x.read(worker);
+    let mut out = out.write(worker, operation);
+    for_rows(worker, operation, rows.clone().count(), |i| {
+        let row = rows.clone().nth(i).expect("gather_rows: one row an index");
+        out.slice(i * width, width).copy_from_slice(&x[row * width..][..width]);
+    });
+}
+
 /// `out[t] = x[t] / sqrt(mean(x[t]²) + eps) · gain`.
 ///
 /// # Shapes
