@@ -1,1 +1,16 @@
-//! Placeholder until the next commit.
+//! Ternary language models (BitNet b1.58): load, run, measure.
+
+pub mod checkpoint;
+pub mod config;
+mod json;
+pub mod mapped_file;
+pub mod presets;
+pub mod source;
+
+// The tests of the crate and those outside it share one file, which calls the crate by its name.
+#[cfg(test)]
+extern crate self as tercet;
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "public for the tests outside the crate")]
+#[path = "../tests/tiny_model/mod.rs"]
+mod tiny_model;

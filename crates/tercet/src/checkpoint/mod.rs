@@ -1,0 +1,348 @@
+//! The tensors of a model, in one safetensors file or several.
+//!
+//! It knows names, types, shapes and bytes, all checked against the files. It does not know which
+//! tensors a model has.
+
+mod dtype;
+mod error;
+mod header;
+mod index;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+pub use dtype::Dtype;
+pub use error::CheckpointError;
+
+use crate::json::shown;
+use crate::source::{FileBytes, Source, has_pickle_extension};
+
+/// The name of the file of a checkpoint in one file.
+pub const SINGLE_FILE: &str = "model.safetensors";
+
+/// The name of the index of a checkpoint in several files.
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// All tensors of a model folder.
+#[derive(Debug)]
+pub struct Checkpoint {
+    name: String,
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, Place>,
+}
+
+/// One safetensors file.
+#[derive(Debug)]
+struct Shard {
+    /// How messages call it.
+    file: String,
+    bytes: FileBytes,
+}
+
+/// Where a tensor is, and what.
+#[derive(Debug)]
+struct Place {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Within the file.
+    range: Range<usize>,
+}
+
+/// One tensor of a [`Checkpoint`].
+#[derive(Debug, Clone, Copy)]
+pub struct TensorRef<'a> {
+    /// The type of its elements, stored little endian.
+    pub dtype: Dtype,
+    /// Its shape, row-major; empty for a scalar.
+    pub shape: &'a [usize],
+    /// Its elements; as many bytes as type and shape say, at any alignment.
+    pub bytes: &'a [u8],
+    /// How messages call the file it is in.
+    pub file: &'a str,
+    shard: &'a FileBytes,
+    start: usize,
+}
+
+impl TensorRef<'_> {
+    /// Tells the system that a range of [`bytes`](Self::bytes) is not needed for now.
+    ///
+    /// A loader calls this behind itself, so that a model never lies in memory twice.
+    ///
+    /// # Panics
+    /// If the range does not lie within the tensor.
+    pub fn give_back(&self, range: Range<usize>) {
+        assert!(
+            range.start <= range.end && range.end <= self.bytes.len(),
+            "give_back: the range lies within the tensor"
+        );
+        self.shard
+            .give_back(self.start + range.start..self.start + range.end);
+    }
+}
+
+impl Checkpoint {
+    /// Opens the tensor files of a model folder and checks their headers.
+    ///
+    /// No tensor's bytes are read.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a file is missing, damaged, of another format, or at odds with the
+    /// index.
+    pub fn open(source: &Source) -> Result<Self, CheckpointError> {
+        match (source.has(SINGLE_FILE), source.has(INDEX_FILE)) {
+            (true, false) => Self::open_single(source),
+            (false, true) => Self::open_sharded(source),
+            (true, true) => Err(CheckpointError::TwoCheckpoints {
+                folder: source.name(),
+            }),
+            (false, false) => Err(no_tensors(source)?),
+        }
+    }
+
+    /// How messages call the folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<TensorRef<'_>> {
+        let place = self.tensors.get(name)?;
+        let shard = &self.shards[place.shard];
+        Some(TensorRef {
+            dtype: place.dtype,
+            shape: &place.shape,
+            bytes: &shard.bytes.bytes()[place.range.clone()],
+            file: &shard.file,
+            shard: &shard.bytes,
+            start: place.range.start,
+        })
+    }
+
+    fn open_single(source: &Source) -> Result<Self, CheckpointError> {
+        let mut checkpoint = Self::empty(source);
+        checkpoint.add_shard(source, SINGLE_FILE, |_| Ok(()))?;
+        Ok(checkpoint)
+    }
+
+    fn open_sharded(source: &Source) -> Result<Self, CheckpointError> {
+        let index_file = source.file_name(INDEX_FILE);
+        let shard_of = index::parse(&index_file, &source.read(INDEX_FILE)?)?;
+        let mut shards: Vec<&str> = shard_of.values().map(String::as_str).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        if let Some(shard) = extra_shard(source, &shards)? {
+            return Err(CheckpointError::ExtraShard {
+                file: index_file,
+                shard,
+            });
+        }
+
+        let mut checkpoint = Self::empty(source);
+        for shard in shards {
+            checkpoint.add_shard(source, shard, |name| match shard_of.get(name) {
+                Some(expected) if expected == shard => Ok(()),
+                Some(expected) => Err(CheckpointError::OtherShard {
+                    file: index_file.clone(),
+                    name: name.to_owned(),
+                    shard: shard.to_owned(),
+                    expected: expected.clone(),
+                }),
+                None => Err(CheckpointError::NotInIndex {
+                    file: index_file.clone(),
+                    name: name.to_owned(),
+                    shard: shard.to_owned(),
+                }),
+            })?;
+        }
+        match shard_of
+            .iter()
+            .find(|(name, _)| !checkpoint.tensors.contains_key(*name))
+        {
+            Some((name, shard)) => Err(CheckpointError::NotInShard {
+                file: index_file,
+                name: shown(name),
+                shard: shard.clone(),
+            }),
+            None => Ok(checkpoint),
+        }
+    }
+
+    fn empty(source: &Source) -> Self {
+        Self {
+            name: source.name(),
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+        }
+    }
+
+    /// Opens one file and takes up its tensors, each of which `may_hold` must allow.
+    fn add_shard(
+        &mut self,
+        source: &Source,
+        file: &str,
+        may_hold: impl Fn(&str) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let bytes = source.open(file)?;
+        let file = source.file_name(file);
+        for tensor in header::read(&file, bytes.bytes())? {
+            may_hold(&tensor.name)?;
+            let place = Place {
+                shard: self.shards.len(),
+                dtype: tensor.dtype,
+                shape: tensor.shape,
+                range: tensor.range,
+            };
+            let earlier = self.tensors.insert(tensor.name, place);
+            assert!(earlier.is_none(), "add_shard: a tensor is in one file only");
+        }
+        self.shards.push(Shard { file, bytes });
+        Ok(())
+    }
+}
+
+/// A file of the folder that looks like one of the checkpoint's and is none of `shards`.
+fn extra_shard(source: &Source, shards: &[&str]) -> Result<Option<String>, CheckpointError> {
+    let is_extra = |file: &String| looks_like_shard(file) && !shards.contains(&file.as_str());
+    Ok(source.files()?.into_iter().find(is_extra))
+}
+
+/// Whether a file is named `model-…-of-….safetensors`.
+fn looks_like_shard(file: &str) -> bool {
+    file.starts_with("model-") && file.contains("-of-") && file.ends_with(".safetensors")
+}
+
+/// The error for a folder without a checkpoint, naming pickled weights if there are any.
+fn no_tensors(source: &Source) -> Result<CheckpointError, CheckpointError> {
+    let files = source.files()?;
+    let pickle = files
+        .iter()
+        .find(|file| has_pickle_extension(file.as_ref()));
+    Ok(match pickle {
+        Some(file) => crate::source::SourceError::Pickle {
+            file: source.file_name(file),
+        }
+        .into(),
+        None => CheckpointError::NoTensors {
+            folder: source.name(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+    use crate::source::MemoryFolder;
+
+    fn tensors(names: &[&str]) -> Vec<u8> {
+        let view = || TensorView::new(safetensors::Dtype::U8, vec![2], &[7, 9]).unwrap();
+        safetensors::serialize(names.iter().map(|name| (*name, view())), None).unwrap()
+    }
+
+    fn folder(files: &[(&str, &[u8])]) -> Source {
+        let files = files
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), (*bytes).into()));
+        Source::Memory(MemoryFolder {
+            name: "m".to_owned(),
+            files: files.collect(),
+        })
+    }
+
+    #[track_caller]
+    fn check_refused(files: &[(&str, &[u8])], want: &str) {
+        let message = Checkpoint::open(&folder(files)).unwrap_err().to_string();
+        assert!(
+            message.contains(want),
+            "found `{message}`, expected `{want}`"
+        );
+    }
+
+    #[test]
+    fn one_file_and_two_give_the_same_tensors() {
+        let index = br#"{"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}"#;
+        for source in [
+            folder(&[(SINGLE_FILE, &tensors(&["a", "b"]))]),
+            folder(&[
+                (INDEX_FILE, index),
+                ("1.safetensors", &tensors(&["a"])),
+                ("2.safetensors", &tensors(&["b"])),
+            ]),
+        ] {
+            let checkpoint = Checkpoint::open(&source).unwrap();
+            assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b"]);
+            let tensor = checkpoint.get("b").unwrap();
+            assert_eq!(
+                (tensor.dtype, tensor.shape, tensor.bytes),
+                (Dtype::U8, &[2][..], &[7, 9][..])
+            );
+            tensor.give_back(0..2);
+            assert!(checkpoint.get("c").is_none());
+        }
+    }
+
+    #[test]
+    fn a_folder_without_tensors_says_what_it_has() {
+        check_refused(&[], "found no `model.safetensors`");
+        check_refused(
+            &[("pytorch_model.bin", b"PK")],
+            "m/pytorch_model.bin: found a pickled file",
+        );
+    }
+
+    #[test]
+    fn two_checkpoints_in_one_folder_are_refused() {
+        check_refused(&[(SINGLE_FILE, b""), (INDEX_FILE, b"")], "found both");
+    }
+
+    #[test]
+    fn index_and_files_must_agree() {
+        let index = br#"{"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}"#;
+        let (a, b) = (tensors(&["a"]), tensors(&["b"]));
+        check_refused(
+            &[(INDEX_FILE, index), ("1.safetensors", &a)],
+            "`2.safetensors` is missing",
+        );
+        let check = |first: &[u8], second: &[u8], want| {
+            check_refused(
+                &[
+                    (INDEX_FILE, index),
+                    ("1.safetensors", first),
+                    ("2.safetensors", second),
+                ],
+                want,
+            );
+        };
+        check(
+            &a,
+            &tensors(&["b", "c"]),
+            "tensor `c`, which is not in `weight_map`",
+        );
+        check(
+            &tensors(&["a", "b"]),
+            &b,
+            "`b`, which `weight_map` gives as in `2.safetensors`",
+        );
+        let index = br#"{"weight_map":{"a":"1.safetensors","x":"1.safetensors"}}"#;
+        check_refused(
+            &[(INDEX_FILE, index), ("1.safetensors", &a)],
+            "`x` is said to be in",
+        );
+        let index = br#"{"weight_map":{"a":"1.safetensors"}}"#;
+        check_refused(
+            &[
+                (INDEX_FILE, index),
+                ("1.safetensors", &a),
+                ("model-1-of-2.safetensors", &b),
+            ],
+            "`model-1-of-2.safetensors` lies in the folder",
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether a checkpoint has exactly the tensors that its configuration says.
+//!
+//! Names, shapes, types and weight scales; no weight is read, so codes that cannot occur are the
+//! loader's to find.
+
+use std::collections::HashSet;
+
+use super::tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors};
+use super::{Config, ConfigError, Linears};
+use crate::checkpoint::{Checkpoint, Dtype, TensorRef};
+
+/// The end of the name of a table that old LLaMA checkpoints store and everyone computes.
+const IGNORED_SUFFIX: &str = ".rotary_emb.inv_freq";
+
+/// What messages call the types of weights that are floats.
+const FLOATS: &str = "F32, F16 or BF16";
+
+/// Checks every tensor of `checkpoint` against `config`.
+pub(super) fn check(config: &Config, checkpoint: &Checkpoint) -> Result<(), ConfigError> {
+    let tensors = expected_tensors(config);
+    let expected: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    // What is there too much often explains what is missing, so it is reported first.
+    for name in checkpoint.names() {
+        if !expected.contains(name) && !name.ends_with(IGNORED_SUFFIX) {
+            check_unexpected(config, checkpoint, name)?;
+        }
+    }
+    for tensor in &tensors {
+        let Some(found) = checkpoint.get(&tensor.name) else {
+            return Err(ConfigError::MissingTensor {
+                folder: checkpoint.name().to_owned(),
+                name: tensor.name.clone(),
+                shape: tensor.shape.clone(),
+            });
+        };
+        check_dtype(config, tensor, &found)?;
+        check_shape(tensor, &found)?;
+        if tensor.kind == TensorKind::WeightScale {
+            check_weight_scale(tensor, &found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what is wrong with a tensor that the configuration does not lead to, if anything is.
+fn check_unexpected(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    name: &str,
+) -> Result<(), ConfigError> {
+    let found = checkpoint
+        .get(name)
+        .expect("the name is one of the checkpoint's own");
+    let (file, name, family) = (found.file.to_owned(), name.to_owned(), config.family);
+    if name == HEAD {
+        return check_tied_head(checkpoint, &found);
+    }
+    if name.ends_with(".bias") {
+        return Err(ConfigError::Bias { file, name });
+    }
+    let num_hidden_layers = config.num_hidden_layers;
+    if let Some(layer) = layer_of(&name).filter(|layer| *layer >= num_hidden_layers) {
+        return Err(ConfigError::LayerBeyondEnd {
+            file,
+            name,
+            layer,
+            num_hidden_layers,
+        });
+    }
+    if let Some(name) = name.strip_suffix("_scale") {
+        let name = name.to_owned();
+        return Err(ConfigError::PackedForFloats { file, name, family });
+    }
+    let is_norm = found.shape.len() == 1 && (name.contains("norm") || name.contains("_ln"));
+    if is_norm {
+        return Err(ConfigError::UnknownNorm { file, name, family });
+    }
+    Err(ConfigError::UnknownTensor { file, name, family })
+}
+
+/// The layer that a tensor's name says it is in.
+fn layer_of(name: &str) -> Option<usize> {
+    let (layer, _) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    layer.parse().ok()
+}
+
+/// A tied model may store its head again, if it is the embedding.
+fn check_tied_head(checkpoint: &Checkpoint, head: &TensorRef<'_>) -> Result<(), ConfigError> {
+    let embedding = checkpoint.get(EMBEDDING);
+    let is_same = embedding.is_some_and(|embedding| {
+        head.dtype == embedding.dtype
+            && head.shape == embedding.shape
+            && head.bytes == embedding.bytes
+    });
+    if is_same {
+        return Ok(());
+    }
+    Err(ConfigError::TiedHeadDiffers {
+        file: head.file.to_owned(),
+    })
+}
+
+fn check_dtype(
+    config: &Config,
+    tensor: &ExpectedTensor,
+    found: &TensorRef<'_>,
+) -> Result<(), ConfigError> {
+    let (file, name) = (found.file.to_owned(), tensor.name.clone());
+    let is_packed = matches!(config.linears, Linears::Packed { .. });
+    let is_linear = tensor.kind == TensorKind::Linear;
+    let family = config.family;
+    match found.dtype {
+        Dtype::U8 if is_linear && is_packed => Ok(()),
+        Dtype::U8 if is_linear => Err(ConfigError::PackedForFloats { file, name, family }),
+        found if is_linear && is_packed && found.is_weight_float() => {
+            Err(ConfigError::FloatsForPacked {
+                file,
+                name,
+                found,
+                family,
+            })
+        }
+        found if is_linear && is_packed => Err(ConfigError::Dtype {
+            file,
+            name,
+            found,
+            expected: "U8",
+        }),
+        found if found.is_weight_float() => Ok(()),
+        found => Err(ConfigError::Dtype {
+            file,
+            name,
+            found,
+            expected: FLOATS,
+        }),
+    }
+}
+
+fn check_shape(tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), ConfigError> {
+    let is_scalar = tensor.kind == TensorKind::WeightScale && found.shape.is_empty();
+    if is_scalar || found.shape == tensor.shape {
+        return Ok(());
+    }
+    Err(ConfigError::Shape {
+        file: found.file.to_owned(),
+        name: tensor.name.clone(),
+        found: found.shape.to_vec(),
+        expected: tensor.shape.clone(),
+    })
+}
+
+fn check_weight_scale(tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), ConfigError> {
+    let value = weight_scale(found).expect("type and shape of the scale are checked");
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(ConfigError::WeightScale {
+        file: found.file.to_owned(),
+        name: tensor.name.clone(),
+        found: value,
+    })
+}
+
+/// The one float of a scale.
+fn weight_scale(tensor: &TensorRef<'_>) -> Option<f32> {
+    match tensor.dtype {
+        Dtype::F32 => Some(f32::from_le_bytes(tensor.bytes.try_into().ok()?)),
+        Dtype::F16 => Some(half::f16::from_le_bytes(tensor.bytes.try_into().ok()?).to_f32()),
+        Dtype::BF16 => Some(half::bf16::from_le_bytes(tensor.bytes.try_into().ok()?).to_f32()),
+        _ => None,
+    }
+}
