@@ -11,6 +11,10 @@
 //! `rte` rounds half to even; both multiply by the reciprocal, as the reference code does
 //! (BitNet b1.58, arXiv:2402.17764, Eq. 1–3, with the ε of its training tips).
 
+use std::sync::{Mutex, PoisonError};
+
+use crate::pool::Pool;
+
 /// Floor of `mean|W|` and of a token's largest magnitude: the ε of the reference code.
 pub const SCALE_MIN: f32 = 1e-5;
 /// Largest magnitude of an activation code.
@@ -86,6 +90,36 @@ pub fn scale(blocks: &[BlockStatistics], elements: usize) -> Result<f32, Quantiz
     }
     let sum: f64 = blocks.iter().map(|block| block.sum).sum();
     Ok(((sum / elements.max(1) as f64) as f32).max(SCALE_MIN))
+}
+
+/// [`scale()`] of a matrix that the workers of `pool` read block by block.
+///
+/// `read(first, values)` fills `values` with the elements from `first` on.
+///
+/// # Errors
+/// [`QuantizeError::NotFinite`] with the place of the first NaN or infinity.
+pub fn scale_in_pool(
+    pool: &Pool,
+    elements: usize,
+    read: impl Fn(usize, &mut [f32]) + Sync,
+) -> Result<f32, QuantizeError> {
+    let collected = Mutex::new(Vec::new());
+    pool.run(|worker| {
+        let mut mine = Vec::new();
+        let mut values = vec![0.0; ABSMEAN_BLOCK];
+        let operation = worker.begin_operation();
+        while let Some(block) = worker.claim(operation, elements.div_ceil(ABSMEAN_BLOCK) as u32) {
+            let first = block * ABSMEAN_BLOCK;
+            let values = &mut values[..ABSMEAN_BLOCK.min(elements - first)];
+            read(first, values);
+            mine.push((block, block_statistics(values)));
+        }
+        collected.lock().unwrap_or_else(PoisonError::into_inner).append(&mut mine);
+    });
+    let mut blocks = collected.into_inner().unwrap_or_else(PoisonError::into_inner);
+    blocks.sort_unstable_by_key(|(block, _)| *block);
+    let blocks: Vec<_> = blocks.into_iter().map(|(_, statistics)| statistics).collect();
+    scale(&blocks, elements)
 }
 
 /// The code (0, 1, 2 for -1, 0, +1) of one weight under `inv_scale = 1 / scale`.

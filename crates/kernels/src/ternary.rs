@@ -175,38 +175,27 @@ impl TernaryBuilder {
         TernaryBuilder { rows, cols, layout, bytes }
     }
 
-    /// Packs the whole matrix, `group` tiles to a claim, all workers together.
+    /// Packs the whole matrix tile by tile, all workers together.
     ///
-    /// `fill(first_row, codes)` writes the codes of the rows from `first_row` on (`[rows of the
-    /// group, cols]`, row-major) and returns `false` to stop early on an error it has kept.
-    /// `on_bad_code` hears of the first code of each tile that is not 0, 1 or 2.
+    /// `fill(first_row, codes)` writes the codes of up to 16 rows from `first_row` on (`[rows,
+    /// cols]`, row-major). `on_bad_code` hears of the first code of a tile that is not 0, 1 or 2.
     pub fn pack(
         &self,
         worker: &Worker<'_>,
-        group: usize,
-        fill: impl Fn(usize, &mut [u8]) -> bool,
+        mut fill: impl FnMut(usize, &mut [u8]),
         on_bad_code: impl Fn(CodeError),
     ) {
         let tile_bytes = tile_bytes(self.cols, self.layout);
-        let group_rows = group * TILE_ROWS;
         let operation = worker.begin_operation();
         let mut packed = self.bytes.write(worker, operation);
-        let mut codes = vec![1; group_rows * self.cols];
-        while let Some(index) = worker.claim(operation, self.rows.div_ceil(group_rows) as u32) {
-            let first_row = index * group_rows;
-            let rows = group_rows.min(self.rows - first_row);
-            let codes = &mut codes[..rows * self.cols];
-            if !fill(first_row, codes) {
-                return;
-            }
-            for (tile, codes) in codes.chunks(TILE_ROWS * self.cols).enumerate() {
-                let first_byte = (index * group + tile) * tile_bytes;
-                if let Err(error) =
-                    pack_tile(packed.slice(first_byte, tile_bytes), codes, self.cols, self.layout)
-                {
-                    on_bad_code(CodeError { row: first_row + tile * TILE_ROWS + error.row, ..error });
-                    return;
-                }
+        let mut codes = vec![1; TILE_ROWS * self.cols];
+        while let Some(tile) = worker.claim(operation, self.rows.div_ceil(TILE_ROWS) as u32) {
+            let first_row = tile * TILE_ROWS;
+            let codes = &mut codes[..TILE_ROWS.min(self.rows - first_row) * self.cols];
+            fill(first_row, codes);
+            let packed = packed.slice(tile * tile_bytes, tile_bytes);
+            if let Err(error) = pack_tile(packed, codes, self.cols, self.layout) {
+                on_bad_code(CodeError { row: first_row + error.row, ..error });
             }
         }
     }
@@ -301,9 +290,8 @@ mod tests {
         pool.run(|worker| {
             let fill = |first: usize, out: &mut [u8]| {
                 out.copy_from_slice(&codes[first * 33..][..out.len()]);
-                true
             };
-            builder.pack(worker, 2, fill, |error| panic!("{error}"));
+            builder.pack(worker, fill, |error| panic!("{error}"));
         });
         assert!(*want.bytes == *builder.finish().bytes);
     }

@@ -14,10 +14,7 @@ use serde_json::{Map, Number, Value};
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     match serde_json::from_slice::<Unique>(bytes)?.0 {
         Value::Object(object) => Ok(object),
-        other => Err(de::Error::custom(format_args!(
-            "found {}, expected an object",
-            kind(&other)
-        ))),
+        other => Err(de::Error::custom(format_args!("found {}, expected an object", kind(&other)))),
     }
 }
 
@@ -142,10 +139,7 @@ mod tests {
     fn a_repeated_key_is_an_error_at_any_depth() {
         for text in [r#"{"a":1,"a":2}"#, r#"{"b":[{"a":1,"a":1}]}"#] {
             let error = parse_object(text.as_bytes()).unwrap_err();
-            assert!(
-                error.to_string().contains("key `a` occurs twice"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("key `a` occurs twice"), "{error}");
         }
     }
 

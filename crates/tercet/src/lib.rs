@@ -2,8 +2,11 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod digest;
+pub mod embedded;
 mod json;
 pub mod mapped_file;
+pub mod model;
 pub mod presets;
 pub mod source;
 

@@ -67,18 +67,10 @@ impl MappedFile {
     /// # Errors
     /// [`MappedFileError`] if it is no regular file, cannot be opened, or changes length meanwhile.
     pub fn open(path: &Path) -> Result<Self, MappedFileError> {
-        let failed = |action| {
-            move |source| MappedFileError::Io {
-                path: path.to_path_buf(),
-                action,
-                source,
-            }
-        };
+        let failed = |action| move |source| MappedFileError::Io { path: path.to_path_buf(), action, source };
         // Asked before opening, because opening a pipe would wait for its other end.
         if !path.metadata().map_err(failed("examined"))?.is_file() {
-            return Err(MappedFileError::NotAFile {
-                path: path.to_path_buf(),
-            });
+            return Err(MappedFileError::NotAFile { path: path.to_path_buf() });
         }
         let file = File::open(path).map_err(failed("opened"))?;
         // SAFETY: the map is read only and private to `self`. It stays valid unless the file is
@@ -88,11 +80,7 @@ impl MappedFile {
         let found_bytes = file.metadata().map_err(failed("examined"))?.len();
         let expected_bytes = map.len() as u64;
         if found_bytes != expected_bytes {
-            return Err(MappedFileError::Changed {
-                path: path.to_path_buf(),
-                found_bytes,
-                expected_bytes,
-            });
+            return Err(MappedFileError::Changed { path: path.to_path_buf(), found_bytes, expected_bytes });
         }
         Ok(Self { map })
     }
@@ -123,11 +111,7 @@ impl MappedFile {
             // SAFETY: the map is shared, read only and backed by the file, so a page that is
             // dropped is read from the file again with the same contents; nothing is lost.
             let advised = unsafe {
-                self.map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    inner.start,
-                    inner.len(),
-                )
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, inner.start, inner.len())
             };
             // Advice only: where the system refuses it, memory stays in use a little longer.
             drop(advised);
@@ -137,10 +121,7 @@ impl MappedFile {
 
 /// The largest range of whole granules inside `range`; empty if there is none.
 fn whole_granules(range: Range<usize>) -> Range<usize> {
-    let start = range
-        .start
-        .checked_next_multiple_of(GIVE_BACK_GRANULE_BYTES)
-        .unwrap_or(range.end);
+    let start = range.start.checked_next_multiple_of(GIVE_BACK_GRANULE_BYTES).unwrap_or(range.end);
     let end = range.end - range.end % GIVE_BACK_GRANULE_BYTES;
     start..end.max(start)
 }

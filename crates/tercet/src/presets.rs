@@ -60,12 +60,7 @@ const PAPER: Preset = Preset {
 
 /// A row with the shape `hidden / intermediate / layers / heads`.
 const fn row(name: &'static str, shape: [usize; 4], source: &'static str) -> Preset {
-    let [
-        hidden_size,
-        intermediate_size,
-        num_hidden_layers,
-        num_attention_heads,
-    ] = shape;
+    let [hidden_size, intermediate_size, num_hidden_layers, num_attention_heads] = shape;
     Preset {
         name,
         source,
@@ -102,11 +97,7 @@ pub const PRESETS: &[Preset] = &[
     training_row("l", [768, 2048, 12, 12], 32000, 512),
     row("125m", [768, 3072, 11, 12], BITNET_DUMMY),
     row("350m", [1024, 3072, 24, 16], BITNET_DUMMY),
-    row(
-        "700m",
-        [1536, 4096, 24, 16],
-        "1bitLLM/bitnet_b1_58-large, its configuration",
-    ),
+    row("700m", [1536, 4096, 24, 16], "1bitLLM/bitnet_b1_58-large, its configuration"),
     row("1.3b", [2048, 5460, 24, 32], TIPS),
     Preset {
         num_key_value_heads: 5,
@@ -114,11 +105,7 @@ pub const PRESETS: &[Preset] = &[
         max_position_embeddings: 4096,
         rope_theta: 500_000.0,
         style: Style::SubNorms(Activation::Relu2),
-        ..row(
-            "2b4t",
-            [2560, 6912, 30, 20],
-            "BitNet b1.58 2B4T, arXiv:2504.12285",
-        )
+        ..row("2b4t", [2560, 6912, 30, 20], "BitNet b1.58 2B4T, arXiv:2504.12285")
     },
     row("3b", [3200, 8640, 26, 32], TIPS),
     row("3.9b", [3200, 12800, 26, 32], TIPS),
@@ -130,66 +117,33 @@ pub const PRESETS: &[Preset] = &[
         rope_theta: 500_000.0,
         tie_word_embeddings: false,
         style: Style::PreNorms,
-        ..row(
-            "8b",
-            [4096, 14336, 32, 32],
-            "LLaMA-3-8B, as HF1BitLLM/Llama3-8B-1.58",
-        )
+        ..row("8b", [4096, 14336, 32, 32], "LLaMA-3-8B, as HF1BitLLM/Llama3-8B-1.58")
     },
     row("13b", [5120, 13824, 40, 40], BITNET_DUMMY),
     row("30b", [6656, 16384, 60, 52], BITNET_DUMMY),
-    Preset {
-        tie_word_embeddings: false,
-        ..row("70b", [8192, 24576, 80, 64], BITNET_DUMMY)
-    },
-    Preset {
-        tie_word_embeddings: false,
-        ..row("100b", [8192, 45568, 72, 64], BITNET_DUMMY)
-    },
+    Preset { tie_word_embeddings: false, ..row("70b", [8192, 24576, 80, 64], BITNET_DUMMY) },
+    Preset { tie_word_embeddings: false, ..row("100b", [8192, 45568, 72, 64], BITNET_DUMMY) },
 ];
 
 impl Preset {
     /// The preset of this name, whatever its case.
     pub fn by_name(name: &str) -> Option<&'static Self> {
-        PRESETS
-            .iter()
-            .find(|preset| preset.name.eq_ignore_ascii_case(name))
+        PRESETS.iter().find(|preset| preset.name.eq_ignore_ascii_case(name))
     }
 
     /// The configuration of a model of this shape, with packed linears.
     pub fn config(&self) -> Config {
-        let pre_only = Norms {
-            pre: true,
-            sub: None,
-            in_linear_eps: None,
-        };
+        let pre_only = Norms { pre: true, sub: None, in_linear_eps: None };
         let (family, hidden_act, norms, scale) = match self.style {
             Style::SubNorms(activation) => {
-                let norms = Norms {
-                    sub: Some(SubNorms::Bitnet),
-                    ..pre_only
-                };
+                let norms = Norms { sub: Some(SubNorms::Bitnet), ..pre_only };
                 (Family::Bitnet, activation, norms, ScaleRule::Multiply)
             }
-            Style::PreNorms => (
-                Family::TernaryLlama,
-                Activation::Silu,
-                pre_only,
-                ScaleRule::Divide,
-            ),
+            Style::PreNorms => (Family::TernaryLlama, Activation::Silu, pre_only, ScaleRule::Divide),
             Style::NormInLinear => {
                 let in_linear_eps = Some(self.rms_norm_eps);
-                let norms = Norms {
-                    pre: false,
-                    sub: None,
-                    in_linear_eps,
-                };
-                (
-                    Family::NormInLinear,
-                    Activation::Silu,
-                    norms,
-                    ScaleRule::Multiply,
-                )
+                let norms = Norms { pre: false, sub: None, in_linear_eps };
+                (Family::NormInLinear, Activation::Silu, norms, ScaleRule::Multiply)
             }
         };
         Config {
@@ -238,16 +192,9 @@ mod tests {
         for preset in PRESETS {
             let config = preset.config();
             assert!(!preset.source.is_empty(), "{}", preset.name);
-            assert_eq!(
-                config.hidden_size,
-                config.attention_size(),
-                "{}",
-                preset.name
-            );
+            assert_eq!(config.hidden_size, config.attention_size(), "{}", preset.name);
             assert!(config.head_dim.is_multiple_of(2), "{}", preset.name);
-            let groups = config
-                .num_attention_heads
-                .is_multiple_of(config.num_key_value_heads);
+            let groups = config.num_attention_heads.is_multiple_of(config.num_key_value_heads);
             assert!(groups, "{}", preset.name);
             let found = Preset::by_name(preset.name);
             assert_eq!(found, Some(preset), "names are unique");

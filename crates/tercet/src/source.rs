@@ -85,9 +85,9 @@ impl SourceError {
             Self::Pickle { .. } => {
                 Some("save the model as safetensors, in Python with `safe_serialization=True`")
             }
-            Self::NotFound { .. } | Self::NotAFolder { .. } => Some(
-                "a model is a folder with `config.json`, `tokenizer.json` and `model.safetensors`",
-            ),
+            Self::NotFound { .. } | Self::NotAFolder { .. } => {
+                Some("a model is a folder with `config.json`, `tokenizer.json` and `model.safetensors`")
+            }
             _ => None,
         }
     }
@@ -164,9 +164,7 @@ impl Source {
             return Err(SourceError::NotFound { path });
         }
         if has_pickle_extension(&path) {
-            return Err(SourceError::Pickle {
-                file: path.display().to_string(),
-            });
+            return Err(SourceError::Pickle { file: path.display().to_string() });
         }
         if path.extension().is_some_and(|is| is == "safetensors") {
             return Err(SourceError::SingleFile { path });
@@ -243,18 +241,14 @@ impl Source {
     /// Opens a large file without reading it.
     pub(crate) fn open(&self, file: &str) -> Result<FileBytes, SourceError> {
         if has_pickle_extension(Path::new(file)) {
-            return Err(SourceError::Pickle {
-                file: self.file_name(file),
-            });
+            return Err(SourceError::Pickle { file: self.file_name(file) });
         }
         match self {
             Self::Folder(_) if !self.has(file) => Err(self.missing(file)),
             Self::Folder(path) => Ok(FileBytes::Mapped(MappedFile::open(&path.join(file))?)),
             Self::Embedded(folder) => {
                 let found = folder.files.iter().find(|(name, _)| *name == file);
-                Ok(FileBytes::Static(
-                    found.ok_or_else(|| self.missing(file))?.1,
-                ))
+                Ok(FileBytes::Static(found.ok_or_else(|| self.missing(file))?.1))
             }
             Self::Memory(folder) => {
                 let found = folder.files.get(file);
@@ -265,17 +259,11 @@ impl Source {
     }
 
     fn missing(&self, file: &str) -> SourceError {
-        SourceError::Missing {
-            folder: self.name(),
-            file: file.to_owned(),
-        }
+        SourceError::Missing { folder: self.name(), file: file.to_owned() }
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<String>, SourceError> {
-        let failed = |source| SourceError::Io {
-            file: self.name(),
-            source,
-        };
+        let failed = |source| SourceError::Io { file: self.name(), source };
         let mut names = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(failed)? {
             names.extend(entry.map_err(failed)?.file_name().into_string());
@@ -284,19 +272,13 @@ impl Source {
     }
 
     fn read_from_disk(&self, path: &Path, file: &str) -> Result<Vec<u8>, SourceError> {
-        let failed = |source| SourceError::Io {
-            file: self.file_name(file),
-            source,
-        };
+        let failed = |source| SourceError::Io { file: self.file_name(file), source };
         if !path.exists() {
             return Err(self.missing(file));
         }
         // Asked before opening, because opening a pipe would wait for its other end.
         if !path.metadata().map_err(failed)?.is_file() {
-            return Err(MappedFileError::NotAFile {
-                path: path.to_path_buf(),
-            }
-            .into());
+            return Err(MappedFileError::NotAFile { path: path.to_path_buf() }.into());
         }
         let mut bytes = Vec::new();
         File::open(path)
@@ -316,27 +298,20 @@ pub(crate) fn has_pickle_extension(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    const EMBEDDED: EmbeddedFolder = EmbeddedFolder {
-        name: "built-in",
-        files: &[("b.json", b"{}"), ("a.json", b"[]")],
-    };
+    const EMBEDDED: EmbeddedFolder =
+        EmbeddedFolder { name: "built-in", files: &[("b.json", b"{}"), ("a.json", b"[]")] };
 
     #[test]
     fn every_source_lists_reads_and_misses_alike() {
         let folder = tempfile::tempdir().unwrap();
-        let mut memory = MemoryFolder {
-            name: "memory".to_owned(),
-            ..MemoryFolder::default()
-        };
+        let mut memory = MemoryFolder { name: "memory".to_owned(), ..MemoryFolder::default() };
         for (name, bytes) in EMBEDDED.files {
             std::fs::write(folder.path().join(name), bytes).unwrap();
             memory.files.insert((*name).to_owned(), (*bytes).into());
         }
-        for source in [
-            Source::folder(folder.path()).unwrap(),
-            Source::Embedded(EMBEDDED),
-            Source::Memory(memory),
-        ] {
+        for source in
+            [Source::folder(folder.path()).unwrap(), Source::Embedded(EMBEDDED), Source::Memory(memory)]
+        {
             assert_eq!(source.files().unwrap(), ["a.json", "b.json"]);
             assert!(source.has("a.json"));
             assert!(!source.has("c.json"));
@@ -345,10 +320,7 @@ mod tests {
             let want = format!("{}: file `c.json` is missing", source.name());
             assert_eq!(source.read("c.json").unwrap_err().to_string(), want);
             assert_eq!(source.open("c.json").unwrap_err().to_string(), want);
-            assert!(matches!(
-                source.open("x.PT"),
-                Err(SourceError::Pickle { .. })
-            ));
+            assert!(matches!(source.open("x.PT"), Err(SourceError::Pickle { .. })));
         }
     }
 

@@ -36,6 +36,11 @@ impl Int8Rows {
             stride,
         }
     }
+
+    /// The codes of one token, outside a run.
+    pub fn codes_of(&mut self, row: usize, width: usize) -> &[i8] {
+        &self.codes.as_mut_slice()[row * self.stride..][..width]
+    }
 }
 
 /// Width after padding to whole blocks of every layout.

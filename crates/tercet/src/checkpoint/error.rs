@@ -18,24 +18,14 @@ pub enum CheckpointError {
     TwoCheckpoints { folder: String },
 
     // One safetensors file, from its first byte to its last.
-    #[error(
-        "{file}: found {found_bytes} bytes, expected at least 8, which hold the header's length"
-    )]
+    #[error("{file}: found {found_bytes} bytes, expected at least 8, which hold the header's length")]
     TooShort { file: String, found_bytes: usize },
     #[error("{file}: found {kind}, expected a safetensors file")]
     Foreign { file: String, kind: &'static str },
     #[error("{file}: header length is {found_bytes}, expected at most {limit_bytes}")]
-    HeaderTooLarge {
-        file: String,
-        found_bytes: u64,
-        limit_bytes: u64,
-    },
+    HeaderTooLarge { file: String, found_bytes: u64, limit_bytes: u64 },
     #[error("{file}: header length is {found_bytes}, but only {left_bytes} bytes follow it")]
-    HeaderBeyondEnd {
-        file: String,
-        found_bytes: u64,
-        left_bytes: usize,
-    },
+    HeaderBeyondEnd { file: String, found_bytes: u64, left_bytes: usize },
     #[error("{file}: header begins with byte {found:#04x}, expected `{{`")]
     HeaderStart { file: String, found: u8 },
     #[error("{file}: header is not UTF-8 after its first {valid_bytes} bytes")]
@@ -49,27 +39,13 @@ pub enum CheckpointError {
     #[error(
         "{file}: tensor name `{found}` is too long or has control characters, expected at most {limit_bytes} printable bytes"
     )]
-    TensorName {
-        file: String,
-        found: String,
-        limit_bytes: usize,
-    },
+    TensorName { file: String, found: String, limit_bytes: usize },
     #[error(
         "{file}: tensor `{name}` begins at byte {found} of the data, expected {expected}; tensors must follow each other without gap or overlap"
     )]
-    Offset {
-        file: String,
-        name: String,
-        found: usize,
-        expected: usize,
-    },
+    Offset { file: String, name: String, found: usize, expected: usize },
     #[error("{file}: tensor `{name}` ends at byte {end}, before its begin at {start}")]
-    OffsetOrder {
-        file: String,
-        name: String,
-        start: usize,
-        end: usize,
-    },
+    OffsetOrder { file: String, name: String, start: usize, end: usize },
     #[error(
         "{file}: tensor `{name}` spans {found_bytes} bytes, expected {expected_bytes} for {dtype} of shape {shape:?}"
     )]
@@ -82,34 +58,13 @@ pub enum CheckpointError {
         shape: Box<[usize]>,
     },
     #[error("{file}: tensor `{name}` of shape {shape:?} has a size that overflows")]
-    SizeOverflow {
-        file: String,
-        name: String,
-        shape: Box<[usize]>,
-    },
-    #[error(
-        "{file}: tensor `{name}` of shape {shape:?} and type {dtype} does not fill whole bytes"
-    )]
-    PartialByte {
-        file: String,
-        name: String,
-        shape: Box<[usize]>,
-        dtype: String,
-    },
+    SizeOverflow { file: String, name: String, shape: Box<[usize]> },
+    #[error("{file}: tensor `{name}` of shape {shape:?} and type {dtype} does not fill whole bytes")]
+    PartialByte { file: String, name: String, shape: Box<[usize]>, dtype: String },
     #[error("{file}: tensor `{name}` has type `{dtype}`, which this version does not know")]
-    UnknownDtype {
-        file: String,
-        name: String,
-        dtype: String,
-    },
-    #[error(
-        "{file}: found {found_bytes} bytes of data, expected {expected_bytes} as the header says"
-    )]
-    DataLength {
-        file: String,
-        found_bytes: usize,
-        expected_bytes: usize,
-    },
+    UnknownDtype { file: String, name: String, dtype: String },
+    #[error("{file}: found {found_bytes} bytes of data, expected {expected_bytes} as the header says")]
+    DataLength { file: String, found_bytes: usize, expected_bytes: usize },
     #[error("{file}: refused by the safetensors reader: {detail}")]
     Refused { file: String, detail: String },
 
@@ -121,30 +76,13 @@ pub enum CheckpointError {
     #[error(
         "{file}: tensor `{name}` is said to be in `{found}`, expected a plain file name that ends in `.safetensors`"
     )]
-    ShardName {
-        file: String,
-        name: String,
-        found: String,
-    },
+    ShardName { file: String, name: String, found: String },
     #[error("{file}: tensor `{name}` is said to be in `{shard}`, which does not have it")]
-    NotInShard {
-        file: String,
-        name: String,
-        shard: String,
-    },
+    NotInShard { file: String, name: String, shard: String },
     #[error("{file}: `{shard}` has tensor `{name}`, which `weight_map` gives as in `{expected}`")]
-    OtherShard {
-        file: String,
-        name: String,
-        shard: String,
-        expected: String,
-    },
+    OtherShard { file: String, name: String, shard: String, expected: String },
     #[error("{file}: `{shard}` has tensor `{name}`, which is not in `weight_map`")]
-    NotInIndex {
-        file: String,
-        name: String,
-        shard: String,
-    },
+    NotInIndex { file: String, name: String, shard: String },
     #[error("{file}: `{shard}` lies in the folder, but no tensor is said to be in it")]
     ExtraShard { file: String, shard: String },
 }

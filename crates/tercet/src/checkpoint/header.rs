@@ -53,30 +53,19 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Vec<HeaderTensor>, Checkp
     };
     let entries = parse(file, header)?;
     if entries.is_empty() {
-        return Err(CheckpointError::Empty {
-            file: file.to_owned(),
-        });
+        return Err(CheckpointError::Empty { file: file.to_owned() });
     }
     let checked = |name: String| header_tensor(file, name, &metadata, data_start);
-    entries
-        .into_iter()
-        .map(|entry| checked(entry.name))
-        .collect()
+    entries.into_iter().map(|entry| checked(entry.name)).collect()
 }
 
 /// The header's bytes, after everything that can be checked without parsing it.
 fn header_bytes<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a [u8], CheckpointError> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
-        return Err(CheckpointError::TooShort {
-            file: file.to_owned(),
-            found_bytes: bytes.len(),
-        });
+        return Err(CheckpointError::TooShort { file: file.to_owned(), found_bytes: bytes.len() });
     };
     if let Some(kind) = foreign_kind(bytes) {
-        return Err(CheckpointError::Foreign {
-            file: file.to_owned(),
-            kind,
-        });
+        return Err(CheckpointError::Foreign { file: file.to_owned(), kind });
     }
     let header_length = u64::from_le_bytes(*length);
     if header_length > HEADER_MAX_BYTES {
@@ -86,9 +75,7 @@ fn header_bytes<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a [u8], CheckpointE
             limit_bytes: HEADER_MAX_BYTES,
         });
     }
-    let header = usize::try_from(header_length)
-        .ok()
-        .and_then(|length| rest.get(..length));
+    let header = usize::try_from(header_length).ok().and_then(|length| rest.get(..length));
     let header = header.ok_or_else(|| CheckpointError::HeaderBeyondEnd {
         file: file.to_owned(),
         found_bytes: header_length,
@@ -96,13 +83,8 @@ fn header_bytes<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a [u8], CheckpointE
     })?;
     match header.first() {
         Some(b'{') => Ok(header),
-        Some(&found) => Err(CheckpointError::HeaderStart {
-            file: file.to_owned(),
-            found,
-        }),
-        None => Err(CheckpointError::Empty {
-            file: file.to_owned(),
-        }),
+        Some(&found) => Err(CheckpointError::HeaderStart { file: file.to_owned(), found }),
+        None => Err(CheckpointError::Empty { file: file.to_owned() }),
     }
 }
 
@@ -126,17 +108,9 @@ fn foreign_kind(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// Turns an error of the `safetensors` crate into one that names the tensor at fault.
-fn explain(
-    file: &str,
-    header: &[u8],
-    found_bytes: usize,
-    error: &SafeTensorError,
-) -> CheckpointError {
+fn explain(file: &str, header: &[u8], found_bytes: usize, error: &SafeTensorError) -> CheckpointError {
     if let SafeTensorError::InvalidHeader(error) = error {
-        return CheckpointError::HeaderUtf8 {
-            file: file.to_owned(),
-            valid_bytes: error.valid_up_to(),
-        };
+        return CheckpointError::HeaderUtf8 { file: file.to_owned(), valid_bytes: error.valid_up_to() };
     }
     let mut entries = match parse(file, header) {
         Ok(entries) => entries,
@@ -153,10 +127,7 @@ fn explain(
             expected_bytes: entries.last().map_or(0, |entry| entry.info.data_offsets.1),
         };
     }
-    CheckpointError::Refused {
-        file: file.to_owned(),
-        detail: error.to_string(),
-    }
+    CheckpointError::Refused { file: file.to_owned(), detail: error.to_string() }
 }
 
 /// The error of the first tensor, by offset, whose place or size is wrong.
@@ -167,53 +138,24 @@ fn first_bad_tensor(file: &str, entries: &[Entry]) -> Option<CheckpointError> {
         let (start, end) = info.data_offsets;
         let shape = || info.shape.clone().into_boxed_slice();
         if end < start {
-            return Some(CheckpointError::OffsetOrder {
-                file,
-                name,
-                start,
-                end,
-            });
+            return Some(CheckpointError::OffsetOrder { file, name, start, end });
         }
         if start != expected {
-            return Some(CheckpointError::Offset {
-                file,
-                name,
-                found: start,
-                expected,
-            });
+            return Some(CheckpointError::Offset { file, name, found: start, expected });
         }
         expected = end;
-        let elements = info
-            .shape
-            .iter()
-            .try_fold(1usize, |n, &size| n.checked_mul(size));
+        let elements = info.shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
         let Some(bits) = elements.and_then(|n| n.checked_mul(info.dtype.bitsize())) else {
-            return Some(CheckpointError::SizeOverflow {
-                file,
-                name,
-                shape: shape(),
-            });
+            return Some(CheckpointError::SizeOverflow { file, name, shape: shape() });
         };
         let dtype = info.dtype.to_string();
         if bits % 8 != 0 {
-            return Some(CheckpointError::PartialByte {
-                file,
-                name,
-                shape: shape(),
-                dtype,
-            });
+            return Some(CheckpointError::PartialByte { file, name, shape: shape(), dtype });
         }
         let (found_bytes, expected_bytes) = (end - start, bits / 8);
         if found_bytes != expected_bytes {
             let shape = shape();
-            return Some(CheckpointError::Span {
-                file,
-                name,
-                found_bytes,
-                expected_bytes,
-                dtype,
-                shape,
-            });
+            return Some(CheckpointError::Span { file, name, found_bytes, expected_bytes, dtype, shape });
         }
     }
     None
@@ -226,9 +168,7 @@ fn header_tensor(
     metadata: &Metadata,
     data_start: usize,
 ) -> Result<HeaderTensor, CheckpointError> {
-    let info = metadata
-        .info(&name)
-        .expect("names come from the same header");
+    let info = metadata.info(&name).expect("names come from the same header");
     if name.len() > NAME_MAX_BYTES || name.contains(char::is_control) {
         return Err(CheckpointError::TensorName {
             file: file.to_owned(),
@@ -244,20 +184,13 @@ fn header_tensor(
         });
     };
     let (start, end) = info.data_offsets;
-    Ok(HeaderTensor {
-        name,
-        dtype,
-        shape: info.shape.clone(),
-        range: data_start + start..data_start + end,
-    })
+    Ok(HeaderTensor { name, dtype, shape: info.shape.clone(), range: data_start + start..data_start + end })
 }
 
 fn parse(file: &str, header: &[u8]) -> Result<Vec<Entry>, CheckpointError> {
     let entries = serde_json::from_slice::<Entries>(header);
-    let entries = entries.map_err(|error| CheckpointError::HeaderJson {
-        file: file.to_owned(),
-        detail: error.to_string(),
-    })?;
+    let entries = entries
+        .map_err(|error| CheckpointError::HeaderJson { file: file.to_owned(), detail: error.to_string() })?;
     Ok(entries.0)
 }
 
@@ -321,10 +254,7 @@ mod tests {
     fn check_refused(bytes: &[u8], want: &str) {
         let message = read("f", bytes).unwrap_err().to_string();
         assert!(message.starts_with("f: "), "{message}");
-        assert!(
-            message.contains(want),
-            "found `{message}`, expected `{want}`"
-        );
+        assert!(message.contains(want), "found `{message}`, expected `{want}`");
     }
 
     #[test]
@@ -333,15 +263,9 @@ mod tests {
         let tensors = read("f", &file(header, 9)).unwrap();
         let start = 8 + header.len();
         assert_eq!(tensors.len(), 2);
-        assert_eq!(
-            (tensors[0].name.as_str(), tensors[0].dtype),
-            ("a", Dtype::U8)
-        );
+        assert_eq!((tensors[0].name.as_str(), tensors[0].dtype), ("a", Dtype::U8));
         assert_eq!(tensors[0].range, start + 8..start + 9);
-        assert_eq!(
-            (tensors[1].shape.as_slice(), tensors[1].dtype),
-            (&[2][..], Dtype::F32)
-        );
+        assert_eq!((tensors[1].shape.as_slice(), tensors[1].dtype), (&[2][..], Dtype::F32));
     }
 
     #[test]
@@ -354,22 +278,13 @@ mod tests {
     #[test]
     fn every_kind_of_bad_tensor_is_named() {
         let one = |tensor: &str| file(&format!(r#"{{"t":{tensor}}}"#), 8);
-        check_refused(
-            &one(r#"{"dtype":"F32","shape":[2],"data_offsets":[8,0]}"#),
-            "`t` ends at byte 0",
-        );
-        check_refused(
-            &one(r#"{"dtype":"F32","shape":[1],"data_offsets":[4,8]}"#),
-            "`t` begins at byte 4",
-        );
+        check_refused(&one(r#"{"dtype":"F32","shape":[2],"data_offsets":[8,0]}"#), "`t` ends at byte 0");
+        check_refused(&one(r#"{"dtype":"F32","shape":[1],"data_offsets":[4,8]}"#), "`t` begins at byte 4");
         check_refused(
             &one(r#"{"dtype":"F32","shape":[3],"data_offsets":[0,8]}"#),
             "spans 8 bytes, expected 12",
         );
-        check_refused(
-            &one(r#"{"dtype":"F4","shape":[3],"data_offsets":[0,8]}"#),
-            "whole bytes",
-        );
+        check_refused(&one(r#"{"dtype":"F4","shape":[3],"data_offsets":[0,8]}"#), "whole bytes");
         check_refused(
             &one(r#"{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,8]}"#),
             "overflows",

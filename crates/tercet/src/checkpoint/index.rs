@@ -15,25 +15,17 @@ const FILE_NAME_MAX_BYTES: usize = 255;
 
 /// Parses an index into the file of each tensor.
 pub(super) fn parse(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, String>, CheckpointError> {
-    let bad = |detail: String| CheckpointError::IndexJson {
-        file: file.to_owned(),
-        detail,
-    };
+    let bad = |detail: String| CheckpointError::IndexJson { file: file.to_owned(), detail };
     let mut index = parse_object(bytes).map_err(|error| bad(error.to_string()))?;
     let map = match index.remove("weight_map") {
         Some(Value::Object(map)) => map,
         Some(other) => {
-            return Err(bad(format!(
-                "`weight_map` is {}, expected an object",
-                kind(&other)
-            )));
+            return Err(bad(format!("`weight_map` is {}, expected an object", kind(&other))));
         }
         None => return Err(bad("`weight_map` is missing".to_owned())),
     };
     if map.is_empty() {
-        return Err(CheckpointError::IndexEmpty {
-            file: file.to_owned(),
-        });
+        return Err(CheckpointError::IndexEmpty { file: file.to_owned() });
     }
     let mut shard_of = BTreeMap::new();
     for (name, shard) in map {
@@ -59,9 +51,7 @@ pub(super) fn parse(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, String>
 /// Whether a name is that of a safetensors file in the same folder, on every system.
 fn is_shard_name(name: &str) -> bool {
     name.len() <= FILE_NAME_MAX_BYTES
-        && name
-            .strip_suffix(".safetensors")
-            .is_some_and(|stem| !stem.is_empty())
+        && name.strip_suffix(".safetensors").is_some_and(|stem| !stem.is_empty())
         && !name.starts_with('.')
         && !name.contains(['/', '\\', ':'])
         && !name.contains(char::is_control)

@@ -76,8 +76,7 @@ impl TensorRef<'_> {
             range.start <= range.end && range.end <= self.bytes.len(),
             "give_back: the range lies within the tensor"
         );
-        self.shard
-            .give_back(self.start + range.start..self.start + range.end);
+        self.shard.give_back(self.start + range.start..self.start + range.end);
     }
 }
 
@@ -93,9 +92,7 @@ impl Checkpoint {
         match (source.has(SINGLE_FILE), source.has(INDEX_FILE)) {
             (true, false) => Self::open_single(source),
             (false, true) => Self::open_sharded(source),
-            (true, true) => Err(CheckpointError::TwoCheckpoints {
-                folder: source.name(),
-            }),
+            (true, true) => Err(CheckpointError::TwoCheckpoints { folder: source.name() }),
             (false, false) => Err(no_tensors(source)?),
         }
     }
@@ -137,10 +134,7 @@ impl Checkpoint {
         shards.sort_unstable();
         shards.dedup();
         if let Some(shard) = extra_shard(source, &shards)? {
-            return Err(CheckpointError::ExtraShard {
-                file: index_file,
-                shard,
-            });
+            return Err(CheckpointError::ExtraShard { file: index_file, shard });
         }
 
         let mut checkpoint = Self::empty(source);
@@ -160,25 +154,16 @@ impl Checkpoint {
                 }),
             })?;
         }
-        match shard_of
-            .iter()
-            .find(|(name, _)| !checkpoint.tensors.contains_key(*name))
-        {
-            Some((name, shard)) => Err(CheckpointError::NotInShard {
-                file: index_file,
-                name: shown(name),
-                shard: shard.clone(),
-            }),
+        match shard_of.iter().find(|(name, _)| !checkpoint.tensors.contains_key(*name)) {
+            Some((name, shard)) => {
+                Err(CheckpointError::NotInShard { file: index_file, name: shown(name), shard: shard.clone() })
+            }
             None => Ok(checkpoint),
         }
     }
 
     fn empty(source: &Source) -> Self {
-        Self {
-            name: source.name(),
-            shards: Vec::new(),
-            tensors: BTreeMap::new(),
-        }
+        Self { name: source.name(), shards: Vec::new(), tensors: BTreeMap::new() }
     }
 
     /// Opens one file and takes up its tensors, each of which `may_hold` must allow.
@@ -220,17 +205,10 @@ fn looks_like_shard(file: &str) -> bool {
 /// The error for a folder without a checkpoint, naming pickled weights if there are any.
 fn no_tensors(source: &Source) -> Result<CheckpointError, CheckpointError> {
     let files = source.files()?;
-    let pickle = files
-        .iter()
-        .find(|file| has_pickle_extension(file.as_ref()));
+    let pickle = files.iter().find(|file| has_pickle_extension(file.as_ref()));
     Ok(match pickle {
-        Some(file) => crate::source::SourceError::Pickle {
-            file: source.file_name(file),
-        }
-        .into(),
-        None => CheckpointError::NoTensors {
-            folder: source.name(),
-        },
+        Some(file) => crate::source::SourceError::Pickle { file: source.file_name(file) }.into(),
+        None => CheckpointError::NoTensors { folder: source.name() },
     })
 }
 
@@ -247,22 +225,14 @@ mod tests {
     }
 
     fn folder(files: &[(&str, &[u8])]) -> Source {
-        let files = files
-            .iter()
-            .map(|(name, bytes)| ((*name).to_owned(), (*bytes).into()));
-        Source::Memory(MemoryFolder {
-            name: "m".to_owned(),
-            files: files.collect(),
-        })
+        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), (*bytes).into()));
+        Source::Memory(MemoryFolder { name: "m".to_owned(), files: files.collect() })
     }
 
     #[track_caller]
     fn check_refused(files: &[(&str, &[u8])], want: &str) {
         let message = Checkpoint::open(&folder(files)).unwrap_err().to_string();
-        assert!(
-            message.contains(want),
-            "found `{message}`, expected `{want}`"
-        );
+        assert!(message.contains(want), "found `{message}`, expected `{want}`");
     }
 
     #[test]
@@ -279,10 +249,7 @@ mod tests {
             let checkpoint = Checkpoint::open(&source).unwrap();
             assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b"]);
             let tensor = checkpoint.get("b").unwrap();
-            assert_eq!(
-                (tensor.dtype, tensor.shape, tensor.bytes),
-                (Dtype::U8, &[2][..], &[7, 9][..])
-            );
+            assert_eq!((tensor.dtype, tensor.shape, tensor.bytes), (Dtype::U8, &[2][..], &[7, 9][..]));
             tensor.give_back(0..2);
             assert!(checkpoint.get("c").is_none());
         }
@@ -291,10 +258,7 @@ mod tests {
     #[test]
     fn a_folder_without_tensors_says_what_it_has() {
         check_refused(&[], "found no `model.safetensors`");
-        check_refused(
-            &[("pytorch_model.bin", b"PK")],
-            "m/pytorch_model.bin: found a pickled file",
-        );
+        check_refused(&[("pytorch_model.bin", b"PK")], "m/pytorch_model.bin: found a pickled file");
     }
 
     #[test]
@@ -306,42 +270,17 @@ mod tests {
     fn index_and_files_must_agree() {
         let index = br#"{"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}"#;
         let (a, b) = (tensors(&["a"]), tensors(&["b"]));
-        check_refused(
-            &[(INDEX_FILE, index), ("1.safetensors", &a)],
-            "`2.safetensors` is missing",
-        );
+        check_refused(&[(INDEX_FILE, index), ("1.safetensors", &a)], "`2.safetensors` is missing");
         let check = |first: &[u8], second: &[u8], want| {
-            check_refused(
-                &[
-                    (INDEX_FILE, index),
-                    ("1.safetensors", first),
-                    ("2.safetensors", second),
-                ],
-                want,
-            );
+            check_refused(&[(INDEX_FILE, index), ("1.safetensors", first), ("2.safetensors", second)], want);
         };
-        check(
-            &a,
-            &tensors(&["b", "c"]),
-            "tensor `c`, which is not in `weight_map`",
-        );
-        check(
-            &tensors(&["a", "b"]),
-            &b,
-            "`b`, which `weight_map` gives as in `2.safetensors`",
-        );
+        check(&a, &tensors(&["b", "c"]), "tensor `c`, which is not in `weight_map`");
+        check(&tensors(&["a", "b"]), &b, "`b`, which `weight_map` gives as in `2.safetensors`");
         let index = br#"{"weight_map":{"a":"1.safetensors","x":"1.safetensors"}}"#;
-        check_refused(
-            &[(INDEX_FILE, index), ("1.safetensors", &a)],
-            "`x` is said to be in",
-        );
+        check_refused(&[(INDEX_FILE, index), ("1.safetensors", &a)], "`x` is said to be in");
         let index = br#"{"weight_map":{"a":"1.safetensors"}}"#;
         check_refused(
-            &[
-                (INDEX_FILE, index),
-                ("1.safetensors", &a),
-                ("model-1-of-2.safetensors", &b),
-            ],
+            &[(INDEX_FILE, index), ("1.safetensors", &a), ("model-1-of-2.safetensors", &b)],
             "`model-1-of-2.safetensors` lies in the folder",
         );
     }

@@ -43,14 +43,8 @@ pub(super) fn check(config: &Config, checkpoint: &Checkpoint) -> Result<(), Conf
 }
 
 /// Says what is wrong with a tensor that the configuration does not lead to, if anything is.
-fn check_unexpected(
-    config: &Config,
-    checkpoint: &Checkpoint,
-    name: &str,
-) -> Result<(), ConfigError> {
-    let found = checkpoint
-        .get(name)
-        .expect("the name is one of the checkpoint's own");
+fn check_unexpected(config: &Config, checkpoint: &Checkpoint, name: &str) -> Result<(), ConfigError> {
+    let found = checkpoint.get(name).expect("the name is one of the checkpoint's own");
     let (file, name, family) = (found.file.to_owned(), name.to_owned(), config.family);
     if name == HEAD {
         return check_tied_head(checkpoint, &found);
@@ -60,12 +54,7 @@ fn check_unexpected(
     }
     let num_hidden_layers = config.num_hidden_layers;
     if let Some(layer) = layer_of(&name).filter(|layer| *layer >= num_hidden_layers) {
-        return Err(ConfigError::LayerBeyondEnd {
-            file,
-            name,
-            layer,
-            num_hidden_layers,
-        });
+        return Err(ConfigError::LayerBeyondEnd { file, name, layer, num_hidden_layers });
     }
     if let Some(name) = name.strip_suffix("_scale") {
         let name = name.to_owned();
@@ -88,23 +77,15 @@ fn layer_of(name: &str) -> Option<usize> {
 fn check_tied_head(checkpoint: &Checkpoint, head: &TensorRef<'_>) -> Result<(), ConfigError> {
     let embedding = checkpoint.get(EMBEDDING);
     let is_same = embedding.is_some_and(|embedding| {
-        head.dtype == embedding.dtype
-            && head.shape == embedding.shape
-            && head.bytes == embedding.bytes
+        head.dtype == embedding.dtype && head.shape == embedding.shape && head.bytes == embedding.bytes
     });
     if is_same {
         return Ok(());
     }
-    Err(ConfigError::TiedHeadDiffers {
-        file: head.file.to_owned(),
-    })
+    Err(ConfigError::TiedHeadDiffers { file: head.file.to_owned() })
 }
 
-fn check_dtype(
-    config: &Config,
-    tensor: &ExpectedTensor,
-    found: &TensorRef<'_>,
-) -> Result<(), ConfigError> {
+fn check_dtype(config: &Config, tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), ConfigError> {
     let (file, name) = (found.file.to_owned(), tensor.name.clone());
     let is_packed = matches!(config.linears, Linears::Packed { .. });
     let is_linear = tensor.kind == TensorKind::Linear;
@@ -113,26 +94,11 @@ fn check_dtype(
         Dtype::U8 if is_linear && is_packed => Ok(()),
         Dtype::U8 if is_linear => Err(ConfigError::PackedForFloats { file, name, family }),
         found if is_linear && is_packed && found.is_weight_float() => {
-            Err(ConfigError::FloatsForPacked {
-                file,
-                name,
-                found,
-                family,
-            })
+            Err(ConfigError::FloatsForPacked { file, name, found, family })
         }
-        found if is_linear && is_packed => Err(ConfigError::Dtype {
-            file,
-            name,
-            found,
-            expected: "U8",
-        }),
+        found if is_linear && is_packed => Err(ConfigError::Dtype { file, name, found, expected: "U8" }),
         found if found.is_weight_float() => Ok(()),
-        found => Err(ConfigError::Dtype {
-            file,
-            name,
-            found,
-            expected: FLOATS,
-        }),
+        found => Err(ConfigError::Dtype { file, name, found, expected: FLOATS }),
     }
 }
 
@@ -154,11 +120,7 @@ fn check_weight_scale(tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }
-    Err(ConfigError::WeightScale {
-        file: found.file.to_owned(),
-        name: tensor.name.clone(),
-        found: value,
-    })
+    Err(ConfigError::WeightScale { file: found.file.to_owned(), name: tensor.name.clone(), found: value })
 }
 
 /// The one float of a scale.

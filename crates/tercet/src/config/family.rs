@@ -96,18 +96,12 @@ pub(super) fn recognise(
     let quantization = fields.object("quantization_config")?;
     let bits = fields.get("weight_bits").is_some();
     match (model_type, quantization) {
-        (ModelType::Bitnet, None) => Err(ConfigError::NoQuantization {
-            file: fields.file().to_owned(),
-        }),
+        (ModelType::Bitnet, None) => Err(ConfigError::NoQuantization { file: fields.file().to_owned() }),
         (ModelType::Llama, None) if bits => one_bit_llm(fields),
         (ModelType::Llama, None) => Ok(Recognised {
             family: Family::DenseLlama,
             why: "`model_type` is `llama` and there is no `quantization_config`".to_owned(),
-            norms: Norms {
-                pre: true,
-                sub: None,
-                in_linear_eps: None,
-            },
+            norms: Norms { pre: true, sub: None, in_linear_eps: None },
             linears: Linears::Dense,
         }),
         (model_type, Some(quantization)) => bitnet_quantized(model_type, &quantization, checkpoint),
@@ -125,11 +119,7 @@ fn one_bit_llm(fields: &Fields) -> Result<Recognised, ConfigError> {
     Ok(Recognised {
         family: Family::OneBitLlm,
         why: "`model_type` is `llama` and `weight_bits` is 1".to_owned(),
-        norms: Norms {
-            pre: true,
-            sub: Some(SubNorms::OneBitLlm),
-            in_linear_eps: None,
-        },
+        norms: Norms { pre: true, sub: Some(SubNorms::OneBitLlm), in_linear_eps: None },
         linears: Linears::Masters,
     })
 }
@@ -156,9 +146,7 @@ fn bitnet_quantized(
     };
     // Norms inside the linears may stand in place of those before attention and MLP; which of
     // the two a model was trained with shows only in its tensors.
-    let has_pre = checkpoint
-        .names()
-        .any(|name| name.ends_with(".input_layernorm.weight"));
+    let has_pre = checkpoint.names().any(|name| name.ends_with(".input_layernorm.weight"));
     let pre = has_pre || in_linear_eps.is_none();
 
     let model_type = match model_type {
@@ -172,14 +160,8 @@ fn bitnet_quantized(
     };
     Ok(Recognised {
         family,
-        why: format!(
-            "`model_type` is `{model_type}`, `quantization_config` says {stored}{placement}"
-        ),
-        norms: Norms {
-            pre,
-            sub,
-            in_linear_eps,
-        },
+        why: format!("`model_type` is `{model_type}`, `quantization_config` says {stored}{placement}"),
+        norms: Norms { pre, sub, in_linear_eps },
         linears,
     })
 }
@@ -191,18 +173,12 @@ fn linears(quantization: &Fields) -> Result<(Linears, &'static str), ConfigError
     let class = quantization.text("linear_class")?.unwrap_or("bitlinear");
     let mode = quantization.text("quantization_mode")?.unwrap_or("offline");
     match (class, mode) {
-        ("bitlinear", "offline") => Ok((
-            Linears::Packed {
-                scale: ScaleRule::Divide,
-            },
-            "`bitlinear`, `offline`",
-        )),
-        ("autobitlinear", "offline") => Ok((
-            Linears::Packed {
-                scale: ScaleRule::Multiply,
-            },
-            "`autobitlinear`, `offline`",
-        )),
+        ("bitlinear", "offline") => {
+            Ok((Linears::Packed { scale: ScaleRule::Divide }, "`bitlinear`, `offline`"))
+        }
+        ("autobitlinear", "offline") => {
+            Ok((Linears::Packed { scale: ScaleRule::Multiply }, "`autobitlinear`, `offline`"))
+        }
         ("autobitlinear", "online") => Ok((Linears::Masters, "`autobitlinear`, `online`")),
         ("bitlinear" | "autobitlinear", _) => Err(quantization.unsupported(
             "quantization_mode",
@@ -214,9 +190,7 @@ fn linears(quantization: &Fields) -> Result<(Linears, &'static str), ConfigError
 
 /// Checks that every linear but the head is ternary.
 fn check_exceptions(quantization: &Fields) -> Result<(), ConfigError> {
-    let exceptions = quantization
-        .list("modules_to_not_convert")?
-        .unwrap_or_default();
+    let exceptions = quantization.list("modules_to_not_convert")?.unwrap_or_default();
     if exceptions.iter().all(|module| module == "lm_head") {
         return Ok(());
     }

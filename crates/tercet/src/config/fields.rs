@@ -20,15 +20,8 @@ impl Fields {
     /// Parses a file that holds one object.
     pub(super) fn parse(file: String, bytes: &[u8]) -> Result<Self, ConfigError> {
         match parse_object(bytes) {
-            Ok(object) => Ok(Self {
-                file,
-                prefix: String::new(),
-                object,
-            }),
-            Err(error) => Err(ConfigError::Json {
-                file,
-                detail: error.to_string(),
-            }),
+            Ok(object) => Ok(Self { file, prefix: String::new(), object }),
+            Err(error) => Err(ConfigError::Json { file, detail: error.to_string() }),
         }
     }
 
@@ -84,10 +77,7 @@ impl Fields {
 
     /// The error of a field that must be there.
     pub(super) fn missing(&self, field: &str) -> ConfigError {
-        ConfigError::Missing {
-            file: self.file.clone(),
-            field: self.path(field),
-        }
+        ConfigError::Missing { file: self.file.clone(), field: self.path(field) }
     }
 
     /// The error of a field whose value is not what it must be.
@@ -157,10 +147,7 @@ mod tests {
     fn a_wrong_value_names_file_field_found_and_expected() {
         let message = |result: Result<Option<usize>, ConfigError>| result.unwrap_err().to_string();
         let want = "a whole number from 1 to 2";
-        assert_eq!(
-            message(fields().count("a", 2)),
-            format!("f: field `a` is 3, expected {want}")
-        );
+        assert_eq!(message(fields().count("a", 2)), format!("f: field `a` is 3, expected {want}"));
         assert!(message(fields().count("e", 2)).contains("9223372036854775808"));
         assert!(message(fields().count("f", 2)).contains("`f` is -1"));
         let nested = fields().object("c").unwrap().unwrap();

@@ -20,7 +20,7 @@ mod tensors;
 
 pub use error::ConfigError;
 pub use family::Family;
-pub use tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors};
+pub use tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors, linear_shape};
 
 use crate::checkpoint::Checkpoint;
 use crate::source::Source;
@@ -101,6 +101,24 @@ pub enum SubNorms {
     Bitnet,
     /// `inner_attn_ln` and `ffn_layernorm`.
     OneBitLlm,
+}
+
+impl SubNorms {
+    /// The norm before `o_proj`, within a layer.
+    pub fn attention(self) -> &'static str {
+        match self {
+            Self::Bitnet => "self_attn.attn_sub_norm",
+            Self::OneBitLlm => "self_attn.inner_attn_ln",
+        }
+    }
+
+    /// The norm before `down_proj`, within a layer.
+    pub fn mlp(self) -> &'static str {
+        match self {
+            Self::Bitnet => "mlp.ffn_sub_norm",
+            Self::OneBitLlm => "mlp.ffn_layernorm",
+        }
+    }
 }
 
 /// How the linears of the layers are stored.
@@ -202,20 +220,12 @@ mod tests {
     fn old_quantization_configs_mean_bitlinear_offline() {
         let quantization = json!({"quant_method": "bitnet", "modules_to_not_convert": null});
         let config = read_with(Kind::TernaryLlama, "quantization_config", quantization).unwrap();
-        assert_eq!(
-            config.linears,
-            Linears::Packed {
-                scale: ScaleRule::Divide
-            }
-        );
+        assert_eq!(config.linears, Linears::Packed { scale: ScaleRule::Divide });
     }
 
     #[test]
     fn rope_theta_is_read_from_either_place() {
-        for rope in [
-            json!({"rope_theta": 7.0, "rope_type": "default"}),
-            json!({"rope_theta": 7}),
-        ] {
+        for rope in [json!({"rope_theta": 7.0, "rope_type": "default"}), json!({"rope_theta": 7})] {
             let mut model = TinyModel::new(Kind::Dense);
             model.config.remove("rope_theta");
             model.config.insert("rope_parameters".to_owned(), rope);
@@ -225,17 +235,9 @@ mod tests {
 
     #[test]
     fn absent_fields_have_the_values_of_transformers() {
-        for (kind, eps, theta) in [
-            (Kind::Bitnet, 1e-5, 500_000.0),
-            (Kind::Dense, 1e-6, 10_000.0),
-        ] {
+        for (kind, eps, theta) in [(Kind::Bitnet, 1e-5, 500_000.0), (Kind::Dense, 1e-6, 10_000.0)] {
             let mut model = TinyModel::new(kind);
-            for field in [
-                "rms_norm_eps",
-                "rope_theta",
-                "hidden_act",
-                "max_position_embeddings",
-            ] {
+            for field in ["rms_norm_eps", "rope_theta", "hidden_act", "max_position_embeddings"] {
                 model.config.remove(field);
             }
             let config = read(&model).unwrap();
@@ -248,15 +250,10 @@ mod tests {
     #[test]
     fn end_tokens_are_those_of_both_files_once() {
         let mut model = TinyModel::new(Kind::Dense);
-        model
-            .config
-            .insert("eos_token_id".to_owned(), json!([265, 7, 265]));
+        model.config.insert("eos_token_id".to_owned(), json!([265, 7, 265]));
         let mut folder = model.folder();
         let generation = br#"{"eos_token_id":[9,7],"temperature":0.6}"#;
-        folder.files.insert(
-            GENERATION_CONFIG_FILE.to_owned(),
-            generation.as_slice().into(),
-        );
+        folder.files.insert(GENERATION_CONFIG_FILE.to_owned(), generation.as_slice().into());
         let source = Source::Memory(folder);
         let config = Config::read(&source, &Checkpoint::open(&source).unwrap()).unwrap();
         assert_eq!(config.eos_token_ids, [265, 7, 9]);
@@ -286,19 +283,13 @@ mod tests {
         read(&model).unwrap();
         model.tensors.get_mut(HEAD).unwrap().bytes[5] ^= 1;
         let error = read(&model).unwrap_err();
-        assert!(
-            matches!(error, ConfigError::TiedHeadDiffers { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ConfigError::TiedHeadDiffers { .. }), "{error}");
     }
 
     #[test]
     fn the_scale_may_be_a_scalar() {
         let mut model = TinyModel::new(Kind::Bitnet);
-        let scale = model
-            .tensors
-            .get_mut("model.layers.0.mlp.up_proj.weight_scale")
-            .unwrap();
+        let scale = model.tensors.get_mut("model.layers.0.mlp.up_proj.weight_scale").unwrap();
         scale.shape.clear();
         read(&model).unwrap();
     }

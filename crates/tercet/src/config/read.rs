@@ -27,26 +27,15 @@ pub(super) fn read(source: &Source, checkpoint: &Checkpoint) -> Result<Config, C
     let fields = Fields::parse(source.file_name(CONFIG_FILE), &source.read(CONFIG_FILE)?)?;
     let model_type = model_type(&fields)?;
     refuse_unsupported(&fields)?;
-    let Recognised {
-        family,
-        why,
-        norms,
-        linears,
-    } = recognise(&fields, model_type, checkpoint)?;
+    let Recognised { family, why, norms, linears } = recognise(&fields, model_type, checkpoint)?;
 
     let hidden_size = required(&fields, "hidden_size", HIDDEN_SIZE_MAX)?;
     let num_attention_heads = required(&fields, "num_attention_heads", HEADS_MAX)?;
     let vocab_size = required(&fields, "vocab_size", VOCAB_SIZE_MAX)?;
     // Absent fields have the values that `transformers` gives them for each `model_type`.
     let defaults = match model_type {
-        ModelType::Bitnet => Defaults {
-            rms_norm_eps: 1e-5,
-            rope_theta: 500_000.0,
-        },
-        ModelType::Llama => Defaults {
-            rms_norm_eps: 1e-6,
-            rope_theta: 10_000.0,
-        },
+        ModelType::Bitnet => Defaults { rms_norm_eps: 1e-5, rope_theta: 500_000.0 },
+        ModelType::Llama => Defaults { rms_norm_eps: 1e-6, rope_theta: 10_000.0 },
     };
     let config = Config {
         hidden_size,
@@ -56,9 +45,7 @@ pub(super) fn read(source: &Source, checkpoint: &Checkpoint) -> Result<Config, C
         num_key_value_heads: key_value_heads(&fields, num_attention_heads)?,
         head_dim: head_dim(&fields, hidden_size, num_attention_heads)?,
         vocab_size,
-        max_position_embeddings: fields
-            .count("max_position_embeddings", POSITIONS_MAX)?
-            .unwrap_or(2048),
+        max_position_embeddings: fields.count("max_position_embeddings", POSITIONS_MAX)?.unwrap_or(2048),
         rms_norm_eps: eps(&fields, "rms_norm_eps")?.unwrap_or(defaults.rms_norm_eps),
         rope_theta: rope_theta(&fields)?.unwrap_or(defaults.rope_theta),
         tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
@@ -67,9 +54,7 @@ pub(super) fn read(source: &Source, checkpoint: &Checkpoint) -> Result<Config, C
         linears,
         family,
         family_evidence: why,
-        bos_token_id: token_ids(&fields, "bos_token_id", vocab_size)?
-            .first()
-            .copied(),
+        bos_token_id: token_ids(&fields, "bos_token_id", vocab_size)?.first().copied(),
         eos_token_ids: eos_token_ids(source, &fields, vocab_size)?,
     };
     Ok(config)
@@ -81,9 +66,7 @@ struct Defaults {
 }
 
 fn required(fields: &Fields, field: &str, max: usize) -> Result<usize, ConfigError> {
-    fields
-        .count(field, max)?
-        .ok_or_else(|| fields.missing(field))
+    fields.count(field, max)?.ok_or_else(|| fields.missing(field))
 }
 
 /// Refuses fields that would change the function and that nothing here computes.
@@ -97,10 +80,7 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ConfigError> {
     if uses_window && fields.get("sliding_window").is_some() {
         return Err(fields.unsupported("sliding_window", "null"));
     }
-    if fields
-        .number("partial_rotary_factor")?
-        .is_some_and(|factor| factor != 1.0)
-    {
+    if fields.number("partial_rotary_factor")?.is_some_and(|factor| factor != 1.0) {
         return Err(fields.unsupported("partial_rotary_factor", "1"));
     }
     for layer in fields.list("layer_types")?.unwrap_or_default() {
@@ -126,11 +106,7 @@ fn key_value_heads(fields: &Fields, num_attention_heads: usize) -> Result<usize,
     })
 }
 
-fn head_dim(
-    fields: &Fields,
-    hidden_size: usize,
-    num_attention_heads: usize,
-) -> Result<usize, ConfigError> {
+fn head_dim(fields: &Fields, hidden_size: usize, num_attention_heads: usize) -> Result<usize, ConfigError> {
     const EVEN: &str = "an even number, since rotary embedding turns pairs";
     if let Some(head_dim) = fields.count("head_dim", HEAD_DIM_MAX)? {
         if !head_dim.is_multiple_of(2) {
@@ -211,11 +187,7 @@ fn positive_theta(fields: &Fields) -> Result<Option<f64>, ConfigError> {
 }
 
 /// The tokens that end a text, of both files.
-fn eos_token_ids(
-    source: &Source,
-    fields: &Fields,
-    vocab_size: usize,
-) -> Result<Vec<u32>, ConfigError> {
+fn eos_token_ids(source: &Source, fields: &Fields, vocab_size: usize) -> Result<Vec<u32>, ConfigError> {
     let mut ids = token_ids(fields, "eos_token_id", vocab_size)?;
     if source.has(GENERATION_CONFIG_FILE) {
         let file = source.file_name(GENERATION_CONFIG_FILE);
@@ -242,12 +214,8 @@ fn token_ids(fields: &Fields, field: &str, vocab_size: usize) -> Result<Vec<u32>
     };
     let mut ids = Vec::new();
     for value in values {
-        let found = value
-            .as_u64()
-            .ok_or_else(|| fields.wrong(field, EXPECTED))?;
-        let id = u32::try_from(found)
-            .ok()
-            .filter(|id| (*id as usize) < vocab_size);
+        let found = value.as_u64().ok_or_else(|| fields.wrong(field, EXPECTED))?;
+        let id = u32::try_from(found).ok().filter(|id| (*id as usize) < vocab_size);
         let id = id.ok_or_else(|| ConfigError::TokenId {
             file: fields.file().to_owned(),
             field: fields.path(field),

@@ -2,7 +2,7 @@
 //!
 //! One list for the reader's check and for every writer. It knows names and shapes, not bytes.
 
-use super::{Config, Linears, SubNorms};
+use super::{Config, Linears};
 
 /// One tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn expected_tensors(config: &Config) -> Vec<ExpectedTensor> {
     for layer in 0..config.num_hidden_layers {
         let prefix = format!("model.layers.{layer}.");
         for (name, size) in layer_norms(config) {
-            tensors.push(norm(format!("{prefix}{name}"), size));
+            tensors.push(norm(format!("{prefix}{name}.weight"), size));
         }
         for linear in layer_linears(config) {
             push_linear(&mut tensors, config, &prefix, &linear);
@@ -63,33 +63,32 @@ pub fn expected_tensors(config: &Config) -> Vec<ExpectedTensor> {
     }
     tensors.push(norm("model.norm.weight".to_owned(), config.hidden_size));
     if !config.tie_word_embeddings {
-        tensors.push(ExpectedTensor {
-            name: HEAD.to_owned(),
-            shape: table,
-            kind: TensorKind::Head,
-        });
+        tensors.push(ExpectedTensor { name: HEAD.to_owned(), shape: table, kind: TensorKind::Head });
     }
     tensors
+}
+
+/// The shape `[out, in]` of a linear, by its name within a layer.
+///
+/// # Panics
+/// If a layer has no such linear.
+pub fn linear_shape(config: &Config, name: &str) -> [usize; 2] {
+    let linear = layer_linears(config).into_iter().find(|linear| linear.name == name);
+    let linear = linear.expect("linear_shape: a linear that every layer has");
+    [linear.out_features, linear.in_features]
 }
 
 /// Weights in the linears of all layers.
 pub(super) fn linear_parameters(config: &Config) -> u64 {
     let sizes = layer_linears(config);
-    let layer: u64 = sizes
-        .iter()
-        .map(|l| l.out_features as u64 * l.in_features as u64)
-        .sum();
+    let layer: u64 = sizes.iter().map(|l| l.out_features as u64 * l.in_features as u64).sum();
     layer * config.num_hidden_layers as u64
 }
 
 fn push_linear(tensors: &mut Vec<ExpectedTensor>, config: &Config, prefix: &str, linear: &Linear) {
     let name = format!("{prefix}{}", linear.name);
     let is_packed = matches!(config.linears, Linears::Packed { .. });
-    let rows = if is_packed {
-        linear.out_features.div_ceil(4)
-    } else {
-        linear.out_features
-    };
+    let rows = if is_packed { linear.out_features.div_ceil(4) } else { linear.out_features };
     tensors.push(ExpectedTensor {
         name: format!("{name}.weight"),
         shape: vec![rows, linear.in_features],
@@ -108,32 +107,19 @@ fn push_linear(tensors: &mut Vec<ExpectedTensor>, config: &Config, prefix: &str,
 }
 
 fn norm(name: String, size: usize) -> ExpectedTensor {
-    ExpectedTensor {
-        name,
-        shape: vec![size],
-        kind: TensorKind::Norm,
-    }
+    ExpectedTensor { name, shape: vec![size], kind: TensorKind::Norm }
 }
 
 /// The norms of a layer that stand outside its linears, with their sizes.
 fn layer_norms(config: &Config) -> Vec<(&'static str, usize)> {
     let mut norms = Vec::new();
     if config.norms.pre {
-        norms.push(("input_layernorm.weight", config.hidden_size));
-        norms.push(("post_attention_layernorm.weight", config.hidden_size));
+        norms.push(("input_layernorm", config.hidden_size));
+        norms.push(("post_attention_layernorm", config.hidden_size));
     }
-    let sub = match config.norms.sub {
-        Some(SubNorms::Bitnet) => {
-            Some(("self_attn.attn_sub_norm.weight", "mlp.ffn_sub_norm.weight"))
-        }
-        Some(SubNorms::OneBitLlm) => {
-            Some(("self_attn.inner_attn_ln.weight", "mlp.ffn_layernorm.weight"))
-        }
-        None => None,
-    };
-    if let Some((attention, mlp)) = sub {
-        norms.push((attention, config.attention_size()));
-        norms.push((mlp, config.intermediate_size));
+    if let Some(names) = config.norms.sub {
+        norms.push((names.attention(), config.attention_size()));
+        norms.push((names.mlp(), config.intermediate_size));
     }
     norms
 }
@@ -152,9 +138,5 @@ fn layer_linears(config: &Config) -> [Linear; 7] {
         ("mlp.up_proj", intermediate, hidden),
         ("mlp.down_proj", hidden, intermediate),
     ]
-    .map(|(name, out_features, in_features)| Linear {
-        name,
-        out_features,
-        in_features,
-    })
+    .map(|(name, out_features, in_features)| Linear { name, out_features, in_features })
 }

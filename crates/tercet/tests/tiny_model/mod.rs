@@ -66,21 +66,16 @@ impl TinyModel {
         let mut state = 1u64;
         let mut byte = || {
             // Knuth's linear congruential generator; the high bits are the random ones.
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         };
         let tensors = expected_tensors(&config).into_iter().map(|tensor| {
             let elements: usize = tensor.shape.iter().product();
-            let is_packed = tensor.kind == TensorKind::Linear
-                && matches!(config.linears, Linears::Packed { .. });
+            let is_packed =
+                tensor.kind == TensorKind::Linear && matches!(config.linears, Linears::Packed { .. });
             let (dtype, bytes) = if is_packed {
                 // Four codes of 0, 1 or 2 in each byte.
-                (
-                    Dtype::U8,
-                    (0..elements).map(|_| byte() & 0b1010_1010).collect(),
-                )
+                (Dtype::U8, (0..elements).map(|_| byte() & 0b1010_1010).collect())
             } else {
                 let values = (0..elements).map(|_| match tensor.kind {
                     TensorKind::Norm | TensorKind::WeightScale => 1.0,
@@ -88,36 +83,19 @@ impl TinyModel {
                 });
                 (Dtype::BF16, values.flat_map(bf16).collect())
             };
-            (
-                tensor.name,
-                Tensor {
-                    dtype,
-                    shape: tensor.shape,
-                    bytes,
-                },
-            )
+            (tensor.name, Tensor { dtype, shape: tensor.shape, bytes })
         });
-        Self {
-            tensors: tensors.collect(),
-            config: config_json(kind, &config),
-            tokenizer: tokenizer_json(),
-        }
+        Self { tensors: tensors.collect(), config: config_json(kind, &config), tokenizer: tokenizer_json() }
     }
 
     /// The folder with its files.
     pub fn folder(&self) -> MemoryFolder {
         let mut files = BTreeMap::new();
         let mut add = |name: &str, bytes: Vec<u8>| files.insert(name.to_owned(), bytes.into());
-        add(
-            "config.json",
-            Value::Object(self.config.clone()).to_string().into(),
-        );
+        add("config.json", Value::Object(self.config.clone()).to_string().into());
         add("tokenizer.json", self.tokenizer.to_string().into());
         add("model.safetensors", safetensors_bytes(&self.tensors));
-        MemoryFolder {
-            name: "tiny".to_owned(),
-            files,
-        }
+        MemoryFolder { name: "tiny".to_owned(), files }
     }
 
     /// The folder as a source.
@@ -131,10 +109,7 @@ impl TinyModel {
 pub fn safetensors_bytes(tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
     let views = tensors.iter().map(|(name, tensor)| {
         let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
-        (
-            name.as_str(),
-            view.expect("a tiny tensor has as many bytes as its shape says"),
-        )
+        (name.as_str(), view.expect("a tiny tensor has as many bytes as its shape says"))
     });
     safetensors::serialize(views, None).expect("a tiny model can be written")
 }
@@ -146,40 +121,19 @@ fn bf16(value: f32) -> [u8; 2] {
 
 /// What reading a tiny model must give.
 pub fn config_of(kind: Kind) -> Config {
-    let pre = Norms {
-        pre: true,
-        sub: None,
-        in_linear_eps: None,
-    };
-    let in_linear = Norms {
-        in_linear_eps: Some(1e-6),
-        ..pre
-    };
-    let sub = |names| Norms {
-        sub: Some(names),
-        ..pre
-    };
-    let multiply = Linears::Packed {
-        scale: ScaleRule::Multiply,
-    };
-    let divide = Linears::Packed {
-        scale: ScaleRule::Divide,
-    };
+    let pre = Norms { pre: true, sub: None, in_linear_eps: None };
+    let in_linear = Norms { in_linear_eps: Some(1e-6), ..pre };
+    let sub = |names| Norms { sub: Some(names), ..pre };
+    let multiply = Linears::Packed { scale: ScaleRule::Multiply };
+    let divide = Linears::Packed { scale: ScaleRule::Divide };
     let (family, norms, linears) = match kind {
         Kind::Bitnet => (Family::Bitnet, sub(SubNorms::Bitnet), multiply),
         Kind::BitnetMasters => (Family::Bitnet, sub(SubNorms::Bitnet), Linears::Masters),
-        Kind::OneBitLlm => (
-            Family::OneBitLlm,
-            sub(SubNorms::OneBitLlm),
-            Linears::Masters,
-        ),
+        Kind::OneBitLlm => (Family::OneBitLlm, sub(SubNorms::OneBitLlm), Linears::Masters),
         Kind::TernaryLlama => (Family::TernaryLlama, pre, divide),
         Kind::NormInLinear => (Family::NormInLinear, in_linear, divide),
         Kind::NormOnlyInLinear => {
-            let norms = Norms {
-                pre: false,
-                ..in_linear
-            };
+            let norms = Norms { pre: false, ..in_linear };
             (Family::NormInLinear, norms, Linears::Masters)
         }
         Kind::Dense => (Family::DenseLlama, pre, Linears::Dense),
@@ -197,11 +151,7 @@ pub fn config_of(kind: Kind) -> Config {
         rms_norm_eps: 1e-5,
         rope_theta: if is_bitnet { 500_000.0 } else { 10_000.0 },
         tie_word_embeddings: kind != Kind::TernaryLlama,
-        hidden_act: if is_bitnet {
-            Activation::Relu2
-        } else {
-            Activation::Silu
-        },
+        hidden_act: if is_bitnet { Activation::Relu2 } else { Activation::Silu },
         norms,
         linears,
         family,

@@ -1,0 +1,266 @@
+//! From a checkpoint to a model: every tensor is read once, repacked by all workers, and its
+//! pages given back.
+//!
+//! It knows the names and types of tensors; the bit layouts it makes are the kernels' business.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use half::{bf16, f16};
+use tercet_kernels::quantize::{self, QuantizeError};
+use tercet_kernels::{
+    CodeError, DenseBuilder, DenseMatrix, DenseType, Layout, Pool, TernaryBuilder, TernaryMatrix,
+};
+
+use super::error::PLAUSIBLE_SCALES;
+use super::{Attention, BitLinear, Layer, Linear, LoadError, Mlp, Model, RmsNorm};
+use crate::checkpoint::{Checkpoint, Dtype, TensorRef};
+use crate::config::{Config, EMBEDDING, HEAD, Linears, ScaleRule, linear_shape};
+use crate::source::Source;
+
+impl Model {
+    /// Loads the model in `source` for the workers of `pool`, ternary weights in `layout`.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and tensor or field, what was found and what was expected.
+    pub fn load(source: &Source, pool: Arc<Pool>, layout: Layout) -> Result<Model, LoadError> {
+        tercet_kernels::self_test(pool.isa())?;
+        let checkpoint = Checkpoint::open(source)?;
+        let config = Config::read(source, &checkpoint)?;
+        let loader = Loader { pool: &pool, checkpoint: &checkpoint, config: &config, layout };
+        let embed_tokens = loader.dense(EMBEDDING)?;
+        let layers =
+            (0..config.num_hidden_layers).map(|layer| loader.layer(layer)).collect::<Result<Vec<_>, _>>()?;
+        let norm = loader.norm("model.norm", config.rms_norm_eps)?;
+        let lm_head = if config.tie_word_embeddings { None } else { Some(loader.dense(HEAD)?) };
+        check_scale_direction(&layers, &config, &checkpoint)?;
+        Ok(Model { config, embed_tokens, layers, norm, lm_head, pool })
+    }
+}
+
+struct Loader<'a> {
+    pool: &'a Pool,
+    checkpoint: &'a Checkpoint,
+    config: &'a Config,
+    layout: Layout,
+}
+
+impl Loader<'_> {
+    fn layer(&self, layer: usize) -> Result<Layer, LoadError> {
+        let config = self.config;
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let linear = |part: &str| self.linear(&name(part), linear_shape(config, part));
+        let norm = |part: &str| self.norm(&name(part), config.rms_norm_eps);
+        let pre_norm = |part: &str| config.norms.pre.then(|| norm(part)).transpose();
+        let sub_norms = config.norms.sub;
+        Ok(Layer {
+            input_layernorm: pre_norm("input_layernorm")?,
+            self_attn: Attention {
+                q_proj: linear("self_attn.q_proj")?,
+                k_proj: linear("self_attn.k_proj")?,
+                v_proj: linear("self_attn.v_proj")?,
+                o_proj: linear("self_attn.o_proj")?,
+                sub_norm: sub_norms.map(|names| norm(names.attention())).transpose()?,
+            },
+            post_attention_layernorm: pre_norm("post_attention_layernorm")?,
+            mlp: Mlp {
+                gate_proj: linear("mlp.gate_proj")?,
+                up_proj: linear("mlp.up_proj")?,
+                down_proj: linear("mlp.down_proj")?,
+                sub_norm: sub_norms.map(|names| norm(names.mlp())).transpose()?,
+            },
+        })
+    }
+
+    fn linear(&self, name: &str, shape: [usize; 2]) -> Result<Linear, LoadError> {
+        let weight = format!("{name}.weight");
+        let (matrix, scale) = match self.config.linears {
+            Linears::Dense => return Ok(Linear::Dense(self.dense(&weight)?)),
+            Linears::Packed { scale } => (self.packed(&weight, shape)?, self.scale(name, scale)?),
+            Linears::Masters => self.masters(&weight, shape)?,
+        };
+        let norm = self.config.norms.in_linear_eps;
+        let norm = norm.map(|eps| self.norm(&format!("{name}.rms_norm"), eps)).transpose()?;
+        Ok(Linear::Ternary(BitLinear { matrix, scale, norm }))
+    }
+
+    /// A tensor that `Config::read` has found and checked.
+    fn tensor(&self, name: &str) -> TensorRef<'_> {
+        self.checkpoint.get(name).expect("Config::read has checked that the tensor is there")
+    }
+
+    /// Four codes a byte in planes of rows: row `r` is in byte row `r mod R`, bits `2 (r div R)`,
+    /// `R = ceil(rows / 4)` (transformers, `integrations/bitnet.py`).
+    fn packed(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<TernaryMatrix, LoadError> {
+        let tensor = self.tensor(name);
+        let byte_rows = tensor.shape[0];
+        let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);
+        let bad_code = FirstError::default();
+        self.pool.run(|worker| {
+            let unpack = |first_row: usize, codes: &mut [u8]| {
+                for (row, codes) in (first_row..).zip(codes.chunks_exact_mut(cols)) {
+                    let shift = 2 * (row / byte_rows);
+                    let bytes = &tensor.bytes[row % byte_rows * cols..][..cols];
+                    for (code, byte) in codes.iter_mut().zip(bytes) {
+                        *code = byte >> shift & 3;
+                    }
+                }
+            };
+            builder.pack(worker, unpack, |error| bad_code.keep(error.row * cols + error.column, error));
+        });
+        tensor.give_back(0..tensor.bytes.len());
+        match bad_code.into_inner() {
+            Some(CodeError { row, column, .. }) => {
+                Err(LoadError::Code { file: tensor.file.to_owned(), name: name.to_owned(), row, column })
+            }
+            None => Ok(builder.finish()),
+        }
+    }
+
+    fn scale(&self, linear: &str, rule: ScaleRule) -> Result<f32, LoadError> {
+        let name = format!("{linear}.weight_scale");
+        let tensor = self.tensor(&name);
+        let stored = floats(&tensor)[0];
+        if !(stored.is_finite() && stored > 0.0) {
+            return Err(LoadError::Scale { file: tensor.file.to_owned(), name, found: stored });
+        }
+        Ok(match rule {
+            ScaleRule::Multiply => stored,
+            ScaleRule::Divide => 1.0 / stored,
+        })
+    }
+
+    /// Float masters, quantized here by the one function of the kernels.
+    fn masters(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<(TernaryMatrix, f32), LoadError> {
+        let tensor = self.tensor(name);
+        let number_bytes = tensor.bytes.len() / (rows * cols);
+        let read = |first: usize, values: &mut [f32]| {
+            decode(tensor.dtype, &tensor.bytes[first * number_bytes..], values);
+        };
+        let scale = quantize::scale_in_pool(self.pool, rows * cols, read)
+            .map_err(|QuantizeError::NotFinite { index }| not_finite(&tensor, name, index))?;
+        let inv_scale = 1.0 / scale;
+        let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);
+        self.pool.run(|worker| {
+            let mut values = vec![0.0; cols];
+            let quantize = |first_row: usize, codes: &mut [u8]| {
+                for (row, codes) in (first_row..).zip(codes.chunks_exact_mut(cols)) {
+                    read(row * cols, &mut values);
+                    for (code, value) in codes.iter_mut().zip(&values) {
+                        *code = quantize::ternary_code(*value, inv_scale);
+                    }
+                }
+            };
+            builder.pack(worker, quantize, |_| unreachable!("codes made here are 0, 1 or 2"));
+        });
+        tensor.give_back(0..tensor.bytes.len());
+        Ok((builder.finish(), scale))
+    }
+
+    fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
+        let tensor = self.tensor(name);
+        let dense_type = match tensor.dtype {
+            Dtype::F32 => DenseType::F32,
+            Dtype::F16 => DenseType::F16,
+            Dtype::BF16 => DenseType::Bf16,
+            _ => unreachable!("Config::read has checked the type of a dense tensor"),
+        };
+        let builder = DenseBuilder::new(self.pool, dense_type, [tensor.shape[0], tensor.shape[1]]);
+        let bad_number = FirstError::default();
+        self.pool.run(|worker| {
+            let on_copied = |range| tensor.give_back(range);
+            builder.copy(worker, tensor.bytes, on_copied, |index| bad_number.keep(index, index));
+        });
+        match bad_number.into_inner() {
+            Some(index) => Err(not_finite(&tensor, name, index)),
+            None => Ok(builder.finish()),
+        }
+    }
+
+    fn norm(&self, module: &str, eps: f32) -> Result<RmsNorm, LoadError> {
+        let name = format!("{module}.weight");
+        let tensor = self.tensor(&name);
+        let gain = floats(&tensor);
+        match gain.iter().position(|gain| !gain.is_finite()) {
+            Some(index) => Err(not_finite(&tensor, &name, index)),
+            None => Ok(RmsNorm { gain, eps }),
+        }
+    }
+}
+
+fn not_finite(tensor: &TensorRef<'_>, name: &str, index: usize) -> LoadError {
+    LoadError::NotFinite { file: tensor.file.to_owned(), name: name.to_owned(), index }
+}
+
+/// The first values of a float tensor as f32, exactly; as many as there is room for.
+fn decode(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
+    fn each<const BYTES: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; BYTES]) -> f32) {
+        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+            *value = to_f32(*bytes);
+        }
+    }
+    match dtype {
+        Dtype::F32 => each(bytes, values, f32::from_le_bytes),
+        Dtype::F16 => each(bytes, values, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => each(bytes, values, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        _ => unreachable!("Config::read has checked that the tensor holds floats"),
+    }
+}
+
+/// All values of a small float tensor.
+fn floats(tensor: &TensorRef<'_>) -> Vec<f32> {
+    let mut values = vec![0.0; tensor.shape.iter().product()];
+    decode(tensor.dtype, tensor.bytes, &mut values);
+    values
+}
+
+/// The error that comes first in a tensor, whichever worker finds one first.
+struct FirstError<E>(Mutex<Option<(usize, E)>>);
+
+impl<E> Default for FirstError<E> {
+    fn default() -> Self {
+        FirstError(Mutex::new(None))
+    }
+}
+
+impl<E> FirstError<E> {
+    fn keep(&self, index: usize, error: E) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.as_ref().is_none_or(|(kept, _)| index < *kept) {
+            *first = Some((index, error));
+        }
+    }
+
+    fn into_inner(self) -> Option<E> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).map(|(_, error)| error)
+    }
+}
+
+/// Refuses scales that are those of a trained model only when read the other way.
+fn check_scale_direction(
+    layers: &[Layer],
+    config: &Config,
+    checkpoint: &Checkpoint,
+) -> Result<(), LoadError> {
+    let Linears::Packed { scale: rule } = config.linears else { return Ok(()) };
+    let mut scales: Vec<f32> = layers
+        .iter()
+        .flat_map(Layer::linears)
+        .filter_map(|(_, linear)| match linear {
+            Linear::Ternary(linear) => Some(linear.scale),
+            Linear::Dense(_) => None,
+        })
+        .collect();
+    scales.sort_by(f32::total_cmp);
+    let Some(median) = scales.get(scales.len() / 2) else { return Ok(()) };
+    if (PLAUSIBLE_SCALES[0]..=PLAUSIBLE_SCALES[1]).contains(median) {
+        return Ok(());
+    }
+    Err(LoadError::ScaleDirection {
+        file: checkpoint.name().to_owned(),
+        linear_class: match rule {
+            ScaleRule::Multiply => "autobitlinear",
+            ScaleRule::Divide => "bitlinear",
+        },
+        found: *median,
+    })
+}

@@ -1,0 +1,413 @@
+//! The one parametrised decoder, top to bottom: attention, MLP, layer, model, session.
+//!
+//! ```text
+//! x = embed_tokens[ids]
+//! each layer:  x = x + self_attn(input_layernorm(x))
+//!              x = x + mlp(post_attention_layernorm(x))
+//! logits = norm(x) · lm_headᵀ
+//! ```
+//!
+//! Families differ in four things, each a field of [`Config`]: where norms sit, the activation,
+//! how a scale is stored, and whether linears are ternary at all. It knows neither files (that
+//! is `load`), nor text, nor how a token is chosen.
+
+mod error;
+mod linear;
+mod load;
+mod random;
+
+use std::sync::Arc;
+
+use tercet_kernels::{Buffer, DenseMatrix, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
+
+pub use error::{ForwardError, LoadError};
+pub use linear::{BitLinear, Linear, RmsNorm};
+
+use crate::config::{Activation, Config};
+use linear::LinearInputs;
+
+/// Grouped-query attention with rotary embedding.
+pub struct Attention {
+    /// Queries, `[heads · head_dim, hidden]`.
+    pub q_proj: Linear,
+    /// Keys, `[kv heads · head_dim, hidden]`.
+    pub k_proj: Linear,
+    /// Values, `[kv heads · head_dim, hidden]`.
+    pub v_proj: Linear,
+    /// Output, `[hidden, heads · head_dim]`.
+    pub o_proj: Linear,
+    /// The norm before `o_proj` (`attn_sub_norm`, `inner_attn_ln`).
+    pub sub_norm: Option<RmsNorm>,
+}
+
+impl Attention {
+    /// `s.branch = o_proj(sub_norm(attention(q, k, v)))` of `x` (`[m, hidden]`).
+    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, s: &Scratch) {
+        let (config, m) = (pass.config, pass.rows);
+        let qkv = [(&self.q_proj, &s.q), (&self.k_proj, &s.k), (&self.v_proj, &s.v)];
+        s.inputs.project(worker, x, m, &qkv); // [m, heads | kv heads | kv heads, head_dim]
+        ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &s.q);
+        ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &s.k);
+        worker.barrier();
+        ops::append(worker, pass.sequences, pass.cache_layer, &s.k, &s.v);
+        worker.barrier();
+        let heads = config.num_attention_heads;
+        ops::attention(worker, pass.sequences, pass.cache_layer, heads, &s.q, &s.attended);
+        worker.barrier();
+        let attended = norm_of(worker, self.sub_norm.as_ref(), &s.attended, m, &s.attended_normed);
+        s.inputs.project(worker, attended, m, &[(&self.o_proj, &s.branch)]); // [m, hidden]
+    }
+}
+
+/// The gated MLP.
+pub struct Mlp {
+    /// Gate, `[intermediate, hidden]`.
+    pub gate_proj: Linear,
+    /// Up, `[intermediate, hidden]`.
+    pub up_proj: Linear,
+    /// Down, `[hidden, intermediate]`.
+    pub down_proj: Linear,
+    /// The norm before `down_proj` (`ffn_sub_norm`, `ffn_layernorm`).
+    pub sub_norm: Option<RmsNorm>,
+}
+
+impl Mlp {
+    /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))`.
+    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, s: &Scratch) {
+        let (m, width) = (pass.rows, pass.config.intermediate_size);
+        let gate_up = [(&self.gate_proj, &s.gate), (&self.up_proj, &s.up)];
+        s.inputs.project(worker, x, m, &gate_up); // [m, intermediate]
+        match pass.config.hidden_act {
+            Activation::Silu => ops::silu_gate(worker, &s.gate, &s.up, m, width, &s.gated),
+            Activation::Relu2 => ops::relu2_gate(worker, &s.gate, &s.up, m, width, &s.gated),
+        }
+        worker.barrier();
+        let gated = norm_of(worker, self.sub_norm.as_ref(), &s.gated, m, &s.gate);
+        s.inputs.project(worker, gated, m, &[(&self.down_proj, &s.branch)]); // [m, hidden]
+    }
+}
+
+/// One block of the decoder.
+pub struct Layer {
+    /// The norm before attention, in families that have one.
+    pub input_layernorm: Option<RmsNorm>,
+    /// Attention.
+    pub self_attn: Attention,
+    /// The norm before the MLP, in families that have one.
+    pub post_attention_layernorm: Option<RmsNorm>,
+    /// The MLP.
+    pub mlp: Mlp,
+}
+
+impl Layer {
+    /// Adds attention and MLP to `s.hidden`.
+    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, s: &Scratch) {
+        let (m, hidden_size) = (pass.rows, pass.config.hidden_size);
+        let x = norm_of(worker, self.input_layernorm.as_ref(), &s.hidden, m, &s.normed);
+        self.self_attn.forward(worker, pass, x, s);
+        ops::add_assign(worker, &s.hidden, &s.branch, m, hidden_size);
+        worker.barrier();
+        let x = norm_of(worker, self.post_attention_layernorm.as_ref(), &s.hidden, m, &s.normed);
+        self.mlp.forward(worker, pass, x, s);
+        ops::add_assign(worker, &s.hidden, &s.branch, m, hidden_size);
+        worker.barrier();
+    }
+
+    /// Every linear with its name in the checkpoint.
+    pub fn linears(&self) -> [(&'static str, &Linear); 7] {
+        [
+            ("self_attn.q_proj", &self.self_attn.q_proj),
+            ("self_attn.k_proj", &self.self_attn.k_proj),
+            ("self_attn.v_proj", &self.self_attn.v_proj),
+            ("self_attn.o_proj", &self.self_attn.o_proj),
+            ("mlp.gate_proj", &self.mlp.gate_proj),
+            ("mlp.up_proj", &self.mlp.up_proj),
+            ("mlp.down_proj", &self.mlp.down_proj),
+        ]
+    }
+}
+
+/// The normed rows, or the rows themselves where there is no norm; ends with a barrier.
+fn norm_of<'a>(
+    worker: &mut Worker<'_>,
+    norm: Option<&RmsNorm>,
+    x: &'a Buffer<f32>,
+    m: usize,
+    out: &'a Buffer<f32>,
+) -> &'a Buffer<f32> {
+    let Some(norm) = norm else { return x };
+    ops::rms_norm(worker, x, m, &norm.gain, norm.eps, out);
+    worker.barrier();
+    out
+}
+
+/// What a pass does not change: its sequences and tables.
+struct Pass<'a> {
+    config: &'a Config,
+    rotary: &'a RotaryTable,
+    sequences: &'a [Sequence<'a>],
+    rows: usize,
+    cache_layer: usize,
+}
+
+/// A loaded model.
+pub struct Model {
+    pool: Arc<Pool>,
+    config: Config,
+    embed_tokens: DenseMatrix,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    lm_head: Option<DenseMatrix>,
+}
+
+impl Model {
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The threads and the instruction set that it runs with.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Its layers, first to last.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The embedding, `[vocabulary, hidden]`.
+    pub fn embed_tokens(&self) -> &DenseMatrix {
+        &self.embed_tokens
+    }
+
+    /// The vocabulary projection, `[vocabulary, hidden]`: the embedding where they are tied.
+    pub fn lm_head(&self) -> &DenseMatrix {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// Bytes of weights that one decoded token reads: linears, norms, head, one embedding row.
+    pub fn weight_bytes_per_token(&self) -> usize {
+        let layers: usize = self.layers.iter().flat_map(Layer::linears).map(|(_, l)| l.size_bytes()).sum();
+        layers + self.lm_head().size_bytes() + self.embed_tokens.size_bytes() / self.embed_tokens.rows()
+    }
+}
+
+/// How much room a [`Session`] has.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionSize {
+    /// Positions a sequence may have.
+    pub context: usize,
+    /// Rows (tokens of all sequences) of one pass.
+    pub max_rows: usize,
+    /// Rows of one pass whose logits are wanted.
+    pub max_logit_rows: usize,
+}
+
+/// Which rows of a pass get logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitRows {
+    /// The last row of each sequence.
+    Last,
+    /// Every row.
+    All,
+}
+
+/// Buffers of a forward pass, made once. `m` is the rows of a pass.
+struct Scratch {
+    hidden: Buffer<f32>,          // [m, hidden]
+    normed: Buffer<f32>,          // [m, hidden]
+    q: Buffer<f32>,               // [m, heads, head_dim]
+    k: Buffer<f32>,               // [m, kv heads, head_dim]
+    v: Buffer<f32>,               // [m, kv heads, head_dim]
+    attended: Buffer<f32>,        // [m, heads, head_dim]
+    attended_normed: Buffer<f32>, // [m, heads, head_dim]
+    branch: Buffer<f32>,          // [m, hidden]
+    gate: Buffer<f32>,            // [m, intermediate]
+    up: Buffer<f32>,              // [m, intermediate]
+    gated: Buffer<f32>,           // [m, intermediate]
+    inputs: LinearInputs,
+    last: Buffer<f32>,   // [logit rows, hidden]
+    logits: Buffer<f32>, // [logit rows, vocabulary]
+}
+
+impl Scratch {
+    fn new(pool: &Pool, config: &Config, size: &SessionSize) -> Self {
+        let m = size.max_rows;
+        let q_width = config.num_attention_heads * config.head_dim;
+        let kv_width = config.num_key_value_heads * config.head_dim;
+        let widest = config.hidden_size.max(config.intermediate_size).max(q_width);
+        let rows_of = |width| Buffer::zeroed(pool, m * width);
+        Scratch {
+            hidden: rows_of(config.hidden_size),
+            normed: rows_of(config.hidden_size),
+            q: rows_of(q_width),
+            k: rows_of(kv_width),
+            v: rows_of(kv_width),
+            attended: rows_of(q_width),
+            attended_normed: rows_of(q_width),
+            branch: rows_of(config.hidden_size),
+            gate: rows_of(config.intermediate_size),
+            up: rows_of(config.intermediate_size),
+            gated: rows_of(config.intermediate_size),
+            inputs: LinearInputs::new(pool, m, widest),
+            last: Buffer::zeroed(pool, size.max_logit_rows * config.hidden_size),
+            logits: Buffer::zeroed(pool, size.max_logit_rows * config.vocab_size),
+        }
+    }
+}
+
+/// Buffers and tables to run a model with; the step itself allocates nothing.
+pub struct Session<'model> {
+    model: &'model Model,
+    size: SessionSize,
+    rotary: RotaryTable,
+    scratch: Scratch,
+}
+
+impl<'model> Session<'model> {
+    /// Room for passes of `size`.
+    pub fn new(model: &'model Model, size: SessionSize) -> Self {
+        let config = &model.config;
+        Session {
+            model,
+            size,
+            rotary: RotaryTable::new(config.head_dim, config.rope_theta, size.context),
+            scratch: Scratch::new(&model.pool, config, &size),
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'model Model {
+        self.model
+    }
+
+    /// The room it has.
+    pub fn size(&self) -> SessionSize {
+        self.size
+    }
+
+    /// An empty cache for one sequence of up to the session's context.
+    pub fn new_cache(&self, kv_type: KvType) -> KvCache {
+        let config = &self.model.config;
+        KvCache::new(
+            &self.model.pool,
+            kv_type,
+            config.num_hidden_layers,
+            config.num_key_value_heads,
+            config.head_dim,
+            self.size.context,
+        )
+    }
+
+    /// Runs the new tokens of every sequence, appends them to their caches, and returns logits.
+    ///
+    /// # Shapes
+    /// Returns `[rows, vocabulary]`, the rows being those of `logit_rows`, sequence after sequence.
+    ///
+    /// # Errors
+    /// [`ForwardError`] if tokens, positions or rows do not fit, or a logit is not finite. The
+    /// caches are then as before.
+    pub fn forward(
+        &mut self,
+        sequences: &mut [Sequence<'_>],
+        logit_rows: LogitRows,
+    ) -> Result<&[f32], ForwardError> {
+        let Session { model, size, rotary, scratch: s } = self;
+        let config = &model.config;
+        let rows: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
+        check_pass(config, size, sequences, rows)?;
+        let wanted = match logit_rows {
+            LogitRows::All => rows,
+            LogitRows::Last => sequences.len(),
+        };
+        if wanted > size.max_logit_rows {
+            return Err(ForwardError::LogitRows { found: wanted, expected: size.max_logit_rows });
+        }
+
+        model.pool.run(|worker| {
+            let sequences = &*sequences;
+            let tokens = sequences.iter().flat_map(|sequence| sequence.tokens.iter().copied());
+            ops::embed(worker, &model.embed_tokens, tokens, &s.hidden);
+            worker.barrier();
+            for (cache_layer, layer) in model.layers.iter().enumerate() {
+                let pass = Pass { config, rotary, sequences, rows, cache_layer };
+                layer.forward(worker, &pass, s);
+            }
+            match logit_rows {
+                LogitRows::All => ops::gather_rows(worker, &s.hidden, 0..rows, config.hidden_size, &s.last),
+                LogitRows::Last => {
+                    let last_rows = last_rows(sequences);
+                    ops::gather_rows(worker, &s.hidden, last_rows, config.hidden_size, &s.last);
+                }
+            }
+            worker.barrier();
+            ops::rms_norm(worker, &s.last, wanted, &model.norm.gain, model.norm.eps, &s.normed);
+            worker.barrier();
+            ops::dense_product(worker, model.lm_head(), &s.normed, wanted, &s.logits);
+        });
+
+        let logits = &s.logits.as_mut_slice()[..wanted * config.vocab_size];
+        if let Some(index) = logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(ForwardError::NotFinite { row: index / config.vocab_size });
+        }
+        for sequence in sequences {
+            sequence.cache.advance(sequence.tokens.len());
+        }
+        Ok(logits)
+    }
+
+    /// One layer alone, for checks against a reference: `hidden` is `[rows, hidden_size]` at
+    /// positions 0 and on, the result has the same shape.
+    ///
+    /// # Panics
+    /// If the rows do not fit the session, or there is no such layer.
+    pub fn forward_layer(&mut self, layer: usize, hidden: &[f32], kv_type: KvType) -> Vec<f32> {
+        let Session { model, rotary, scratch: s, .. } = self;
+        let config = &model.config;
+        let rows = hidden.len() / config.hidden_size;
+        s.hidden.as_mut_slice()[..hidden.len()].copy_from_slice(hidden);
+        let (heads, head_dim) = (config.num_key_value_heads, config.head_dim);
+        let mut cache = KvCache::new(&model.pool, kv_type, 1, heads, head_dim, rows);
+        let tokens = vec![0; rows];
+        let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
+        model.pool.run(|worker| {
+            let pass = Pass { config, rotary, sequences: &sequences, rows, cache_layer: 0 };
+            model.layers[layer].forward(worker, &pass, s);
+        });
+        s.hidden.as_mut_slice()[..hidden.len()].to_vec()
+    }
+}
+
+/// The index of each sequence's last row in the pass.
+fn last_rows<'a>(sequences: &'a [Sequence<'_>]) -> impl Iterator<Item = usize> + Clone + 'a {
+    sequences.iter().scan(0, |end, sequence| {
+        *end += sequence.tokens.len();
+        Some(*end - 1)
+    })
+}
+
+fn check_pass(
+    config: &Config,
+    size: &SessionSize,
+    sequences: &[Sequence<'_>],
+    rows: usize,
+) -> Result<(), ForwardError> {
+    if rows > size.max_rows {
+        return Err(ForwardError::Rows { found: rows, expected: size.max_rows });
+    }
+    for sequence in sequences {
+        if sequence.tokens.is_empty() {
+            return Err(ForwardError::NoTokens);
+        }
+        let context = sequence.cache.capacity().min(size.context);
+        let positions = sequence.cache.len() + sequence.tokens.len();
+        if positions > context {
+            return Err(ForwardError::Context { found: positions, expected: context });
+        }
+        if let Some(token) = sequence.tokens.iter().find(|token| **token as usize >= config.vocab_size) {
+            return Err(ForwardError::Token { found: *token, expected: config.vocab_size });
+        }
+    }
+    Ok(())
+}
