@@ -6,6 +6,7 @@ mod json;
 pub mod mapped_file;
 pub mod presets;
 pub mod source;
+pub mod tokenizer;
 
 // The tests of the crate and those outside it share one file, which calls the crate by its name.
 #[cfg(test)]
