@@ -138,7 +138,7 @@ pub fn generate(
         decode_time: Duration::ZERO,
         decode_bytes: 0,
     };
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.stream_after(prompt);
     let mut scanner = StopScanner::new(&params.stop);
     while generated.tokens.len() < params.max_tokens {
         let token = sampler.sample(&last_logits);
@@ -162,7 +162,8 @@ pub fn generate(
         listener.logits(logits);
         last_logits.copy_from_slice(logits);
         generated.decode_steps += 1;
-        generated.decode_bytes += (session.model().weight_bytes_per_token() + cache.read_bytes(cache.len())) as u64;
+        generated.decode_bytes +=
+            (session.model().weight_bytes_per_token() + cache.read_bytes(cache.len())) as u64;
     }
     generated.decode_time = started.elapsed();
     if generated.finish_reason != FinishReason::Cancelled && !scanner.has_stopped() {

@@ -60,50 +60,22 @@ struct Pipeline {
 const NORMALIZERS: Pipeline = Pipeline {
     field: "normalizer",
     list: "normalizers",
-    supported: &[
-        "NFC",
-        "NFD",
-        "NFKC",
-        "NFKD",
-        "Lowercase",
-        "Strip",
-        "StripAccents",
-        "Prepend",
-        "Replace",
-    ],
+    supported: &["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Prepend", "Replace"],
 };
 
 const PRE_TOKENIZERS: Pipeline = Pipeline {
     field: "pre_tokenizer",
     list: "pretokenizers",
-    supported: &[
-        "ByteLevel",
-        "Split",
-        "Digits",
-        "Punctuation",
-        "Metaspace",
-        "Whitespace",
-        "WhitespaceSplit",
-    ],
+    supported: &["ByteLevel", "Split", "Digits", "Punctuation", "Metaspace", "Whitespace", "WhitespaceSplit"],
 };
 
-const POST_PROCESSORS: Pipeline = Pipeline {
-    field: "post_processor",
-    list: "processors",
-    supported: &["ByteLevel", "TemplateProcessing"],
-};
+const POST_PROCESSORS: Pipeline =
+    Pipeline { field: "post_processor", list: "processors", supported: &["ByteLevel", "TemplateProcessing"] };
 
 const DECODERS: Pipeline = Pipeline {
     field: "decoder",
     list: "decoders",
-    supported: &[
-        "ByteLevel",
-        "ByteFallback",
-        "Fuse",
-        "Metaspace",
-        "Replace",
-        "Strip",
-    ],
+    supported: &["ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip"],
 };
 
 struct Checker<'a> {
@@ -118,20 +90,11 @@ struct Totals {
 }
 
 impl Checker<'_> {
-    fn pipeline(
-        &self,
-        object: &Map<String, Value>,
-        pipeline: &Pipeline,
-    ) -> Result<(), TokenizerError> {
-        let mut totals = Totals {
-            components: 0,
-            growth: 1,
-        };
+    fn pipeline(&self, object: &Map<String, Value>, pipeline: &Pipeline) -> Result<(), TokenizerError> {
+        let mut totals = Totals { components: 0, growth: 1 };
         match object.get(pipeline.field) {
             None | Some(Value::Null) => Ok(()),
-            Some(component) => {
-                self.component(pipeline, pipeline.field, component, DEPTH_MAX, &mut totals)
-            }
+            Some(component) => self.component(pipeline, pipeline.field, component, DEPTH_MAX, &mut totals),
         }
     }
 
@@ -148,10 +111,7 @@ impl Checker<'_> {
             let expected = format!("at most {COMPONENTS_MAX} components, {DEPTH_MAX} deep");
             return Err(self.value(pipeline.field, "a larger pipeline", &expected));
         }
-        let name = component
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let name = component.get("type").and_then(Value::as_str).unwrap_or_default();
         if name == "Sequence" {
             let inner = component.get(pipeline.list).and_then(Value::as_array);
             for (i, inner) in inner.into_iter().flatten().enumerate() {
@@ -168,9 +128,7 @@ impl Checker<'_> {
         match name {
             "Split" => self.split_pattern(field, component),
             "Replace" => self.replacement(field, component, totals),
-            "Prepend" => self
-                .inserted(&format!("{field}.prepend"), component.get("prepend"))
-                .map(drop),
+            "Prepend" => self.inserted(&format!("{field}.prepend"), component.get("prepend")).map(drop),
             "Strip" if pipeline.field == DECODERS.field => self.strip(field, component),
             "TemplateProcessing" => self.template(field, component),
             _ => Ok(()),
@@ -179,10 +137,7 @@ impl Checker<'_> {
 
     fn split_pattern(&self, field: &str, split: &Value) -> Result<(), TokenizerError> {
         let pattern = &split["pattern"];
-        let text = pattern
-            .get("Regex")
-            .or_else(|| pattern.get("String"))
-            .and_then(Value::as_str);
+        let text = pattern.get("Regex").or_else(|| pattern.get("String")).and_then(Value::as_str);
         match text {
             Some(text) if text.len() <= PATTERN_MAX_BYTES => Ok(()),
             _ => Err(self.value(
@@ -194,22 +149,13 @@ impl Checker<'_> {
     }
 
     /// A replacement must be of a plain text, and must not make texts much longer.
-    fn replacement(
-        &self,
-        field: &str,
-        replace: &Value,
-        totals: &mut Totals,
-    ) -> Result<(), TokenizerError> {
+    fn replacement(&self, field: &str, replace: &Value, totals: &mut Totals) -> Result<(), TokenizerError> {
         let pattern = &replace["pattern"];
         let old_bytes = match pattern.get("String").and_then(Value::as_str) {
             Some(text) if !text.is_empty() && text.len() <= PATTERN_MAX_BYTES => text.len(),
             _ => {
                 let expected = format!("a `String` of 1 to {PATTERN_MAX_BYTES} bytes");
-                return Err(self.value(
-                    &format!("{field}.pattern"),
-                    &found(Some(pattern)),
-                    &expected,
-                ));
+                return Err(self.value(&format!("{field}.pattern"), &found(Some(pattern)), &expected));
             }
         };
         let content = format!("{field}.content");
@@ -247,11 +193,7 @@ impl Checker<'_> {
         let is_text = |piece: &&Value| piece["Sequence"]["id"] == "A";
         if single.iter().filter(is_text).count() != 1 {
             let expected = "a list with `{\"Sequence\": {\"id\": \"A\"}}` once";
-            return Err(self.value(
-                &format!("{field}.single"),
-                &found(template.get("single")),
-                expected,
-            ));
+            return Err(self.value(&format!("{field}.single"), &found(template.get("single")), expected));
         }
         let mut inserted = 0;
         for piece in single.iter().filter(|piece| !is_text(piece)) {
@@ -260,10 +202,7 @@ impl Checker<'_> {
                 return Err(self.value(&format!("{field}.single"), &found(Some(piece)), expected));
             };
             let Some(ids) = template["special_tokens"][token]["ids"].as_array() else {
-                return Err(TokenizerError::Template {
-                    file: self.file.to_owned(),
-                    token: shown(token),
-                });
+                return Err(TokenizerError::Template { file: self.file.to_owned(), token: shown(token) });
             };
             for id in ids {
                 self.token_id(token, id)?;
@@ -274,11 +213,7 @@ impl Checker<'_> {
             return Ok(());
         }
         let expected = format!("at most {TEMPLATE_MAX_TOKENS} tokens");
-        Err(self.value(
-            &format!("{field}.single"),
-            &format!("{inserted} tokens"),
-            &expected,
-        ))
+        Err(self.value(&format!("{field}.single"), &format!("{inserted} tokens"), &expected))
     }
 
     fn model(&self, object: &Map<String, Value>) -> Result<(), TokenizerError> {
@@ -302,16 +237,8 @@ impl Checker<'_> {
         };
         self.vocab(vocab)?;
         let unknown = &model["unk_token"];
-        if !unknown.is_null()
-            && !unknown
-                .as_str()
-                .is_some_and(|token| vocab.contains_key(token))
-        {
-            return Err(self.value(
-                "model.unk_token",
-                &found(Some(unknown)),
-                "a token of `model.vocab`",
-            ));
+        if !unknown.is_null() && !unknown.as_str().is_some_and(|token| vocab.contains_key(token)) {
+            return Err(self.value("model.unk_token", &found(Some(unknown)), "a token of `model.vocab`"));
         }
         self.merges(&model["merges"], vocab)
     }
@@ -321,11 +248,7 @@ impl Checker<'_> {
         for (token, id) in vocab {
             let id = self.token_id(token, id)?;
             if !seen.insert(id) {
-                return Err(TokenizerError::SharedId {
-                    file: self.file.to_owned(),
-                    token: shown(token),
-                    id,
-                });
+                return Err(TokenizerError::SharedId { file: self.file.to_owned(), token: shown(token), id });
             }
         }
         Ok(())
@@ -340,9 +263,7 @@ impl Checker<'_> {
             let pair = match merge {
                 Value::String(text) => text.split_once(' '),
                 Value::Array(pair) => match pair.as_slice() {
-                    [Value::String(left), Value::String(right)] => {
-                        Some((left.as_str(), right.as_str()))
-                    }
+                    [Value::String(left), Value::String(right)] => Some((left.as_str(), right.as_str())),
                     _ => None,
                 },
                 _ => None,
@@ -378,9 +299,7 @@ impl Checker<'_> {
             return Err(self.value("added_tokens", &found(Some(list)), "a list"));
         };
         for (i, token) in entries.iter().enumerate() {
-            let content = token["content"]
-                .as_str()
-                .filter(|content| !content.is_empty());
+            let content = token["content"].as_str().filter(|content| !content.is_empty());
             let Some(content) = content else {
                 let field = format!("added_tokens[{i}].content");
                 return Err(self.value(&field, &found(token.get("content")), "a text"));
@@ -393,10 +312,7 @@ impl Checker<'_> {
                     id,
                 });
             }
-            tokens.push(AddedToken {
-                content: content.to_owned(),
-                id,
-            });
+            tokens.push(AddedToken { content: content.to_owned(), id });
         }
         Ok(tokens)
     }

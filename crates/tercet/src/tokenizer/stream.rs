@@ -5,6 +5,10 @@ use super::Tokenizer;
 /// What an unfinished or invalid UTF-8 sequence is decoded to.
 const REPLACEMENT: char = '\u{FFFD}';
 
+/// Tokens of a prompt that can change how the next one reads: one for a leading space, and a few
+/// more in case the last ones are special and have no text.
+const CONTEXT_TOKENS: usize = 8;
+
 /// Turns tokens into text one at a time.
 ///
 /// A token may hold part of a character, and how a token reads may depend on those before it
@@ -25,11 +29,16 @@ pub struct TokenStream<'a> {
 
 impl<'a> TokenStream<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self {
-            tokenizer,
-            ids: Vec::new(),
-            context: 0,
+        Self { tokenizer, ids: Vec::new(), context: 0 }
+    }
+
+    /// A stream that goes on after `prompt`, whose text was given out.
+    pub(super) fn after(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Self {
+        let context = &prompt[prompt.len().saturating_sub(CONTEXT_TOKENS)..];
+        if tokenizer.decode(context).ends_with(REPLACEMENT) {
+            return Self::new(tokenizer);
         }
+        Self { tokenizer, ids: context.to_vec(), context: context.len() }
     }
 
     /// Takes the next token; returns the text that has become certain, if any.
@@ -70,6 +79,17 @@ mod tests {
     use super::super::tests::{byte_fallback, byte_level};
     use super::*;
 
+    #[test]
+    fn a_space_after_the_prompt_is_kept() {
+        let tokenizer = byte_fallback();
+        let ids = tokenizer.encode("a b", false).unwrap();
+        let (prompt, rest) = ids.split_at(1);
+        let mut stream = tokenizer.stream_after(prompt);
+        let text: String = rest.iter().filter_map(|id| stream.push(*id)).collect();
+        let whole = tokenizer.decode(prompt) + &text + &stream.finish();
+        assert_eq!(whole, tokenizer.decode(&ids));
+    }
+
     /// Streams tokens; returns what each push and the end gave.
     fn stream(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<Option<String>> {
         let mut stream = tokenizer.stream();
@@ -84,17 +104,9 @@ mod tests {
             let text = "the \u{1F600}é end";
             let ids = tokenizer.encode(text, false).unwrap();
             let given = stream(&tokenizer, &ids);
-            assert!(
-                given
-                    .iter()
-                    .flatten()
-                    .all(|piece| !piece.contains(REPLACEMENT))
-            );
+            assert!(given.iter().flatten().all(|piece| !piece.contains(REPLACEMENT)));
             assert_eq!(given.iter().flatten().cloned().collect::<String>(), text);
-            assert!(
-                given.iter().any(Option::is_none),
-                "the emoji is several tokens"
-            );
+            assert!(given.iter().any(Option::is_none), "the emoji is several tokens");
         }
     }
 
@@ -102,13 +114,7 @@ mod tests {
     fn leading_spaces_are_kept_within_a_text() {
         let tokenizer = byte_fallback();
         let ids = tokenizer.encode("a b", false).unwrap();
-        assert_eq!(
-            stream(&tokenizer, &ids)
-                .into_iter()
-                .flatten()
-                .collect::<String>(),
-            "a b"
-        );
+        assert_eq!(stream(&tokenizer, &ids).into_iter().flatten().collect::<String>(), "a b");
     }
 
     #[test]
@@ -117,10 +123,7 @@ mod tests {
             let mut ids = tokenizer.encode("a\u{1F600}", false).unwrap();
             ids.pop();
             let text: String = stream(&tokenizer, &ids).into_iter().flatten().collect();
-            assert!(
-                text.starts_with('a') && text.ends_with(REPLACEMENT),
-                "{text:?}"
-            );
+            assert!(text.starts_with('a') && text.ends_with(REPLACEMENT), "{text:?}");
         }
     }
 
@@ -134,15 +137,8 @@ mod tests {
             ids.extend(tokenizer.encode("x", false).unwrap().last());
             let given = stream(&tokenizer, &ids);
             let text: String = given.iter().flatten().cloned().collect();
-            assert!(
-                text.starts_with('\u{1F600}') && text.ends_with('x'),
-                "{text:?}"
-            );
-            assert_eq!(
-                given.last(),
-                Some(&Some(String::new())),
-                "nothing is left over"
-            );
+            assert!(text.starts_with('\u{1F600}') && text.ends_with('x'), "{text:?}");
+            assert_eq!(given.last(), Some(&Some(String::new())), "nothing is left over");
         }
     }
 
@@ -150,12 +146,6 @@ mod tests {
     fn special_tokens_have_no_text() {
         let tokenizer = byte_level();
         let ids = tokenizer.encode("<bos>a<eos>b", true).unwrap();
-        assert_eq!(
-            stream(&tokenizer, &ids)
-                .into_iter()
-                .flatten()
-                .collect::<String>(),
-            "ab"
-        );
+        assert_eq!(stream(&tokenizer, &ids).into_iter().flatten().collect::<String>(), "ab");
     }
 }
