@@ -9,6 +9,8 @@ mod json;
 pub mod mapped_file;
 pub mod model;
 pub mod presets;
+mod random;
+pub mod random_folder;
 pub mod source;
 pub mod tokenizer;
 

@@ -5,6 +5,7 @@
 //! | `read` | `config.json` and `generation_config.json`, field by field |
 //! | `family` | which published family it is |
 //! | `tensors` | the tensors such a model has |
+//! | `write` | `config.json` of a configuration |
 //! | `check` | whether a checkpoint has them |
 //! | `fields` | JSON fields by name and type |
 //!
@@ -17,6 +18,7 @@ mod family;
 mod fields;
 mod read;
 mod tensors;
+mod write;
 
 pub use error::ConfigError;
 pub use family::Family;
