@@ -9,6 +9,7 @@ pub mod mapped_file;
 pub mod model;
 pub mod presets;
 pub mod source;
+pub mod tokenizer;
 
 // The tests of the crate and those outside it share one file, which calls the crate by its name.
 #[cfg(test)]
