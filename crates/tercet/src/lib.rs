@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod digest;
 pub mod embedded;
+pub mod generate;
 mod json;
 pub mod mapped_file;
 pub mod model;

@@ -310,7 +310,7 @@ mod tests {
     }
 
     /// Recorded once; a change of generator or order would show here.
-    const SEED_7: [u32; 5] = [0, 0, 0, 0, 0];
+    const SEED_7: [u32; 5] = [160, 168, 705, 727, 603];
 
     #[test]
     fn parameters_out_of_range_are_named() {
