@@ -24,6 +24,16 @@ pub enum KvType {
     F16,
 }
 
+impl KvType {
+    /// Bytes of one number.
+    pub const fn size_bytes(self) -> usize {
+        match self {
+            KvType::F32 => 4,
+            KvType::F16 => 2,
+        }
+    }
+}
+
 pub(crate) enum KvLayer {
     F32 { keys: Buffer<f32>, values: Buffer<f32> },
     F16 { keys: Buffer<f16>, values: Buffer<f16> },
@@ -34,6 +44,7 @@ pub struct KvCache {
     layers: Vec<KvLayer>,
     pub(crate) num_key_value_heads: usize,
     pub(crate) head_dim: usize,
+    kv_type: KvType,
     capacity: usize,
     len: usize,
 }
@@ -62,6 +73,7 @@ impl KvCache {
             layers: (0..num_layers).map(layer).collect(),
             num_key_value_heads,
             head_dim,
+            kv_type,
             capacity,
             len: 0,
         }
@@ -95,11 +107,8 @@ impl KvCache {
 
     /// Bytes that attending to `positions` positions reads, in all layers.
     pub fn read_bytes(&self, positions: usize) -> usize {
-        let number_bytes = match self.layers.first() {
-            Some(KvLayer::F32 { .. }) => 4,
-            _ => 2,
-        };
-        2 * self.layers.len() * self.num_key_value_heads * self.head_dim * positions * number_bytes
+        let row_bytes = self.num_key_value_heads * self.head_dim * self.kv_type.size_bytes();
+        2 * self.layers.len() * positions * row_bytes
     }
 
     pub(crate) fn layer(&self, layer: usize) -> &KvLayer {

@@ -57,6 +57,11 @@ impl Layout {
         }
     }
 
+    /// Bytes of a matrix `[rows, cols]` in this layout, padding included.
+    pub const fn matrix_bytes(self, [rows, cols]: [usize; 2]) -> usize {
+        rows.div_ceil(TILE_ROWS) * tile_bytes(cols, self)
+    }
+
     const fn place(self, digit: usize) -> u8 {
         match self {
             Layout::TwoBit => 1 << (2 * digit),
@@ -98,7 +103,7 @@ impl TernaryMatrix {
     pub fn from_codes(codes: &[u8], [rows, cols]: [usize; 2], layout: Layout) -> Result<Self, CodeError> {
         assert_eq!(codes.len(), rows * cols, "TernaryMatrix::from_codes: one code a weight");
         let tile_bytes = tile_bytes(cols, layout);
-        let mut bytes = AlignedVec::zeroed(rows.div_ceil(TILE_ROWS) * tile_bytes);
+        let mut bytes = AlignedVec::zeroed(layout.matrix_bytes([rows, cols]));
         for (tile, tile_bytes) in bytes.chunks_exact_mut(tile_bytes.max(1)).enumerate() {
             let first = tile * TILE_ROWS;
             let last = (first + TILE_ROWS).min(rows);
@@ -149,13 +154,27 @@ impl TernaryMatrix {
     }
 
     /// How many weights are -1, 0 and +1.
+    ///
+    /// Equal bytes are counted together, and the zeros that pad rows and columns taken off.
     pub fn count(&self) -> [u64; 3] {
-        let mut counts = [0; 3];
-        for row in 0..self.rows {
-            for column in 0..self.cols {
-                counts[usize::from(self.code(row, column))] += 1;
+        // Four tables, so that equal bytes in a row do not wait for one counter.
+        let mut bytes = [[0u64; 256]; 4];
+        for four in self.bytes.as_chunks::<4>().0 {
+            for (table, byte) in bytes.iter_mut().zip(four) {
+                table[usize::from(*byte)] += 1;
             }
         }
+        let mut counts = [0; 3];
+        for byte in 0..=u8::MAX {
+            let times: u64 = bytes.iter().map(|table| table[usize::from(byte)]).sum();
+            if times > 0 {
+                for digit in 0..self.layout.digits() {
+                    counts[usize::from(self.layout.digit(byte, digit))] += times;
+                }
+            }
+        }
+        let stored = self.bytes.len() * self.layout.digits();
+        counts[1] -= (stored - self.rows * self.cols) as u64;
         counts
     }
 }
@@ -171,7 +190,7 @@ pub struct TernaryBuilder {
 impl TernaryBuilder {
     /// Memory for a matrix of this shape.
     pub fn new(pool: &Pool, [rows, cols]: [usize; 2], layout: Layout) -> Self {
-        let bytes = Buffer::zeroed(pool, rows.div_ceil(TILE_ROWS) * tile_bytes(cols, layout));
+        let bytes = Buffer::zeroed(pool, layout.matrix_bytes([rows, cols]));
         TernaryBuilder { rows, cols, layout, bytes }
     }
 
@@ -207,7 +226,7 @@ impl TernaryBuilder {
     }
 }
 
-fn tile_bytes(cols: usize, layout: Layout) -> usize {
+const fn tile_bytes(cols: usize, layout: Layout) -> usize {
     cols.div_ceil(layout.block_columns()) * BLOCK_BYTES
 }
 
@@ -255,9 +274,12 @@ mod tests {
             let codes = codes(rows, cols, seed);
             for layout in [Layout::TwoBit, Layout::BaseThree] {
                 let matrix = TernaryMatrix::from_codes(&codes, [rows, cols], layout).unwrap();
+                let mut counts = [0; 3];
                 for (i, code) in codes.iter().enumerate() {
                     prop_assert_eq!(matrix.code(i / cols, i % cols), *code);
+                    counts[usize::from(*code)] += 1;
                 }
+                prop_assert_eq!(matrix.count(), counts);
             }
         }
     }

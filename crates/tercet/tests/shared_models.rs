@@ -143,6 +143,6 @@ fn greedy_text(session: &mut Session<'_>, tokenizer: &Tokenizer, max_tokens: usi
         ignore_eos: false,
         all_logits: false,
     };
-    generate(session, &mut cache, tokenizer, &prompt, &params, &mut text).unwrap();
+    generate(session, &mut cache, Some(tokenizer), &prompt, &params, &mut text).unwrap();
     text.0
 }

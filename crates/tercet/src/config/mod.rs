@@ -7,6 +7,7 @@
 //! | `tensors` | the tensors such a model has |
 //! | `write` | `config.json` of a configuration |
 //! | `check` | whether a checkpoint has them |
+//! | `suggested` | what the makers suggest for sampling |
 //! | `fields` | JSON fields by name and type |
 //!
 //! A [`Config`] that was read has been checked against the checkpoint, so the loader may rely on
@@ -17,11 +18,13 @@ mod error;
 mod family;
 mod fields;
 mod read;
+mod suggested;
 mod tensors;
 mod write;
 
 pub use error::ConfigError;
 pub use family::Family;
+pub use suggested::SuggestedSampling;
 pub use tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors, linear_shape};
 
 use crate::checkpoint::Checkpoint;

@@ -90,25 +90,30 @@ pub trait Listener {
     /// Text that is certain, never a part of a character; `Break` ends the generation.
     fn text(&mut self, text: &str) -> ControlFlow<()>;
 
-    /// The logits of one pass, `[rows, vocabulary]`, each position once and in order.
-    fn logits(&mut self, _logits: &[f32]) {}
+    /// A token that was chosen; its text may come later.
+    fn token(&mut self, _token: u32) {}
+
+    /// The logits of one pass, `[rows, vocabulary]`, each position once and in order; `Break` ends
+    /// the generation.
+    fn logits(&mut self, _logits: &[f32]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
-/// Continues `prompt` from what `cache` holds.
+/// Continues `prompt` from what `cache` holds. Without a tokenizer there are tokens and no text.
 ///
 /// # Errors
 /// [`GenerateError`] if the prompt does not fit, a parameter is out of range or a pass fails.
 pub fn generate(
     session: &mut Session<'_>,
     cache: &mut KvCache,
-    tokenizer: &Tokenizer,
+    tokenizer: Option<&Tokenizer>,
     prompt: &[u32],
     params: &GenerationParams,
     listener: &mut dyn Listener,
 ) -> Result<Generated, GenerateError> {
-    let config = session.model().config();
-    let (vocab_size, context) = (config.vocab_size, session.size().context.min(cache.capacity()));
-    let eos_token_ids = config.eos_token_ids.clone();
+    let model = session.model();
+    let (vocab_size, context) = (model.config().vocab_size, session.size().context.min(cache.capacity()));
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }
@@ -117,37 +122,35 @@ pub fn generate(
     }
     let mut sampler = Sampler::new(params.sampling, vocab_size)?;
     sampler.accept_prompt(prompt);
-
-    let started = Instant::now();
-    let logit_rows = if params.all_logits { LogitRows::All } else { LogitRows::Last };
+    let mut text = TextStream::new(tokenizer, prompt, &params.stop);
     let mut last_logits = vec![0.0; vocab_size];
-    for chunk in prompt.chunks(session.size().max_rows) {
-        let logits = session.forward(&mut [Sequence { tokens: chunk, cache }], logit_rows)?;
-        listener.logits(logits);
-        last_logits.copy_from_slice(&logits[logits.len() - vocab_size..]);
-    }
-    let prompt_time = started.elapsed();
 
     let started = Instant::now();
+    let hears_prompt = run_prompt(session, cache, prompt, params.all_logits, &mut last_logits, listener)?;
     let mut generated = Generated {
         tokens: Vec::new(),
         finish_reason: FinishReason::Length,
         prompt_tokens: prompt.len(),
-        prompt_time,
+        prompt_time: started.elapsed(),
         decode_steps: 0,
         decode_time: Duration::ZERO,
         decode_bytes: 0,
     };
-    let mut stream = tokenizer.stream_after(prompt);
-    let mut scanner = StopScanner::new(&params.stop);
+    if hears_prompt.is_break() {
+        generated.finish_reason = FinishReason::Cancelled;
+        return Ok(generated);
+    }
+
+    let started = Instant::now();
     while generated.tokens.len() < params.max_tokens {
         let token = sampler.sample(&last_logits);
         generated.tokens.push(token);
-        if !params.ignore_eos && eos_token_ids.contains(&token) {
+        listener.token(token);
+        if !params.ignore_eos && model.config().eos_token_ids.contains(&token) {
             generated.finish_reason = FinishReason::Stop;
             break;
         }
-        if let Some(reason) = tell(&mut stream, &mut scanner, token, listener) {
+        if let Some(reason) = text.push(token, listener) {
             generated.finish_reason = reason;
             break;
         }
@@ -159,34 +162,83 @@ pub fn generate(
             break;
         }
         let logits = session.forward(&mut [Sequence { tokens: &[token], cache }], LogitRows::Last)?;
-        listener.logits(logits);
         last_logits.copy_from_slice(logits);
         generated.decode_steps += 1;
-        generated.decode_bytes +=
-            (session.model().weight_bytes_per_token() + cache.read_bytes(cache.len())) as u64;
+        generated.decode_bytes += (model.weight_bytes_per_token() + cache.read_bytes(cache.len())) as u64;
+        if listener.logits(&last_logits).is_break() {
+            generated.finish_reason = FinishReason::Cancelled;
+            break;
+        }
     }
     generated.decode_time = started.elapsed();
-    if generated.finish_reason != FinishReason::Cancelled && !scanner.has_stopped() {
-        let mut text = scanner.push(&stream.finish());
-        if !scanner.has_stopped() {
-            text += &scanner.finish();
-        }
-        // Nothing follows, so it does not matter whether the listener wants more.
-        let _ = listener.text(&text);
+    if generated.finish_reason != FinishReason::Cancelled {
+        text.finish(listener);
     }
     Ok(generated)
 }
 
-/// Passes on what a token makes certain; a reason if the text ends there.
-fn tell(
-    stream: &mut TokenStream<'_>,
-    scanner: &mut StopScanner<'_>,
-    token: u32,
+/// Runs the prompt in chunks that fit the session; `last_logits` are those of its last token.
+fn run_prompt(
+    session: &mut Session<'_>,
+    cache: &mut KvCache,
+    prompt: &[u32],
+    all_logits: bool,
+    last_logits: &mut [f32],
     listener: &mut dyn Listener,
-) -> Option<FinishReason> {
-    let text = scanner.push(&stream.push(token)?);
-    if !text.is_empty() && listener.text(&text).is_break() {
-        return Some(FinishReason::Cancelled);
+) -> Result<ControlFlow<()>, ForwardError> {
+    let logit_rows = if all_logits { LogitRows::All } else { LogitRows::Last };
+    for chunk in prompt.chunks(session.size().max_rows) {
+        let logits = session.forward(&mut [Sequence { tokens: chunk, cache }], logit_rows)?;
+        last_logits.copy_from_slice(&logits[logits.len() - last_logits.len()..]);
+        if listener.logits(logits).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
-    scanner.has_stopped().then_some(FinishReason::Stop)
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The way from tokens to text that is certain: whole characters, and no part of a stop string.
+struct TextStream<'a> {
+    tokens: Option<TokenStream<'a>>,
+    scanner: StopScanner<'a>,
+}
+
+impl<'a> TextStream<'a> {
+    /// The text after `prompt`, whose last tokens decide how the first new one reads.
+    fn new(tokenizer: Option<&'a Tokenizer>, prompt: &[u32], stop: &'a [String]) -> Self {
+        let mut tokens = tokenizer.map(Tokenizer::stream);
+        if let Some(stream) = &mut tokens {
+            for token in prompt {
+                // The text of the prompt is known to whoever wrote it.
+                let _ = stream.push(*token);
+            }
+        }
+        TextStream { tokens, scanner: StopScanner::new(stop) }
+    }
+
+    /// Passes on what a token makes certain; a reason if the text ends there.
+    fn push(&mut self, token: u32, listener: &mut dyn Listener) -> Option<FinishReason> {
+        let text = self.tokens.as_mut()?.push(token)?;
+        let text = self.scanner.push(&text);
+        if !text.is_empty() && listener.text(&text).is_break() {
+            return Some(FinishReason::Cancelled);
+        }
+        self.scanner.has_stopped().then_some(FinishReason::Stop)
+    }
+
+    /// Passes on what was held back, unless a stop string ended the text.
+    fn finish(mut self, listener: &mut dyn Listener) {
+        let Some(tokens) = self.tokens else { return };
+        if self.scanner.has_stopped() {
+            return;
+        }
+        let mut text = self.scanner.push(&tokens.finish());
+        if !self.scanner.has_stopped() {
+            text += &self.scanner.finish();
+        }
+        if !text.is_empty() {
+            // Nothing follows, so it does not matter whether the listener wants more.
+            let _ = listener.text(&text);
+        }
+    }
 }

@@ -23,16 +23,32 @@ impl Model {
     /// # Errors
     /// [`LoadError`] names the file and tensor or field, what was found and what was expected.
     pub fn load(source: &Source, pool: Arc<Pool>, layout: Layout) -> Result<Model, LoadError> {
-        tercet_kernels::self_test(pool.isa())?;
         let checkpoint = Checkpoint::open(source)?;
         let config = Config::read(source, &checkpoint)?;
-        let loader = Loader { pool: &pool, checkpoint: &checkpoint, config: &config, layout };
+        Model::from_checkpoint(&checkpoint, config, pool, layout)
+    }
+
+    /// Loads the tensors of a checkpoint whose configuration was read already.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    ///
+    /// # Panics
+    /// If the configuration was read from another checkpoint.
+    pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        config: Config,
+        pool: Arc<Pool>,
+        layout: Layout,
+    ) -> Result<Model, LoadError> {
+        tercet_kernels::self_test(pool.isa())?;
+        let loader = Loader { pool: &pool, checkpoint, config: &config, layout };
         let embed_tokens = loader.dense(EMBEDDING)?;
         let layers =
             (0..config.num_hidden_layers).map(|layer| loader.layer(layer)).collect::<Result<Vec<_>, _>>()?;
         let norm = loader.norm("model.norm", config.rms_norm_eps)?;
         let lm_head = if config.tie_word_embeddings { None } else { Some(loader.dense(HEAD)?) };
-        check_scale_direction(&layers, &config, &checkpoint)?;
+        check_scale_direction(&layers, &config, checkpoint)?;
         Ok(Model { config, embed_tokens, layers, norm, lm_head, pool })
     }
 }

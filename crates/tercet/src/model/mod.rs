@@ -14,6 +14,7 @@
 mod error;
 mod linear;
 mod load;
+mod memory;
 mod random;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tercet_kernels::{Buffer, DenseMatrix, KvCache, KvType, Pool, RotaryTable, Se
 
 pub use error::{ForwardError, LoadError};
 pub use linear::{BitLinear, Linear, RmsNorm};
+pub use memory::MemoryNeed;
 
 use crate::config::{Activation, Config};
 use linear::LinearInputs;

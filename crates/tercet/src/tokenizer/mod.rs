@@ -107,11 +107,6 @@ impl Tokenizer {
         TokenStream::new(self)
     }
 
-    /// A stream of text that goes on after the text of `prompt`.
-    pub fn stream_after(&self, prompt: &[u32]) -> TokenStream<'_> {
-        TokenStream::after(self, prompt)
-    }
-
     /// The id of a token, given as the vocabulary writes it.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)

@@ -5,10 +5,6 @@ use super::Tokenizer;
 /// What an unfinished or invalid UTF-8 sequence is decoded to.
 const REPLACEMENT: char = '\u{FFFD}';
 
-/// Tokens of a prompt that can change how the next one reads: one for a leading space, and a few
-/// more in case the last ones are special and have no text.
-const CONTEXT_TOKENS: usize = 8;
-
 /// Turns tokens into text one at a time.
 ///
 /// A token may hold part of a character, and how a token reads may depend on those before it
@@ -30,15 +26,6 @@ pub struct TokenStream<'a> {
 impl<'a> TokenStream<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
         Self { tokenizer, ids: Vec::new(), context: 0 }
-    }
-
-    /// A stream that goes on after `prompt`, whose text was given out.
-    pub(super) fn after(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Self {
-        let context = &prompt[prompt.len().saturating_sub(CONTEXT_TOKENS)..];
-        if tokenizer.decode(context).ends_with(REPLACEMENT) {
-            return Self::new(tokenizer);
-        }
-        Self { tokenizer, ids: context.to_vec(), context: context.len() }
     }
 
     /// Takes the next token; returns the text that has become certain, if any.
@@ -78,17 +65,6 @@ impl<'a> TokenStream<'a> {
 mod tests {
     use super::super::tests::{byte_fallback, byte_level};
     use super::*;
-
-    #[test]
-    fn a_space_after_the_prompt_is_kept() {
-        let tokenizer = byte_fallback();
-        let ids = tokenizer.encode("a b", false).unwrap();
-        let (prompt, rest) = ids.split_at(1);
-        let mut stream = tokenizer.stream_after(prompt);
-        let text: String = rest.iter().filter_map(|id| stream.push(*id)).collect();
-        let whole = tokenizer.decode(prompt) + &text + &stream.finish();
-        assert_eq!(whole, tokenizer.decode(&ids));
-    }
 
     /// Streams tokens; returns what each push and the end gave.
     fn stream(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<Option<String>> {

@@ -1,0 +1,173 @@
+//! How much memory a model and a session will take, before any of it is taken.
+//!
+//! It knows sizes and no machine: whether they fit is for whoever asks to find out.
+
+use tercet_kernels::{KV_BLOCK, KvType, Layout};
+
+use super::SessionSize;
+use crate::checkpoint::Checkpoint;
+use crate::config::{Config, ExpectedTensor, Linears, TensorKind, expected_tensors, linear_shape};
+
+/// Bytes of memory that a model takes with one session and one cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryNeed {
+    /// The weights, as the kernels hold them.
+    pub weight_bytes: u64,
+    /// Keys and values of one sequence that fills the context.
+    pub cache_bytes: u64,
+    /// The buffers and tables of a session.
+    pub scratch_bytes: u64,
+}
+
+impl MemoryNeed {
+    /// What `Model::from_checkpoint`, a session of this size and one cache take.
+    ///
+    /// # Panics
+    /// If the configuration was read from another checkpoint.
+    pub fn of_checkpoint(
+        config: &Config,
+        checkpoint: &Checkpoint,
+        layout: Layout,
+        size: &SessionSize,
+        kv_type: KvType,
+    ) -> Self {
+        let stored_bytes = |tensor: &ExpectedTensor| {
+            let stored = checkpoint.get(&tensor.name);
+            stored.expect("MemoryNeed: the configuration was checked against the checkpoint").bytes.len()
+                as u64
+        };
+        Self::new(weight_bytes(config, layout, stored_bytes), config, size, kv_type)
+    }
+
+    /// What `Model::random`, a session of this size and one cache take.
+    pub fn of_random(config: &Config, layout: Layout, size: &SessionSize, kv_type: KvType) -> Self {
+        const BF16_BYTES: u64 = 2;
+        let stored_bytes = |tensor: &ExpectedTensor| elements(&tensor.shape) * BF16_BYTES;
+        // While a table is made, its numbers are there twice.
+        let twice = config.vocab_size as u64 * config.hidden_size as u64 * BF16_BYTES;
+        Self::new(weight_bytes(config, layout, stored_bytes) + twice, config, size, kv_type)
+    }
+
+    /// All of it.
+    pub fn total_bytes(&self) -> u64 {
+        self.weight_bytes.saturating_add(self.cache_bytes).saturating_add(self.scratch_bytes)
+    }
+
+    fn new(weight_bytes: u64, config: &Config, size: &SessionSize, kv_type: KvType) -> Self {
+        MemoryNeed {
+            weight_bytes,
+            cache_bytes: cache_bytes(config, size, kv_type),
+            scratch_bytes: scratch_bytes(config, size),
+        }
+    }
+}
+
+/// Bytes of all weights; dense ones have `stored_bytes`.
+fn weight_bytes(config: &Config, layout: Layout, stored_bytes: impl Fn(&ExpectedTensor) -> u64) -> u64 {
+    let bytes = |tensor: &ExpectedTensor| match (tensor.kind, config.linears) {
+        (TensorKind::Linear, Linears::Packed { .. } | Linears::Masters) => {
+            layout.matrix_bytes(linear_shape(config, linear_name(&tensor.name))) as u64
+        }
+        (TensorKind::Linear | TensorKind::Embedding | TensorKind::Head, _) => stored_bytes(tensor),
+        (TensorKind::Norm | TensorKind::WeightScale, _) => elements(&tensor.shape) * 4,
+    };
+    expected_tensors(config).iter().map(bytes).sum()
+}
+
+/// `self_attn.q_proj` of `model.layers.7.self_attn.q_proj.weight`.
+fn linear_name(tensor: &str) -> &str {
+    let name = tensor.strip_suffix(".weight").unwrap_or(tensor);
+    name.splitn(4, '.').nth(3).unwrap_or(name)
+}
+
+fn elements(shape: &[usize]) -> u64 {
+    shape.iter().map(|size| *size as u64).product()
+}
+
+/// Keys and values of every layer, in whole blocks of positions.
+fn cache_bytes(config: &Config, size: &SessionSize, kv_type: KvType) -> u64 {
+    let row_bytes = config.num_key_value_heads * config.head_dim * kv_type.size_bytes();
+    let rows =
+        (2 * config.num_hidden_layers) as u64 * (size.context as u64).next_multiple_of(KV_BLOCK as u64);
+    rows.saturating_mul(row_bytes as u64)
+}
+
+/// The buffers of `Scratch` and the rotary table.
+fn scratch_bytes(config: &Config, size: &SessionSize) -> u64 {
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let attention = config.attention_size();
+    let key_value = config.num_key_value_heads * config.head_dim;
+    let widest = hidden.max(intermediate).max(attention);
+    let row_floats = 3 * hidden + 3 * attention + 2 * key_value + 3 * intermediate + widest;
+    // The int8 codes are padded to whole blocks; a scale and a sum belong to each row.
+    let row_bytes = 4 * row_floats + widest.next_multiple_of(80) + 8;
+    let logit_row_bytes = 4 * (hidden + config.vocab_size);
+    let bytes = |rows: usize, row_bytes: usize| (rows as u64).saturating_mul(row_bytes as u64);
+    bytes(size.max_rows, row_bytes)
+        .saturating_add(bytes(size.max_logit_rows, logit_row_bytes))
+        .saturating_add(bytes(size.context, 4 * config.head_dim))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tercet_kernels::{Isa, Pool};
+
+    use super::*;
+    use crate::model::{Model, Scratch};
+    use crate::tiny_model::{KINDS, TinyModel};
+
+    const SIZE: SessionSize = SessionSize { context: 70, max_rows: 5, max_logit_rows: 3 };
+
+    fn scratch_floats(scratch: &Scratch) -> usize {
+        let Scratch { hidden, normed, q, k, v, attended, attended_normed, branch, gate, up, gated, .. } =
+            scratch;
+        let rows = [hidden, normed, q, k, v, attended, attended_normed, branch, gate, up, gated];
+        let logits = [&scratch.last, &scratch.logits];
+        rows.iter().chain(&logits).map(|buffer| buffer.len()).sum()
+    }
+
+    #[test]
+    fn the_need_is_what_is_taken() {
+        for kind in KINDS {
+            let source = TinyModel::new(kind).source();
+            let checkpoint = Checkpoint::open(&source).unwrap();
+            let pool = Arc::new(Pool::new(Isa::scalar(), 1));
+            let model = Model::load(&source, Arc::clone(&pool), Layout::BaseThree).unwrap();
+            let config = model.config();
+            let need = MemoryNeed::of_checkpoint(config, &checkpoint, Layout::BaseThree, &SIZE, KvType::F16);
+
+            let embedding = model.embed_tokens().size_bytes();
+            let row = embedding / config.vocab_size;
+            let untied = if config.tie_word_embeddings { 0 } else { embedding };
+            // What a token reads leaves out norms and most of an untied embedding.
+            let read = model.weight_bytes_per_token() - row + untied;
+            let norms: usize = expected_tensors(config)
+                .iter()
+                .filter(|t| t.kind == TensorKind::Norm)
+                .map(|t| t.shape[0])
+                .sum();
+            let scales = match config.linears {
+                Linears::Packed { .. } => 7 * config.num_hidden_layers,
+                _ => 0,
+            };
+            assert_eq!(need.weight_bytes, (read + 4 * (norms + scales)) as u64, "{kind:?}");
+
+            let session = crate::model::Session::new(&model, SIZE);
+            let cache = session.new_cache(KvType::F16);
+            assert_eq!(need.cache_bytes, cache.read_bytes(cache.capacity()) as u64, "{kind:?}");
+
+            let widest = config.intermediate_size;
+            let inputs = SIZE.max_rows * (4 * widest + widest.next_multiple_of(80) + 8);
+            let rotary = SIZE.context * config.head_dim;
+            let want = 4 * (scratch_floats(&session.scratch) + rotary) + inputs;
+            assert_eq!(need.scratch_bytes, want as u64, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn linears_are_named_within_their_layer() {
+        assert_eq!(linear_name("model.layers.12.mlp.up_proj.weight"), "mlp.up_proj");
+    }
+}
