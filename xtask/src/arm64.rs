@@ -46,7 +46,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .env("RUSTC", RUSTC)
             .env("CARGO_TARGET_DIR", Path::new("target").join("arm64"))
             .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
-            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("{EMULATOR} -cpu max -L /usr/aarch64-linux-gnu"))
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+                format!("{EMULATOR} -cpu max -L /usr/aarch64-linux-gnu"),
+            )
             .env("TERCET_TEST_THREADS", "1");
         process::run(&mut cargo)?;
     }

@@ -11,7 +11,8 @@ pub fn run() -> Result<()> {
     process::run(&mut process::command("cargo", &["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--profile", "test-fast", "--", "-D", "warnings"];
     process::run(&mut process::command("cargo", &clippy))?;
-    let mut documentation = process::command("cargo", &["doc", "--workspace", "--no-deps", "--profile", "test-fast"]);
+    let mut documentation =
+        process::command("cargo", &["doc", "--workspace", "--no-deps", "--profile", "test-fast"]);
     process::run(documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
     if !process::exists("cargo-deny") {
         bail!("cargo-deny is not installed: cargo install cargo-deny --locked --version {CARGO_DENY}");

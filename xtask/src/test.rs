@@ -60,7 +60,9 @@ fn rust_tests(log: &Path, counts: &mut Counts) -> Result<()> {
         if let Some(results) = line.strip_prefix("test result: ") {
             counts.passed += count(results, "passed");
             counts.failed += count(results, "failed");
-        } else if let Some(ignored) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored")) {
+        } else if let Some(ignored) =
+            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored"))
+        {
             counts.skipped.push(format!("{}: ignored{}", ignored.0, ignored.1));
         }
     }
@@ -83,8 +85,13 @@ fn python_tests(counts: &mut Counts) -> Result<()> {
         .context("cannot start python3")?;
     let text = String::from_utf8_lossy(&output.stderr);
     print!("\ntests of tools\n{text}");
-    let ran = text.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok()).unwrap_or(0);
-    let failed = if output.status.success() { 0 } else { text.matches("\nFAIL:").count() + text.matches("\nERROR:").count() };
+    let ran =
+        text.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok()).unwrap_or(0);
+    let failed = if output.status.success() {
+        0
+    } else {
+        text.matches("\nFAIL:").count() + text.matches("\nERROR:").count()
+    };
     let failed = if output.status.success() { 0 } else { failed.max(1) };
     counts.failed += failed;
     counts.passed += usize::saturating_sub(ran, failed);

@@ -18,6 +18,5 @@ pub mod tokenizer;
 #[cfg(test)]
 extern crate self as tercet;
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "public for the tests outside the crate")]
 #[path = "../tests/tiny_model/mod.rs"]
 mod tiny_model;

@@ -16,7 +16,13 @@ const COMPONENTS_MAX: usize = 32;
 const DEPTH_MAX: usize = 4;
 
 /// The longest pattern of a split, in bytes. The known ones have up to 500.
-const PATTERN_MAX_BYTES: usize = 4096;
+const PATTERN_MAX_BYTES: usize = 1024;
+
+/// The greatest number of repetitions such as `{1,3}` in a pattern, and of what they repeat.
+///
+/// A compiled pattern grows with their product. The known ones have three, of up to 3.
+const REPETITIONS_MAX: usize = 8;
+const REPEATED_MAX: usize = 16;
 
 /// The longest text that a component inserts, in bytes.
 const INSERTED_MAX_BYTES: usize = 64;
@@ -112,18 +118,22 @@ impl Checker<'_> {
             return Err(self.value(pipeline.field, "a larger pipeline", &expected));
         }
         let name = component.get("type").and_then(Value::as_str).unwrap_or_default();
-        if name == "Sequence" {
+        let is_sequence = name == "Sequence";
+        if !is_sequence && !pipeline.supported.contains(&name) {
+            let found = found(component.get("type"));
+            let expected = format!("`{}` or `Sequence`", pipeline.supported.join("`, `"));
+            return Err(self.value(&format!("{field}.type"), &found, &expected));
+        }
+        if pipeline.field == POST_PROCESSORS.field {
+            self.post_processor_fields(field, name, component)?;
+        }
+        if is_sequence {
             let inner = component.get(pipeline.list).and_then(Value::as_array);
             for (i, inner) in inner.into_iter().flatten().enumerate() {
                 let field = format!("{field}.{}[{i}]", pipeline.list);
                 self.component(pipeline, &field, inner, depth - 1, totals)?;
             }
             return Ok(());
-        }
-        if !pipeline.supported.contains(&name) {
-            let found = found(component.get("type"));
-            let expected = format!("`{}` or `Sequence`", pipeline.supported.join("`, `"));
-            return Err(self.value(&format!("{field}.type"), &found, &expected));
         }
         match name {
             "Split" => self.split_pattern(field, component),
@@ -135,17 +145,43 @@ impl Checker<'_> {
         }
     }
 
+    /// The library takes a post-processor for what its fields fit, whatever its type says.
+    fn post_processor_fields(
+        &self,
+        field: &str,
+        name: &str,
+        component: &Value,
+    ) -> Result<(), TokenizerError> {
+        let fields: &[&str] = match name {
+            "ByteLevel" => &["add_prefix_space", "trim_offsets", "use_regex"],
+            "TemplateProcessing" => &["single", "pair", "special_tokens"],
+            _ => &["processors"],
+        };
+        let is_other = |key: &&String| *key != "type" && !fields.contains(&key.as_str());
+        match component.as_object().and_then(|object| object.keys().find(is_other)) {
+            None => Ok(()),
+            Some(other) => {
+                let expected = format!("none of this name in `{}`", shown(name));
+                let field = format!("{field}.{}", shown(other));
+                Err(self.value(&field, &found(component.get(other)), &expected))
+            }
+        }
+    }
+
     fn split_pattern(&self, field: &str, split: &Value) -> Result<(), TokenizerError> {
         let pattern = &split["pattern"];
-        let text = pattern.get("Regex").or_else(|| pattern.get("String")).and_then(Value::as_str);
-        match text {
-            Some(text) if text.len() <= PATTERN_MAX_BYTES => Ok(()),
-            _ => Err(self.value(
-                &format!("{field}.pattern"),
-                &found(Some(pattern)),
-                &format!("a `Regex` or `String` of at most {PATTERN_MAX_BYTES} bytes"),
-            )),
+        let field = format!("{field}.pattern");
+        let regex = pattern.get("Regex").and_then(Value::as_str);
+        let text = regex.or_else(|| pattern.get("String").and_then(Value::as_str));
+        if text.is_none_or(|text| text.len() > PATTERN_MAX_BYTES) {
+            let expected = format!("a `Regex` or `String` of at most {PATTERN_MAX_BYTES} bytes");
+            return Err(self.value(&field, &found(Some(pattern)), &expected));
         }
+        if regex.is_some_and(repeats_too_much) {
+            let expected = format!("at most {REPETITIONS_MAX} repetitions of up to {REPEATED_MAX}");
+            return Err(self.value(&field, &found(pattern.get("Regex")), &expected));
+        }
+        Ok(())
     }
 
     /// A replacement must be of a plain text, and must not make texts much longer.
@@ -339,11 +375,46 @@ impl Checker<'_> {
     }
 }
 
+/// Whether the counted repetitions of a pattern are too many or too large.
+///
+/// It errs on the side of counting: a `{` that the pattern means literally counts too.
+fn repeats_too_much(regex: &str) -> bool {
+    let bounds = regex.split('{').skip(1).filter_map(|after| after.split_once('}'));
+    let counted: Vec<&str> = bounds
+        .map(|(bounds, _)| bounds)
+        .filter(|bounds| bounds.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == ','))
+        .collect();
+    let is_large = |number: &str| match number.trim() {
+        "" => false,
+        number => number.parse().map_or(true, |number: usize| number > REPEATED_MAX),
+    };
+    counted.len() > REPETITIONS_MAX || counted.iter().any(|bounds| bounds.split(',').any(is_large))
+}
+
 /// A value as messages show it; of lists and objects only the kind.
 fn found(value: Option<&Value>) -> String {
     match value {
         None => "absent".to_owned(),
         Some(value @ (Value::Array(_) | Value::Object(_))) => kind(value).to_owned(),
         Some(value) => shown(&value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_patterns_repeat_little() {
+        for pattern in [r"\p{N}{1,3}| ?\p{L}+", r"\p{N}{1, 3}", r"a{,3}b{2,}", r"[^\s]{16}", "{", "{x}"] {
+            assert!(!repeats_too_much(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn large_and_many_repetitions_are_too_much() {
+        for pattern in [r"a{17}", r"a{1,17}", r"a{ 99999999999999999999 }", &"a{2}".repeat(9)] {
+            assert!(repeats_too_much(pattern), "{pattern}");
+        }
     }
 }
