@@ -4,6 +4,7 @@
 //! It runs on the main thread and without the test harness, so that it also runs where threads
 //! cannot be started (an emulator): `TERCET_TEST_THREADS` says which pools to try, `1,2` if unset.
 //! Its lines are those of the harness.
+#![expect(clippy::print_stdout, reason = "a test's report")]
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! A decode step allocates nothing: counted by the allocator itself, over all threads.
 //!
 //! Without the test harness, whose threads would allocate at any time.
+#![expect(clippy::print_stdout, reason = "a test's report")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};

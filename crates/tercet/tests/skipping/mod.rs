@@ -1,5 +1,6 @@
 //! Tests that cannot run say so aloud: on the terminal, and in the file that `TERCET_SKIP_LOG`
 //! names, a line a test, the name and why parted by a tab. `cargo xtask test` counts them.
+#![expect(clippy::print_stdout, reason = "a test's report")]
 
 use std::fs::OpenOptions;
 use std::io::Write;
