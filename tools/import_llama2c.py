@@ -100,7 +100,8 @@ class Cursor:
 
     def floats(self, field, shape):
         data = self.bytes(4 * math.prod(shape))
-        values = array("f", data)
+        values = array("f")
+        values.frombytes(data)
         if sys.byteorder == "big":
             values.byteswap()
         if not math.isfinite(sum(values)):  # a float64 sum of float32 values overflows only if one of them did

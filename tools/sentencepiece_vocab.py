@@ -17,6 +17,12 @@ SPECIAL_TOKENS = ["<unk>", "<s>", "</s>"]
 FIXED_TOKENS = SPECIAL_TOKENS + [f"<0x{byte:02X}>" for byte in range(256)]
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
+# The fields read of each message, with their wire types.
+MODEL_PROTO = {1: LENGTH_DELIMITED, 2: LENGTH_DELIMITED, 3: LENGTH_DELIMITED}
+PIECE = {1: LENGTH_DELIMITED, 2: FIXED32, 3: VARINT}
+TRAINER_SPEC = {3: VARINT, 35: VARINT}
+NORMALIZER_SPEC = {2: LENGTH_DELIMITED, 3: VARINT, 5: VARINT}
+
 TYPE_NORMAL, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_BYTE = 1, 2, 3, 6
 MODEL_TYPE_BPE = 2
 
@@ -71,13 +77,13 @@ def read_bin(path, data):
 
 def read_model(path, data):
     pieces, trainer, normalizer = [], {}, {}
-    for number, value in protobuf_fields(path, data):
+    for number, value in protobuf_fields(path, data, MODEL_PROTO):
         if number == 1:
-            pieces.append(read_piece(path, len(pieces), dict(protobuf_fields(path, value))))
+            pieces.append(read_piece(path, len(pieces), dict(protobuf_fields(path, value, PIECE))))
         elif number == 2:
-            trainer = dict(protobuf_fields(path, value))
+            trainer = dict(protobuf_fields(path, value, TRAINER_SPEC))
         elif number == 3:
-            normalizer = dict(protobuf_fields(path, value))
+            normalizer = dict(protobuf_fields(path, value, NORMALIZER_SPEC))
     for field, found, expected in [
         ("trainer_spec.model_type", trainer.get(3, 1), MODEL_TYPE_BPE),
         ("trainer_spec.byte_fallback", trainer.get(35, 0), 1),
@@ -114,8 +120,8 @@ def decode_utf8(path, field, data):
         raise InvalidFile(path, field, data, "UTF-8") from None
 
 
-def protobuf_fields(path, data):
-    """The (number, value) pairs of a message: an int for a varint, bytes for anything else."""
+def protobuf_fields(path, data, wire_types):
+    """The (number, value) pairs of the fields in `wire_types`: an int for a varint, bytes for anything else."""
     at = 0
 
     def varint():
@@ -133,19 +139,24 @@ def protobuf_fields(path, data):
 
     while at < len(data):
         number, wire_type = divmod(varint(), 8)
+        field = f"protobuf field {number}"
+        if wire_type != wire_types.get(number, wire_type):
+            raise InvalidFile(path, field, f"wire type {wire_type}", wire_types[number])
         if wire_type == VARINT:
-            yield number, varint()
-            continue
-        if wire_type == LENGTH_DELIMITED:
-            length = varint()
-        elif wire_type in (FIXED32, FIXED64):
-            length = 4 if wire_type == FIXED32 else 8
+            value = varint()
         else:
-            raise InvalidFile(path, f"protobuf field {number}", f"wire type {wire_type}", "0, 1, 2 or 5")
-        if length > len(data) - at:
-            raise InvalidFile(path, f"protobuf field {number}", f"{len(data) - at} bytes", f"{length}")
-        yield number, data[at : at + length]
-        at += length
+            if wire_type == LENGTH_DELIMITED:
+                length = varint()
+            elif wire_type in (FIXED32, FIXED64):
+                length = 4 if wire_type == FIXED32 else 8
+            else:
+                raise InvalidFile(path, field, f"wire type {wire_type}", "0, 1, 2 or 5")
+            if length > len(data) - at:
+                raise InvalidFile(path, field, f"{len(data) - at} bytes", length)
+            value = data[at : at + length]
+            at += length
+        if number in wire_types:
+            yield number, value
 
 
 def merges(pieces):
