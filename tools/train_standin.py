@@ -5,7 +5,8 @@
 
 `train` makes a tokenizer, trains and keeps the checkpoint with the fewest bits per byte on VALID_TEXT in
 RUN_FOLDER; `--resume` goes on after an interruption. `export` writes the best checkpoint so far as a Hugging Face
-folder (see standin_export.py) and may run meanwhile. Needs torch, tokenizers and safetensors.
+folder (see standin_export.py) and may run meanwhile. Minutes are of processor time for each thread, so that the
+schedule stands still while others use the machine. Needs torch, tokenizers and safetensors.
 """
 
 import argparse
@@ -167,9 +168,9 @@ def train(args):
     compiled = torch.compile(model, dynamic=False) if args.compile else model
 
     next_check, losses = done["seconds"] + 60 * args.check_minutes, []
-    clock = time.monotonic()
+    clock = time.process_time() / args.threads
     while True:
-        now = time.monotonic()
+        now = time.process_time() / args.threads
         done["seconds"] += now - clock
         clock = now
         progress = done["seconds"] / (60 * args.minutes)
