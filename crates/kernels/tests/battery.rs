@@ -1,0 +1,176 @@
+//! The battery: every public operation, on every instruction set of this machine, gives the bits
+//! of its definition.
+//!
+//! It runs on the main thread and without the test harness, so that it also runs where threads
+//! cannot be started (an emulator). Where `TERCET_ISA` is set, that instruction set must be among
+//! those compared. Its lines are those of the harness, and the last one counts them.
+#![expect(clippy::print_stdout, reason = "a test without the harness reports itself")]
+
+mod cases;
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use cases::{AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar};
+use tercet_kernels::{Isa, self_test};
+
+/// The main thread alone: a pool of one starts none.
+const THREADS: [usize; 1] = [1];
+/// Shapes drawn for an operation, besides its edges.
+const RANDOM_SHAPES: u64 = 24;
+/// Row widths on and about the lengths of vectors and of row reductions.
+const WIDTHS: [usize; 14] = [1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 257];
+
+const OPERATIONS: [(&str, fn()); 13] = [
+    ("ternary_product", ternary_product),
+    ("ternary_product_edges", ternary_product_edges),
+    ("quantize_rows", quantize_rows),
+    ("dense_product", dense_product),
+    ("embed", embed),
+    ("gather_rows", gather_rows),
+    ("rms_norm", rms_norm),
+    ("add_assign", add_assign),
+    ("silu_gate", silu_gate),
+    ("relu2_gate", relu2_gate),
+    ("rotate", rotate),
+    ("append_and_attention", append_and_attention),
+    ("self_test", self_test_passes),
+];
+
+fn main() -> ExitCode {
+    if let Err(error) = Isa::from_environment() {
+        println!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let names: Vec<&str> = Isa::available().iter().map(|isa| isa.name()).collect();
+    println!("comparing {}", names.join(", "));
+    let mut failed = 0;
+    for (name, operation) in OPERATIONS {
+        let is_equal = catch_unwind(operation).is_ok();
+        println!("test {name} ... {}", if is_equal { "ok" } else { "FAILED" });
+        failed += usize::from(!is_equal);
+    }
+    println!("{} passed, {failed} failed", OPERATIONS.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn ternary_product() {
+    for (seed, shape) in random_shapes([20, 70, 700]) {
+        let case = TernaryCase::random(shape, seed);
+        for layout in LAYOUTS {
+            assert_equals_scalar(&THREADS, |pool| case.product(pool, layout));
+        }
+    }
+}
+
+fn ternary_product_edges() {
+    for case in TernaryCase::edges() {
+        for layout in LAYOUTS {
+            assert_equals_scalar(&THREADS, |pool| case.product(pool, layout));
+        }
+    }
+}
+
+fn quantize_rows() {
+    for (seed, shape) in row_shapes() {
+        assert_equals_scalar(&THREADS, |pool| cases::quantize_rows(pool, shape, seed));
+    }
+}
+
+fn dense_product() {
+    for (seed, shape) in matrix_shapes() {
+        for dense_type in DENSE_TYPES {
+            assert_equals_scalar(&THREADS, |pool| cases::dense_product(pool, dense_type, shape, seed));
+        }
+    }
+}
+
+fn embed() {
+    for (seed, shape) in matrix_shapes() {
+        for dense_type in DENSE_TYPES {
+            assert_equals_scalar(&THREADS, |pool| cases::embed(pool, dense_type, shape, seed));
+        }
+    }
+}
+
+fn gather_rows() {
+    for (seed, shape) in row_shapes() {
+        assert_equals_scalar(&THREADS, |pool| cases::gather_rows(pool, shape, seed));
+    }
+}
+
+fn rms_norm() {
+    for (seed, shape) in row_shapes() {
+        for eps in [0.0, 1e-5] {
+            assert_equals_scalar(&THREADS, |pool| cases::rms_norm(pool, shape, eps, seed));
+        }
+    }
+}
+
+fn add_assign() {
+    for (seed, shape) in row_shapes() {
+        assert_equals_scalar(&THREADS, |pool| cases::add_assign(pool, shape, seed));
+    }
+}
+
+fn silu_gate() {
+    for (seed, shape) in row_shapes() {
+        assert_equals_scalar(&THREADS, |pool| cases::silu_gate(pool, shape, seed));
+    }
+}
+
+fn relu2_gate() {
+    for (seed, shape) in row_shapes() {
+        assert_equals_scalar(&THREADS, |pool| cases::relu2_gate(pool, shape, seed));
+    }
+}
+
+fn rotate() {
+    for (seed, shape) in attention_shapes() {
+        assert_equals_scalar(&THREADS, |pool| shape.rotate(pool, seed));
+    }
+}
+
+/// A cache is only seen through attention, so the two are compared together.
+fn append_and_attention() {
+    for (seed, shape) in attention_shapes() {
+        for kv_type in KV_TYPES {
+            assert_equals_scalar(&THREADS, |pool| shape.attend(pool, kv_type, 40, seed));
+        }
+    }
+}
+
+fn self_test_passes() {
+    for isa in Isa::available() {
+        self_test(isa).expect("the start-up self-test passes");
+    }
+}
+
+/// A seed and a shape drawn from it: each size from 1 to its greatest.
+fn random_shapes<const N: usize>(greatest: [u64; N]) -> impl Iterator<Item = (u64, [usize; N])> {
+    (0..RANDOM_SHAPES).map(move |seed| {
+        let mut numbers = Numbers(seed);
+        (seed, greatest.map(|greatest| 1 + (numbers.next() % greatest) as usize))
+    })
+}
+
+fn row_shapes() -> impl Iterator<Item = (u64, [usize; 2])> {
+    let edges = WIDTHS.iter().flat_map(|width| [(0, [0, *width]), (1, [1, *width]), (2, [3, *width])]);
+    edges.chain(random_shapes([6, 200]))
+}
+
+fn matrix_shapes() -> impl Iterator<Item = (u64, [usize; 3])> {
+    let edges = WIDTHS.iter().flat_map(|k| [(0, [0, 3, *k]), (1, [1, 4, *k]), (2, [5, 5, *k])]);
+    edges.chain(random_shapes([10, 40, 300]))
+}
+
+/// Positions on and about the end of a cache block, then random ones.
+fn attention_shapes() -> impl Iterator<Item = (u64, AttentionShape)> {
+    let edges = [0, 62, 63, 64, 127].map(|before| [before + 1, 2, 2, 2, 3]);
+    let edges = edges.into_iter().map(|shape| (7, shape));
+    edges.chain(random_shapes([150, 20, 3, 3, 19])).map(|(seed, [before, len, kv_heads, group, half])| {
+        let shape =
+            AttentionShape { before: before - 1, len, kv_heads, heads: kv_heads * group, head_dim: 2 * half };
+        (seed, shape)
+    })
+}
