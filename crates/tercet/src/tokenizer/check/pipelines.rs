@@ -1,15 +1,9 @@
-//! What a `tokenizer.json` may contain, checked before the library reads it.
-//!
-//! The `tokenizers` library trusts its files: it panics on some, and loops or allocates without
-//! bound on others. So only the components that language models use are let through, with
-//! bounded contents, whole merges and ids that the model has.
-
-use std::collections::HashSet;
+//! The four pipelines of a tokenizer: which components they may have, and how large.
 
 use serde_json::{Map, Value};
 
-use super::error::TokenizerError;
-use crate::json::{kind, shown};
+use super::{Checker, TokenizerError, found};
+use crate::json::shown;
 
 /// The greatest number of components in one pipeline, and the depth of its sequences.
 const COMPONENTS_MAX: usize = 32;
@@ -32,27 +26,6 @@ const GROWTH_MAX: usize = 16;
 
 /// The greatest number of tokens that a post-processor inserts.
 const TEMPLATE_MAX_TOKENS: usize = 64;
-
-/// An added token, as the file has it.
-pub(super) struct AddedToken {
-    pub(super) content: String,
-    pub(super) id: u32,
-}
-
-/// Checks a whole file and returns its added tokens.
-pub(super) fn check(
-    file: &str,
-    object: &Map<String, Value>,
-    vocab_size: usize,
-) -> Result<Vec<AddedToken>, TokenizerError> {
-    let checker = Checker { file, vocab_size };
-    checker.pipeline(object, &NORMALIZERS)?;
-    checker.pipeline(object, &PRE_TOKENIZERS)?;
-    checker.pipeline(object, &POST_PROCESSORS)?;
-    checker.pipeline(object, &DECODERS)?;
-    checker.model(object)?;
-    checker.added_tokens(object)
-}
 
 /// One of the four pipelines of a tokenizer.
 struct Pipeline {
@@ -84,11 +57,6 @@ const DECODERS: Pipeline = Pipeline {
     supported: &["ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip"],
 };
 
-struct Checker<'a> {
-    file: &'a str,
-    vocab_size: usize,
-}
-
 /// What the components of a pipeline amount to together.
 struct Totals {
     components: usize,
@@ -96,6 +64,12 @@ struct Totals {
 }
 
 impl Checker<'_> {
+    /// Checks all four.
+    pub(super) fn pipelines(&self, object: &Map<String, Value>) -> Result<(), TokenizerError> {
+        let pipelines = [&NORMALIZERS, &PRE_TOKENIZERS, &POST_PROCESSORS, &DECODERS];
+        pipelines.into_iter().try_for_each(|pipeline| self.pipeline(object, pipeline))
+    }
+
     fn pipeline(&self, object: &Map<String, Value>, pipeline: &Pipeline) -> Result<(), TokenizerError> {
         let mut totals = Totals { components: 0, growth: 1 };
         match object.get(pipeline.field) {
@@ -251,128 +225,6 @@ impl Checker<'_> {
         let expected = format!("at most {TEMPLATE_MAX_TOKENS} tokens");
         Err(self.value(&format!("{field}.single"), &format!("{inserted} tokens"), &expected))
     }
-
-    fn model(&self, object: &Map<String, Value>) -> Result<(), TokenizerError> {
-        let model = object.get("model").unwrap_or(&Value::Null);
-        // The oldest files leave the type out; the library then tells by the fields.
-        if !model["type"].is_null() && model["type"] != "BPE" || !model.is_object() {
-            return Err(self.value("model.type", &found(model.get("type")), "`BPE`"));
-        }
-        for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
-            if !(model[field].is_null() || model[field] == "") {
-                let found = found(model.get(field));
-                return Err(self.value(&format!("model.{field}"), &found, "null"));
-            }
-        }
-        if !(model["dropout"].is_null() || model["dropout"].as_f64() == Some(0.0)) {
-            let expected = "null, since a text must always give the same tokens";
-            return Err(self.value("model.dropout", &found(model.get("dropout")), expected));
-        }
-        let Some(vocab) = model["vocab"].as_object() else {
-            return Err(self.value("model.vocab", &found(model.get("vocab")), "an object"));
-        };
-        self.vocab(vocab)?;
-        let unknown = &model["unk_token"];
-        if !unknown.is_null() && !unknown.as_str().is_some_and(|token| vocab.contains_key(token)) {
-            return Err(self.value("model.unk_token", &found(Some(unknown)), "a token of `model.vocab`"));
-        }
-        self.merges(&model["merges"], vocab)
-    }
-
-    fn vocab(&self, vocab: &Map<String, Value>) -> Result<(), TokenizerError> {
-        let mut seen = HashSet::with_capacity(vocab.len());
-        for (token, id) in vocab {
-            let id = self.token_id(token, id)?;
-            if !seen.insert(id) {
-                return Err(TokenizerError::SharedId { file: self.file.to_owned(), token: shown(token), id });
-            }
-        }
-        Ok(())
-    }
-
-    /// Every merge must be of two tokens, into a third.
-    fn merges(&self, merges: &Value, vocab: &Map<String, Value>) -> Result<(), TokenizerError> {
-        let Some(list) = merges.as_array() else {
-            return Err(self.value("model.merges", &found(Some(merges)), "a list"));
-        };
-        for (rank, merge) in list.iter().enumerate() {
-            let pair = match merge {
-                Value::String(text) => text.split_once(' '),
-                Value::Array(pair) => match pair.as_slice() {
-                    [Value::String(left), Value::String(right)] => Some((left.as_str(), right.as_str())),
-                    _ => None,
-                },
-                _ => None,
-            };
-            let Some((left, right)) = pair else {
-                let field = format!("model.merges[{rank}]");
-                return Err(self.value(&field, &found(Some(merge)), "a pair of tokens"));
-            };
-            let joined = format!("{left}{right}");
-            for token in [left, right, &joined] {
-                if !vocab.contains_key(token) {
-                    return Err(TokenizerError::Merge {
-                        file: self.file.to_owned(),
-                        rank,
-                        left: shown(left),
-                        right: shown(right),
-                        missing: shown(token),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn added_tokens(&self, object: &Map<String, Value>) -> Result<Vec<AddedToken>, TokenizerError> {
-        let mut seen = HashSet::new();
-        let mut tokens = Vec::new();
-        let list = match object.get("added_tokens") {
-            None | Some(Value::Null) => return Ok(tokens),
-            Some(list) => list,
-        };
-        let Some(entries) = list.as_array() else {
-            return Err(self.value("added_tokens", &found(Some(list)), "a list"));
-        };
-        for (i, token) in entries.iter().enumerate() {
-            let content = token["content"].as_str().filter(|content| !content.is_empty());
-            let Some(content) = content else {
-                let field = format!("added_tokens[{i}].content");
-                return Err(self.value(&field, &found(token.get("content")), "a text"));
-            };
-            let id = self.token_id(content, &token["id"])?;
-            if !seen.insert(id) {
-                return Err(TokenizerError::SharedId {
-                    file: self.file.to_owned(),
-                    token: shown(content),
-                    id,
-                });
-            }
-            tokens.push(AddedToken { content: content.to_owned(), id });
-        }
-        Ok(tokens)
-    }
-
-    /// An id that the model has.
-    fn token_id(&self, token: &str, id: &Value) -> Result<u32, TokenizerError> {
-        let known = id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let known = known.filter(|id| (*id as usize) < self.vocab_size);
-        known.ok_or_else(|| TokenizerError::TokenId {
-            file: self.file.to_owned(),
-            token: shown(token),
-            found: found(Some(id)),
-            vocab_size: self.vocab_size,
-        })
-    }
-
-    fn value(&self, field: &str, found: &str, expected: &str) -> TokenizerError {
-        TokenizerError::Value {
-            file: self.file.to_owned(),
-            field: field.to_owned(),
-            found: found.to_owned(),
-            expected: expected.to_owned(),
-        }
-    }
 }
 
 /// Whether the counted repetitions of a pattern are too many or too large.
@@ -389,15 +241,6 @@ fn repeats_too_much(regex: &str) -> bool {
         number => number.parse().map_or(true, |number: usize| number > REPEATED_MAX),
     };
     counted.len() > REPETITIONS_MAX || counted.iter().any(|bounds| bounds.split(',').any(is_large))
-}
-
-/// A value as messages show it; of lists and objects only the kind.
-fn found(value: Option<&Value>) -> String {
-    match value {
-        None => "absent".to_owned(),
-        Some(value @ (Value::Array(_) | Value::Object(_))) => kind(value).to_owned(),
-        Some(value) => shown(&value.to_string()),
-    }
 }
 
 #[cfg(test)]
