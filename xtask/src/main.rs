@@ -1,2 +1,54 @@
-//! The binary.
-fn main() {}
+//! The project's own commands, as `cargo xtask TASK`.
+
+mod arm64;
+mod check;
+mod golden;
+mod make_model;
+mod process;
+mod soak;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks, golden files and set-up of the tercet project")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs every test that needs only Rust and the clone, and counts them.
+    Test,
+    /// Runs what CI runs: format, lints, documentation, licences, then `test`.
+    Check,
+    /// Builds the kernels' battery and the digests for aarch64 and runs them under QEMU.
+    Arm64(arm64::Arguments),
+    /// Makes the golden files anew and wants them unchanged.
+    Golden,
+    /// Writes a model folder with random weights.
+    MakeModel(make_model::Arguments),
+    /// Runs what takes long: the fuzzers.
+    Soak(soak::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Test => test::run(),
+        Task::Check => check::run(),
+        Task::Arm64(arguments) => arm64::run(&arguments),
+        Task::Golden => golden::run(),
+        Task::MakeModel(arguments) => make_model::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -126,31 +126,29 @@ pub(crate) fn dense_dots<T: Stored, const R: usize, const M: usize>(
 ) -> [[f32; R]; M] {
     let k = x[0].len();
     let mut lanes = [[[0.0f32; LANES]; R]; M];
-    let whole = k / LANES * LANES;
-    let mut first = 0;
-    while first < k {
+    let w_groups = w.map(|w| &w.as_chunks::<LANES>().0[..k / LANES]);
+    let x_groups = x.map(|x| &x.as_chunks::<LANES>().0[..k / LANES]);
+    for group in 0..k / LANES {
         for r in 0..R {
-            let w = load_lanes(w[r], first, whole);
             for t in 0..M {
-                let x = load_lanes(x[t], first, whole);
-                for i in 0..LANES {
-                    lanes[t][r][i] = w[i].mul_add(x[i], lanes[t][r][i]);
-                }
+                add_products(&mut lanes[t][r], &w_groups[r][group], &x_groups[t][group]);
             }
         }
-        first += LANES;
+    }
+    let tail = k / LANES * LANES..k;
+    for r in 0..R {
+        for t in 0..M {
+            add_products(&mut lanes[t][r], &padded(&w[r][tail.clone()]), &padded(&x[t][tail.clone()]));
+        }
     }
     lanes.map(|rows| rows.map(add_lanes))
 }
 
 #[inline(always)]
-fn load_lanes<T: Stored>(values: &[T], first: usize, whole: usize) -> [f32; LANES] {
-    let group = if first < whole { &values[first..first + LANES] } else { &padded(&values[first..]) };
-    let mut lanes = [0.0; LANES];
+fn add_products<T: Stored>(lanes: &mut [f32; LANES], w: &[T; LANES], x: &[f32; LANES]) {
     for i in 0..LANES {
-        lanes[i] = group[i].to_f32();
+        lanes[i] = w[i].to_f32().mul_add(x[i], lanes[i]);
     }
-    lanes
 }
 
 /// Numbers of a dense matrix as f32.

@@ -9,6 +9,8 @@ mod json;
 pub mod mapped_file;
 pub mod model;
 pub mod presets;
+mod random;
+pub mod random_folder;
 pub mod source;
 pub mod tokenizer;
 
@@ -16,6 +18,5 @@ pub mod tokenizer;
 #[cfg(test)]
 extern crate self as tercet;
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "public for the tests outside the crate")]
 #[path = "../tests/tiny_model/mod.rs"]
 mod tiny_model;

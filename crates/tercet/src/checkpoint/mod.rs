@@ -107,6 +107,13 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Tells the system that no tensor is needed for now; all stay readable.
+    pub fn give_back(&self) {
+        for shard in &self.shards {
+            shard.bytes.give_back(0..shard.bytes.bytes().len());
+        }
+    }
+
     /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<TensorRef<'_>> {
         let place = self.tensors.get(name)?;

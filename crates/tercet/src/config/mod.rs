@@ -5,6 +5,7 @@
 //! | `read` | `config.json` and `generation_config.json`, field by field |
 //! | `family` | which published family it is |
 //! | `tensors` | the tensors such a model has |
+//! | `write` | `config.json` of a configuration |
 //! | `check` | whether a checkpoint has them |
 //! | `suggested` | what the makers suggest for sampling |
 //! | `fields` | JSON fields by name and type |
@@ -19,6 +20,7 @@ mod fields;
 mod read;
 mod suggested;
 mod tensors;
+mod write;
 
 pub use error::ConfigError;
 pub use family::Family;

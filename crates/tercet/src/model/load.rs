@@ -68,7 +68,7 @@ impl Loader<'_> {
         let norm = |part: &str| self.norm(&name(part), config.rms_norm_eps);
         let pre_norm = |part: &str| config.norms.pre.then(|| norm(part)).transpose();
         let sub_norms = config.norms.sub;
-        Ok(Layer {
+        let layer = Layer {
             input_layernorm: pre_norm("input_layernorm")?,
             self_attn: Attention {
                 q_proj: linear("self_attn.q_proj")?,
@@ -84,7 +84,10 @@ impl Loader<'_> {
                 down_proj: linear("mlp.down_proj")?,
                 sub_norm: sub_norms.map(|names| norm(names.mlp())).transpose()?,
             },
-        })
+        };
+        // Tensors share pages at their ends, which none of them alone can give back.
+        self.checkpoint.give_back();
+        Ok(layer)
     }
 
     fn linear(&self, name: &str, shape: [usize; 2]) -> Result<Linear, LoadError> {

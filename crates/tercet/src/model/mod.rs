@@ -188,6 +188,12 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
+    /// Bytes of weights in memory.
+    pub fn resident_bytes(&self) -> usize {
+        let linears: usize = self.layers.iter().flat_map(Layer::linears).map(|(_, l)| l.size_bytes()).sum();
+        linears + self.embed_tokens.size_bytes() + self.lm_head.as_ref().map_or(0, DenseMatrix::size_bytes)
+    }
+
     /// Bytes of weights that one decoded token reads: linears, norms, head, one embedding row.
     pub fn weight_bytes_per_token(&self) -> usize {
         let layers: usize = self.layers.iter().flat_map(Layer::linears).map(|(_, l)| l.size_bytes()).sum();

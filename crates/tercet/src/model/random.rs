@@ -7,6 +7,7 @@ use tercet_kernels::{DenseBuilder, DenseMatrix, DenseType, Layout, Pool, Ternary
 
 use super::{Attention, BitLinear, Layer, Linear, Mlp, Model, RmsNorm};
 use crate::config::{Config, linear_shape};
+use crate::random::mix;
 
 impl Model {
     /// A model of this shape whose weights are pseudo-random and the same for the same seed.
@@ -95,12 +96,4 @@ impl Random<'_> {
 
 fn unit_norm(width: usize, eps: f32) -> RmsNorm {
     RmsNorm { gain: vec![1.0; width], eps }
-}
-
-/// SplitMix64's finaliser: every bit of the result depends on every bit of `x`.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
 }

@@ -16,7 +16,13 @@ const COMPONENTS_MAX: usize = 32;
 const DEPTH_MAX: usize = 4;
 
 /// The longest pattern of a split, in bytes. The known ones have up to 500.
-const PATTERN_MAX_BYTES: usize = 4096;
+const PATTERN_MAX_BYTES: usize = 1024;
+
+/// The greatest number of repetitions such as `{1,3}` in a pattern, and of what they repeat.
+///
+/// A compiled pattern grows with their product. The known ones have three, of up to 3.
+const REPETITIONS_MAX: usize = 8;
+const REPEATED_MAX: usize = 16;
 
 /// The longest text that a component inserts, in bytes.
 const INSERTED_MAX_BYTES: usize = 64;
@@ -60,50 +66,22 @@ struct Pipeline {
 const NORMALIZERS: Pipeline = Pipeline {
     field: "normalizer",
     list: "normalizers",
-    supported: &[
-        "NFC",
-        "NFD",
-        "NFKC",
-        "NFKD",
-        "Lowercase",
-        "Strip",
-        "StripAccents",
-        "Prepend",
-        "Replace",
-    ],
+    supported: &["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Prepend", "Replace"],
 };
 
 const PRE_TOKENIZERS: Pipeline = Pipeline {
     field: "pre_tokenizer",
     list: "pretokenizers",
-    supported: &[
-        "ByteLevel",
-        "Split",
-        "Digits",
-        "Punctuation",
-        "Metaspace",
-        "Whitespace",
-        "WhitespaceSplit",
-    ],
+    supported: &["ByteLevel", "Split", "Digits", "Punctuation", "Metaspace", "Whitespace", "WhitespaceSplit"],
 };
 
-const POST_PROCESSORS: Pipeline = Pipeline {
-    field: "post_processor",
-    list: "processors",
-    supported: &["ByteLevel", "TemplateProcessing"],
-};
+const POST_PROCESSORS: Pipeline =
+    Pipeline { field: "post_processor", list: "processors", supported: &["ByteLevel", "TemplateProcessing"] };
 
 const DECODERS: Pipeline = Pipeline {
     field: "decoder",
     list: "decoders",
-    supported: &[
-        "ByteLevel",
-        "ByteFallback",
-        "Fuse",
-        "Metaspace",
-        "Replace",
-        "Strip",
-    ],
+    supported: &["ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip"],
 };
 
 struct Checker<'a> {
@@ -118,20 +96,11 @@ struct Totals {
 }
 
 impl Checker<'_> {
-    fn pipeline(
-        &self,
-        object: &Map<String, Value>,
-        pipeline: &Pipeline,
-    ) -> Result<(), TokenizerError> {
-        let mut totals = Totals {
-            components: 0,
-            growth: 1,
-        };
+    fn pipeline(&self, object: &Map<String, Value>, pipeline: &Pipeline) -> Result<(), TokenizerError> {
+        let mut totals = Totals { components: 0, growth: 1 };
         match object.get(pipeline.field) {
             None | Some(Value::Null) => Ok(()),
-            Some(component) => {
-                self.component(pipeline, pipeline.field, component, DEPTH_MAX, &mut totals)
-            }
+            Some(component) => self.component(pipeline, pipeline.field, component, DEPTH_MAX, &mut totals),
         }
     }
 
@@ -148,11 +117,17 @@ impl Checker<'_> {
             let expected = format!("at most {COMPONENTS_MAX} components, {DEPTH_MAX} deep");
             return Err(self.value(pipeline.field, "a larger pipeline", &expected));
         }
-        let name = component
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        if name == "Sequence" {
+        let name = component.get("type").and_then(Value::as_str).unwrap_or_default();
+        let is_sequence = name == "Sequence";
+        if !is_sequence && !pipeline.supported.contains(&name) {
+            let found = found(component.get("type"));
+            let expected = format!("`{}` or `Sequence`", pipeline.supported.join("`, `"));
+            return Err(self.value(&format!("{field}.type"), &found, &expected));
+        }
+        if pipeline.field == POST_PROCESSORS.field {
+            self.post_processor_fields(field, name, component)?;
+        }
+        if is_sequence {
             let inner = component.get(pipeline.list).and_then(Value::as_array);
             for (i, inner) in inner.into_iter().flatten().enumerate() {
                 let field = format!("{field}.{}[{i}]", pipeline.list);
@@ -160,56 +135,63 @@ impl Checker<'_> {
             }
             return Ok(());
         }
-        if !pipeline.supported.contains(&name) {
-            let found = found(component.get("type"));
-            let expected = format!("`{}` or `Sequence`", pipeline.supported.join("`, `"));
-            return Err(self.value(&format!("{field}.type"), &found, &expected));
-        }
         match name {
             "Split" => self.split_pattern(field, component),
             "Replace" => self.replacement(field, component, totals),
-            "Prepend" => self
-                .inserted(&format!("{field}.prepend"), component.get("prepend"))
-                .map(drop),
+            "Prepend" => self.inserted(&format!("{field}.prepend"), component.get("prepend")).map(drop),
             "Strip" if pipeline.field == DECODERS.field => self.strip(field, component),
             "TemplateProcessing" => self.template(field, component),
             _ => Ok(()),
         }
     }
 
-    fn split_pattern(&self, field: &str, split: &Value) -> Result<(), TokenizerError> {
-        let pattern = &split["pattern"];
-        let text = pattern
-            .get("Regex")
-            .or_else(|| pattern.get("String"))
-            .and_then(Value::as_str);
-        match text {
-            Some(text) if text.len() <= PATTERN_MAX_BYTES => Ok(()),
-            _ => Err(self.value(
-                &format!("{field}.pattern"),
-                &found(Some(pattern)),
-                &format!("a `Regex` or `String` of at most {PATTERN_MAX_BYTES} bytes"),
-            )),
+    /// The library takes a post-processor for what its fields fit, whatever its type says.
+    fn post_processor_fields(
+        &self,
+        field: &str,
+        name: &str,
+        component: &Value,
+    ) -> Result<(), TokenizerError> {
+        let fields: &[&str] = match name {
+            "ByteLevel" => &["add_prefix_space", "trim_offsets", "use_regex"],
+            "TemplateProcessing" => &["single", "pair", "special_tokens"],
+            _ => &["processors"],
+        };
+        let is_other = |key: &&String| *key != "type" && !fields.contains(&key.as_str());
+        match component.as_object().and_then(|object| object.keys().find(is_other)) {
+            None => Ok(()),
+            Some(other) => {
+                let expected = format!("none of this name in `{}`", shown(name));
+                let field = format!("{field}.{}", shown(other));
+                Err(self.value(&field, &found(component.get(other)), &expected))
+            }
         }
     }
 
+    fn split_pattern(&self, field: &str, split: &Value) -> Result<(), TokenizerError> {
+        let pattern = &split["pattern"];
+        let field = format!("{field}.pattern");
+        let regex = pattern.get("Regex").and_then(Value::as_str);
+        let text = regex.or_else(|| pattern.get("String").and_then(Value::as_str));
+        if text.is_none_or(|text| text.len() > PATTERN_MAX_BYTES) {
+            let expected = format!("a `Regex` or `String` of at most {PATTERN_MAX_BYTES} bytes");
+            return Err(self.value(&field, &found(Some(pattern)), &expected));
+        }
+        if regex.is_some_and(repeats_too_much) {
+            let expected = format!("at most {REPETITIONS_MAX} repetitions of up to {REPEATED_MAX}");
+            return Err(self.value(&field, &found(pattern.get("Regex")), &expected));
+        }
+        Ok(())
+    }
+
     /// A replacement must be of a plain text, and must not make texts much longer.
-    fn replacement(
-        &self,
-        field: &str,
-        replace: &Value,
-        totals: &mut Totals,
-    ) -> Result<(), TokenizerError> {
+    fn replacement(&self, field: &str, replace: &Value, totals: &mut Totals) -> Result<(), TokenizerError> {
         let pattern = &replace["pattern"];
         let old_bytes = match pattern.get("String").and_then(Value::as_str) {
             Some(text) if !text.is_empty() && text.len() <= PATTERN_MAX_BYTES => text.len(),
             _ => {
                 let expected = format!("a `String` of 1 to {PATTERN_MAX_BYTES} bytes");
-                return Err(self.value(
-                    &format!("{field}.pattern"),
-                    &found(Some(pattern)),
-                    &expected,
-                ));
+                return Err(self.value(&format!("{field}.pattern"), &found(Some(pattern)), &expected));
             }
         };
         let content = format!("{field}.content");
@@ -247,11 +229,7 @@ impl Checker<'_> {
         let is_text = |piece: &&Value| piece["Sequence"]["id"] == "A";
         if single.iter().filter(is_text).count() != 1 {
             let expected = "a list with `{\"Sequence\": {\"id\": \"A\"}}` once";
-            return Err(self.value(
-                &format!("{field}.single"),
-                &found(template.get("single")),
-                expected,
-            ));
+            return Err(self.value(&format!("{field}.single"), &found(template.get("single")), expected));
         }
         let mut inserted = 0;
         for piece in single.iter().filter(|piece| !is_text(piece)) {
@@ -260,10 +238,7 @@ impl Checker<'_> {
                 return Err(self.value(&format!("{field}.single"), &found(Some(piece)), expected));
             };
             let Some(ids) = template["special_tokens"][token]["ids"].as_array() else {
-                return Err(TokenizerError::Template {
-                    file: self.file.to_owned(),
-                    token: shown(token),
-                });
+                return Err(TokenizerError::Template { file: self.file.to_owned(), token: shown(token) });
             };
             for id in ids {
                 self.token_id(token, id)?;
@@ -274,11 +249,7 @@ impl Checker<'_> {
             return Ok(());
         }
         let expected = format!("at most {TEMPLATE_MAX_TOKENS} tokens");
-        Err(self.value(
-            &format!("{field}.single"),
-            &format!("{inserted} tokens"),
-            &expected,
-        ))
+        Err(self.value(&format!("{field}.single"), &format!("{inserted} tokens"), &expected))
     }
 
     fn model(&self, object: &Map<String, Value>) -> Result<(), TokenizerError> {
@@ -302,16 +273,8 @@ impl Checker<'_> {
         };
         self.vocab(vocab)?;
         let unknown = &model["unk_token"];
-        if !unknown.is_null()
-            && !unknown
-                .as_str()
-                .is_some_and(|token| vocab.contains_key(token))
-        {
-            return Err(self.value(
-                "model.unk_token",
-                &found(Some(unknown)),
-                "a token of `model.vocab`",
-            ));
+        if !unknown.is_null() && !unknown.as_str().is_some_and(|token| vocab.contains_key(token)) {
+            return Err(self.value("model.unk_token", &found(Some(unknown)), "a token of `model.vocab`"));
         }
         self.merges(&model["merges"], vocab)
     }
@@ -321,11 +284,7 @@ impl Checker<'_> {
         for (token, id) in vocab {
             let id = self.token_id(token, id)?;
             if !seen.insert(id) {
-                return Err(TokenizerError::SharedId {
-                    file: self.file.to_owned(),
-                    token: shown(token),
-                    id,
-                });
+                return Err(TokenizerError::SharedId { file: self.file.to_owned(), token: shown(token), id });
             }
         }
         Ok(())
@@ -340,9 +299,7 @@ impl Checker<'_> {
             let pair = match merge {
                 Value::String(text) => text.split_once(' '),
                 Value::Array(pair) => match pair.as_slice() {
-                    [Value::String(left), Value::String(right)] => {
-                        Some((left.as_str(), right.as_str()))
-                    }
+                    [Value::String(left), Value::String(right)] => Some((left.as_str(), right.as_str())),
                     _ => None,
                 },
                 _ => None,
@@ -378,9 +335,7 @@ impl Checker<'_> {
             return Err(self.value("added_tokens", &found(Some(list)), "a list"));
         };
         for (i, token) in entries.iter().enumerate() {
-            let content = token["content"]
-                .as_str()
-                .filter(|content| !content.is_empty());
+            let content = token["content"].as_str().filter(|content| !content.is_empty());
             let Some(content) = content else {
                 let field = format!("added_tokens[{i}].content");
                 return Err(self.value(&field, &found(token.get("content")), "a text"));
@@ -393,10 +348,7 @@ impl Checker<'_> {
                     id,
                 });
             }
-            tokens.push(AddedToken {
-                content: content.to_owned(),
-                id,
-            });
+            tokens.push(AddedToken { content: content.to_owned(), id });
         }
         Ok(tokens)
     }
@@ -423,11 +375,46 @@ impl Checker<'_> {
     }
 }
 
+/// Whether the counted repetitions of a pattern are too many or too large.
+///
+/// It errs on the side of counting: a `{` that the pattern means literally counts too.
+fn repeats_too_much(regex: &str) -> bool {
+    let bounds = regex.split('{').skip(1).filter_map(|after| after.split_once('}'));
+    let counted: Vec<&str> = bounds
+        .map(|(bounds, _)| bounds)
+        .filter(|bounds| bounds.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == ','))
+        .collect();
+    let is_large = |number: &str| match number.trim() {
+        "" => false,
+        number => number.parse().map_or(true, |number: usize| number > REPEATED_MAX),
+    };
+    counted.len() > REPETITIONS_MAX || counted.iter().any(|bounds| bounds.split(',').any(is_large))
+}
+
 /// A value as messages show it; of lists and objects only the kind.
 fn found(value: Option<&Value>) -> String {
     match value {
         None => "absent".to_owned(),
         Some(value @ (Value::Array(_) | Value::Object(_))) => kind(value).to_owned(),
         Some(value) => shown(&value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_patterns_repeat_little() {
+        for pattern in [r"\p{N}{1,3}| ?\p{L}+", r"\p{N}{1, 3}", r"a{,3}b{2,}", r"[^\s]{16}", "{", "{x}"] {
+            assert!(!repeats_too_much(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn large_and_many_repetitions_are_too_much() {
+        for pattern in [r"a{17}", r"a{1,17}", r"a{ 99999999999999999999 }", &"a{2}".repeat(9)] {
+            assert!(repeats_too_much(pattern), "{pattern}");
+        }
     }
 }

@@ -13,48 +13,21 @@ pub enum TokenizerError {
     #[error("{file}: cannot be parsed: {detail}")]
     Json { file: String, detail: String },
     #[error("{file}: field `{field}` is {found}, expected {expected}")]
-    Value {
-        file: String,
-        field: String,
-        found: String,
-        expected: String,
-    },
+    Value { file: String, field: String, found: String, expected: String },
     #[error(
         "{file}: token `{token}` has id {found}, expected less than `vocab_size` of `config.json`, {vocab_size}"
     )]
-    TokenId {
-        file: String,
-        token: String,
-        found: String,
-        vocab_size: usize,
-    },
+    TokenId { file: String, token: String, found: String, vocab_size: usize },
     #[error("{file}: token `{token}` has id {id}, which another token has too")]
-    SharedId {
-        file: String,
-        token: String,
-        id: u32,
-    },
+    SharedId { file: String, token: String, id: u32 },
     #[error(
         "{file}: merge {rank} of `{left}` and `{right}` needs token `{missing}`, which is not in `model.vocab`"
     )]
-    Merge {
-        file: String,
-        rank: usize,
-        left: String,
-        right: String,
-        missing: String,
-    },
-    #[error(
-        "{file}: `post_processor` inserts token `{token}`, which its `special_tokens` do not define"
-    )]
+    Merge { file: String, rank: usize, left: String, right: String, missing: String },
+    #[error("{file}: `post_processor` inserts token `{token}`, which its `special_tokens` do not define")]
     Template { file: String, token: String },
     #[error("{file}: added token `{token}` is to have id {expected}, but would get {found:?}")]
-    AddedTokenId {
-        file: String,
-        token: String,
-        found: Option<u32>,
-        expected: u32,
-    },
+    AddedTokenId { file: String, token: String, found: Option<u32>, expected: u32 },
     #[error("{file}: refused by the tokenizer library: {detail}")]
     Refused { file: String, detail: String },
 
@@ -74,9 +47,7 @@ impl TokenizerError {
                  Python with `AutoTokenizer.from_pretrained` and use `save_pretrained`",
             ),
             Self::Source(error) => error.hint(),
-            Self::TokenId { .. } => {
-                Some("the tokenizer and the weights probably belong to different models")
-            }
+            Self::TokenId { .. } => Some("the tokenizer and the weights probably belong to different models"),
             _ => None,
         }
     }
@@ -89,18 +60,9 @@ pub enum PatternError {
     #[error(
         "the tokenizer's pattern `{pattern}` gave up at byte {at_byte} of a piece of {piece_bytes} bytes, expected to split all of it"
     )]
-    GaveUp {
-        pattern: String,
-        at_byte: usize,
-        piece_bytes: usize,
-    },
+    GaveUp { pattern: String, at_byte: usize, piece_bytes: usize },
     #[error(
         "the tokenizer's pattern `{pattern}` was stopped after {limit_s} seconds at byte {at_byte} of a piece of {piece_bytes} bytes"
     )]
-    TooSlow {
-        pattern: String,
-        limit_s: u64,
-        at_byte: usize,
-        piece_bytes: usize,
-    },
+    TooSlow { pattern: String, limit_s: u64, at_byte: usize, piece_bytes: usize },
 }

@@ -16,9 +16,7 @@ mod stream;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::{
-    DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl,
-};
+use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
 pub use error::{PatternError, TokenizerError};
 pub use stream::TokenStream;
@@ -31,13 +29,8 @@ use pre_tokenize::CheckedPreTokenizer;
 /// The file that holds a model's tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
-type Inner = TokenizerImpl<
-    ModelWrapper,
-    NormalizerWrapper,
-    CheckedPreTokenizer,
-    PostProcessorWrapper,
-    DecoderWrapper,
->;
+type Inner =
+    TokenizerImpl<ModelWrapper, NormalizerWrapper, CheckedPreTokenizer, PostProcessorWrapper, DecoderWrapper>;
 
 /// The tokenizer of a model.
 #[derive(Debug)]
@@ -54,25 +47,18 @@ impl Tokenizer {
     pub fn read(source: &Source, config: &Config) -> Result<Self, TokenizerError> {
         let file = source.file_name(TOKENIZER_FILE);
         let bytes = source.read(TOKENIZER_FILE)?;
-        let object = parse_object(&bytes).map_err(|error| TokenizerError::Json {
-            file: file.clone(),
-            detail: error.to_string(),
-        })?;
+        let object = parse_object(&bytes)
+            .map_err(|error| TokenizerError::Json { file: file.clone(), detail: error.to_string() })?;
         let added = check::check(&file, &object, config.vocab_size)?;
         drop(object);
 
-        let refused = |detail| TokenizerError::Refused {
-            file: file.clone(),
-            detail,
-        };
+        let refused = |detail| TokenizerError::Refused { file: file.clone(), detail };
         let mut inner = guarded(|| serde_json::from_slice::<Inner>(&bytes))
             .map_err(&refused)?
             .map_err(|error| refused(error.to_string()))?;
         // A file that was saved after training may ask to cut and pad texts.
         inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|error| refused(error.to_string()))?;
+        inner.with_truncation(None).map_err(|error| refused(error.to_string()))?;
 
         // The library gives added tokens the next free ids, whatever the file says.
         for token in added {
@@ -97,10 +83,7 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Pattern`] if the tokenizer's pattern cannot cope with the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let failed = |detail| TokenizerError::Encode {
-            text_bytes: text.len(),
-            detail,
-        };
+        let failed = |detail| TokenizerError::Encode { text_bytes: text.len(), detail };
         let encoded = guarded(|| self.inner.encode_fast(text, add_special)).map_err(failed)?;
         match encoded {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
@@ -152,18 +135,13 @@ impl Tokenizer {
 /// those known from it; one that is not known must cost a request, not the process. The closure's
 /// state is dropped after a panic or only read, so that none of it is seen half changed.
 fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        format!(
-            "the tokenizer library panicked: {}",
-            panic_message(panic.as_ref())
-        )
-    })
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| format!("the tokenizer library panicked: {}", panic_message(panic.as_ref())))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]
@@ -192,16 +170,12 @@ mod tests {
 
     /// A tokenizer in the manner of LLaMA 2: a few letters, and a token for each byte.
     pub(super) fn byte_fallback() -> Tokenizer {
-        let mut vocab: serde_json::Map<String, Value> = (0..=255u8)
-            .map(|b| (format!("<0x{b:02X}>"), (b as usize + 3).into()))
-            .collect();
+        let mut vocab: serde_json::Map<String, Value> =
+            (0..=255u8).map(|b| (format!("<0x{b:02X}>"), (b as usize + 3).into())).collect();
         for (id, token) in ["<unk>", "<s>", "</s>"].iter().enumerate() {
             vocab.insert((*token).to_owned(), id.into());
         }
-        for (i, token) in ["▁", "a", "b", "x", "e", "n", "d", "t", "h", "▁a"]
-            .iter()
-            .enumerate()
-        {
+        for (i, token) in ["▁", "a", "b", "x", "e", "n", "d", "t", "h", "▁a"].iter().enumerate() {
             vocab.insert((*token).to_owned(), (259 + i).into());
         }
         read(json!({
@@ -239,10 +213,7 @@ mod tests {
     fn sentencepiece_tokens_fall_back_to_bytes() {
         let tokenizer = byte_fallback();
         assert_eq!(tokenizer.encode("a b", false).unwrap(), [268, 259, 261]);
-        assert_eq!(
-            tokenizer.encode("é", false).unwrap(),
-            [259, 3 + 0xc3, 3 + 0xa9]
-        );
+        assert_eq!(tokenizer.encode("é", false).unwrap(), [259, 3 + 0xc3, 3 + 0xa9]);
         assert_eq!(tokenizer.decode(&[268, 259, 261]), "a b");
     }
 
@@ -253,10 +224,7 @@ mod tests {
             "strategy": "LongestFirst", "stride": 0});
         file["padding"] = json!({"strategy": {"Fixed": 1_000_000_000_000u64}, "direction": "Right",
             "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "!"});
-        assert_eq!(
-            read(file).unwrap().encode("the and", false).unwrap().len(),
-            2
-        );
+        assert_eq!(read(file).unwrap().encode("the and", false).unwrap().len(), 2);
     }
 
     #[test]
@@ -264,10 +232,7 @@ mod tests {
         let tokenizer = byte_level();
         for text in ["a", "^", " ", "-", "\u{1F600}\u{200D}", "\n", "7"] {
             let text = text.repeat(200_000);
-            assert_eq!(
-                tokenizer.decode(&tokenizer.encode(&text, false).unwrap()),
-                text
-            );
+            assert_eq!(tokenizer.decode(&tokenizer.encode(&text, false).unwrap()), text);
         }
     }
 
@@ -275,10 +240,7 @@ mod tests {
     fn a_text_beyond_the_patterns_limits_is_an_error() {
         let text = format!("{}x", " ".repeat(1_100_000));
         let error = byte_level().encode(&text, false).unwrap_err();
-        assert!(
-            matches!(error, TokenizerError::Pattern(PatternError::GaveUp { .. })),
-            "{error}"
-        );
+        assert!(matches!(error, TokenizerError::Pattern(PatternError::GaveUp { .. })), "{error}");
     }
 
     proptest! {

@@ -21,8 +21,7 @@ use super::error::PatternError;
 use crate::json::shown;
 
 /// What `ByteLevel` splits by unless told otherwise: GPT-2's pattern.
-const GPT2_PATTERN: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// Time allowed for splitting a text of any length. The known patterns need a thousandth.
 const TIME_BASE: Duration = Duration::from_secs(10);
@@ -39,11 +38,7 @@ pub(super) struct CheckedPreTokenizer {
 #[derive(Debug)]
 enum Step {
     /// A split by a regular expression.
-    Split {
-        pattern: CheckedPattern,
-        behavior: SplitDelimiterBehavior,
-        invert: bool,
-    },
+    Split { pattern: CheckedPattern, behavior: SplitDelimiterBehavior, invert: bool },
     /// A space before each piece that has none.
     PrefixSpace,
     /// A step of the library that cannot fail.
@@ -62,9 +57,7 @@ impl<'de> Deserialize<'de> for CheckedPreTokenizer {
 impl PreTokenizer for CheckedPreTokenizer {
     fn pre_tokenize(&self, text: &mut PreTokenizedString) -> tokenizers::Result<()> {
         let budget = Budget::new(TIME_BASE, TIME_A_BYTE);
-        self.steps
-            .iter()
-            .try_for_each(|step| step.apply(text, &budget))
+        self.steps.iter().try_for_each(|step| step.apply(text, &budget))
     }
 }
 
@@ -108,18 +101,10 @@ fn push_steps(steps: &mut Vec<Step>, wrapper: PreTokenizerWrapper) -> tokenizers
 impl Step {
     fn apply(&self, text: &mut PreTokenizedString, budget: &Budget) -> tokenizers::Result<()> {
         match self {
-            Self::Split {
-                pattern,
-                behavior,
-                invert,
-            } => text.split(|_, piece| {
+            Self::Split { pattern, behavior, invert } => text.split(|_, piece| {
                 budget.add_bytes(piece.get().len());
                 let search = Search { pattern, budget };
-                if *invert {
-                    piece.split(Invert(search), *behavior)
-                } else {
-                    piece.split(search, *behavior)
-                }
+                if *invert { piece.split(Invert(search), *behavior) } else { piece.split(search, *behavior) }
             }),
             Self::PrefixSpace => text.split(|_, mut piece| {
                 if !piece.get().starts_with(' ') {
@@ -145,10 +130,7 @@ struct CheckedPattern {
 
 impl CheckedPattern {
     fn new(text: &str) -> tokenizers::Result<Self> {
-        Ok(Self {
-            text: text.to_owned(),
-            regex_or_end: SysRegex::new(&format!(r"(?:{text})|\z"))?,
-        })
+        Ok(Self { text: text.to_owned(), regex_or_end: SysRegex::new(&format!(r"(?:{text})|\z"))? })
     }
 }
 
@@ -203,12 +185,7 @@ struct Budget {
 
 impl Budget {
     fn new(base: Duration, a_byte: Duration) -> Self {
-        Self {
-            started: Instant::now(),
-            base,
-            a_byte,
-            bytes: Cell::new(0),
-        }
+        Self { started: Instant::now(), base, a_byte, bytes: Cell::new(0) }
     }
 
     fn add_bytes(&self, bytes: usize) {
@@ -233,10 +210,7 @@ mod tests {
         let mut pieces = PreTokenizedString::from(text);
         pre_tokenizer.pre_tokenize(&mut pieces)?;
         let splits = pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
-        Ok(splits
-            .into_iter()
-            .map(|(piece, _, _)| piece.to_owned())
-            .collect())
+        Ok(splits.into_iter().map(|(piece, _, _)| piece.to_owned()).collect())
     }
 
     fn split(pattern: &str, behavior: &str, invert: bool) -> String {
@@ -278,30 +252,15 @@ mod tests {
             byte_level(true, true),
             byte_level(false, true),
             byte_level(true, false),
-            r#"{"type":"Split","pattern":{"String":" "},"behavior":"Removed","invert":false}"#
-                .to_owned(),
+            r#"{"type":"Split","pattern":{"String":" "},"behavior":"Removed","invert":false}"#.to_owned(),
             format!(
                 r#"{{"type":"Sequence","pretokenizers":[{},{},{{"type":"Digits","individual_digits":true}}]}}"#,
                 split(LLAMA3_PATTERN, "Isolated", false),
                 byte_level(false, false)
             ),
         ];
-        for behavior in [
-            "Removed",
-            "Isolated",
-            "MergedWithPrevious",
-            "MergedWithNext",
-            "Contiguous",
-        ] {
-            for pattern in [
-                LLAMA3_PATTERN,
-                r"\s+",
-                "a",
-                r"a*",
-                r"(a)\1",
-                "(?=a)",
-                r"\s+(?!\S)",
-            ] {
+        for behavior in ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"] {
+            for pattern in [LLAMA3_PATTERN, r"\s+", "a", r"a*", r"(a)\1", "(?=a)", r"\s+(?!\S)"] {
                 cases.push(split(pattern, behavior, false));
                 cases.push(split(pattern, behavior, true));
             }
@@ -319,32 +278,16 @@ mod tests {
         let ours: CheckedPreTokenizer = serde_json::from_str(&json).unwrap();
         let error = pieces(&ours, &"a".repeat(64)).unwrap_err();
         let error = error.downcast::<PatternError>().unwrap();
-        assert!(
-            matches!(
-                *error,
-                PatternError::GaveUp {
-                    at_byte: 0,
-                    piece_bytes: 64,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(*error, PatternError::GaveUp { at_byte: 0, piece_bytes: 64, .. }), "{error}");
     }
 
     #[test]
     fn a_pattern_out_of_time_is_an_error() {
         let pattern = CheckedPattern::new("a").unwrap();
         let budget = Budget::new(Duration::ZERO, Duration::ZERO);
-        let search = Search {
-            pattern: &pattern,
-            budget: &budget,
-        };
+        let search = Search { pattern: &pattern, budget: &budget };
         let error = search.find_matches("aaa").unwrap_err();
-        assert!(
-            error.to_string().contains("was stopped after 0 seconds"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("was stopped after 0 seconds"), "{error}");
     }
 
     #[test]

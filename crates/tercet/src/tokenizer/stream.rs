@@ -25,11 +25,7 @@ pub struct TokenStream<'a> {
 
 impl<'a> TokenStream<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self {
-            tokenizer,
-            ids: Vec::new(),
-            context: 0,
-        }
+        Self { tokenizer, ids: Vec::new(), context: 0 }
     }
 
     /// Takes the next token; returns the text that has become certain, if any.
@@ -84,17 +80,9 @@ mod tests {
             let text = "the \u{1F600}é end";
             let ids = tokenizer.encode(text, false).unwrap();
             let given = stream(&tokenizer, &ids);
-            assert!(
-                given
-                    .iter()
-                    .flatten()
-                    .all(|piece| !piece.contains(REPLACEMENT))
-            );
+            assert!(given.iter().flatten().all(|piece| !piece.contains(REPLACEMENT)));
             assert_eq!(given.iter().flatten().cloned().collect::<String>(), text);
-            assert!(
-                given.iter().any(Option::is_none),
-                "the emoji is several tokens"
-            );
+            assert!(given.iter().any(Option::is_none), "the emoji is several tokens");
         }
     }
 
@@ -102,13 +90,7 @@ mod tests {
     fn leading_spaces_are_kept_within_a_text() {
         let tokenizer = byte_fallback();
         let ids = tokenizer.encode("a b", false).unwrap();
-        assert_eq!(
-            stream(&tokenizer, &ids)
-                .into_iter()
-                .flatten()
-                .collect::<String>(),
-            "a b"
-        );
+        assert_eq!(stream(&tokenizer, &ids).into_iter().flatten().collect::<String>(), "a b");
     }
 
     #[test]
@@ -117,10 +99,7 @@ mod tests {
             let mut ids = tokenizer.encode("a\u{1F600}", false).unwrap();
             ids.pop();
             let text: String = stream(&tokenizer, &ids).into_iter().flatten().collect();
-            assert!(
-                text.starts_with('a') && text.ends_with(REPLACEMENT),
-                "{text:?}"
-            );
+            assert!(text.starts_with('a') && text.ends_with(REPLACEMENT), "{text:?}");
         }
     }
 
@@ -134,15 +113,8 @@ mod tests {
             ids.extend(tokenizer.encode("x", false).unwrap().last());
             let given = stream(&tokenizer, &ids);
             let text: String = given.iter().flatten().cloned().collect();
-            assert!(
-                text.starts_with('\u{1F600}') && text.ends_with('x'),
-                "{text:?}"
-            );
-            assert_eq!(
-                given.last(),
-                Some(&Some(String::new())),
-                "nothing is left over"
-            );
+            assert!(text.starts_with('\u{1F600}') && text.ends_with('x'), "{text:?}");
+            assert_eq!(given.last(), Some(&Some(String::new())), "nothing is left over");
         }
     }
 
@@ -150,12 +122,6 @@ mod tests {
     fn special_tokens_have_no_text() {
         let tokenizer = byte_level();
         let ids = tokenizer.encode("<bos>a<eos>b", true).unwrap();
-        assert_eq!(
-            stream(&tokenizer, &ids)
-                .into_iter()
-                .flatten()
-                .collect::<String>(),
-            "ab"
-        );
+        assert_eq!(stream(&tokenizer, &ids).into_iter().flatten().collect::<String>(), "ab");
     }
 }

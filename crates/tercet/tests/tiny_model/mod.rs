@@ -1,6 +1,7 @@
 //! A tiny model folder of each family, in memory, to be read as it is or damaged first.
 //!
 //! Shared by the tests of the crate, those in `tests/`, and the fuzz targets.
+#![allow(dead_code, unreachable_pub, reason = "each user includes the file and uses its own part")]
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,6 @@ pub enum Kind {
 }
 
 /// Every kind.
-#[allow(dead_code, reason = "each user of this file uses its own part")]
 pub const KINDS: [Kind; 7] = [
     Kind::Bitnet,
     Kind::BitnetMasters,
@@ -99,7 +99,6 @@ impl TinyModel {
     }
 
     /// The folder as a source.
-    #[allow(dead_code, reason = "each user of this file uses its own part")]
     pub fn source(&self) -> Source {
         Source::Memory(self.folder())
     }
