@@ -7,6 +7,7 @@ mod ceiling;
 mod commands;
 mod failure;
 mod figures;
+mod fit;
 mod interrupt;
 mod machine;
 mod model_argument;
@@ -46,7 +47,7 @@ Environment:
 
 #[derive(Subcommand)]
 enum Command {
-    Run(run::Run),
+    Run(Box<run::Run>),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     #[cfg(feature = "completions")]

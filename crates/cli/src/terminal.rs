@@ -1,16 +1,32 @@
-//! Messages to people: notes on stderr, a spinner for what takes long, text that cannot steer a
-//! terminal.
+//! The two streams: results for programs on stdout, notes for people on stderr.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::figures;
+
+/// Loading less than this takes no time that is noticed.
+const SLOW_BYTES: u64 = 64 << 20;
 
 /// Writes a line to stderr.
 pub(crate) fn note(text: &str) {
     // Where stderr is closed there is nobody to tell.
     let _ = writeln!(anstream::stderr(), "{}", printable(text));
+}
+
+/// Writes an object and the end of its line to stdout.
+pub(crate) fn print_json(object: &impl Serialize) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, object)?;
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
 }
 
 /// Text without the characters that steer a terminal; those are written as escapes.
@@ -30,17 +46,18 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Shows `what` and a clock while `work` is done, where stderr is a terminal.
-pub(crate) fn while_waiting<T>(what: String, work: impl FnOnce() -> T) -> T {
+/// Shows what is loaded, and a clock, where stderr is a terminal and it takes a while.
+pub(crate) fn while_loading<T>(name: &str, weight_bytes: u64, load: impl FnOnce() -> T) -> T {
     const TICK: Duration = Duration::from_millis(100);
+    if weight_bytes < SLOW_BYTES {
+        return load();
+    }
     let spinner = ProgressBar::new_spinner();
-    spinner.set_message(printable(&what).into_owned());
-    spinner.set_style(
-        indicatif::ProgressStyle::with_template("{spinner} {msg} … {elapsed}")
-            .expect("while_waiting: the template is well formed"),
-    );
+    let style = ProgressStyle::with_template("{spinner} loading {msg} … {elapsed}");
+    spinner.set_style(style.expect("while_loading: the template is well formed"));
+    spinner.set_message(printable(&format!("{name}, {}", figures::bytes(weight_bytes))).into_owned());
     spinner.enable_steady_tick(TICK);
-    let result = work();
+    let result = load();
     spinner.finish_and_clear();
     result
 }
