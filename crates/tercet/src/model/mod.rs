@@ -15,6 +15,7 @@ mod error;
 mod linear;
 mod load;
 mod memory;
+mod operations;
 mod random;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tercet_kernels::{Buffer, DenseMatrix, KvCache, KvType, Pool, RotaryTable, Se
 pub use error::{ForwardError, LoadError};
 pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
+pub use operations::Operations;
 
 use crate::config::{Activation, Config};
 use linear::LinearInputs;
@@ -115,16 +117,29 @@ impl Layer {
         worker.barrier();
     }
 
+    /// The names of a layer's linears, as in the checkpoint.
+    pub const LINEARS: [&'static str; 7] = [
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ];
+
     /// Every linear with its name in the checkpoint.
     pub fn linears(&self) -> [(&'static str, &Linear); 7] {
+        let Layer { self_attn, mlp, .. } = self;
+        let [q, k, v, o, gate, up, down] = Layer::LINEARS;
         [
-            ("self_attn.q_proj", &self.self_attn.q_proj),
-            ("self_attn.k_proj", &self.self_attn.k_proj),
-            ("self_attn.v_proj", &self.self_attn.v_proj),
-            ("self_attn.o_proj", &self.self_attn.o_proj),
-            ("mlp.gate_proj", &self.mlp.gate_proj),
-            ("mlp.up_proj", &self.mlp.up_proj),
-            ("mlp.down_proj", &self.mlp.down_proj),
+            (q, &self_attn.q_proj),
+            (k, &self_attn.k_proj),
+            (v, &self_attn.v_proj),
+            (o, &self_attn.o_proj),
+            (gate, &mlp.gate_proj),
+            (up, &mlp.up_proj),
+            (down, &mlp.down_proj),
         ]
     }
 }

@@ -1,0 +1,432 @@
+//! `tercet run`: continue a text.
+
+mod origin;
+mod report;
+mod sampling;
+mod teller;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use tercet::config::Config;
+use tercet::digest::LogitsDigest;
+use tercet::generate::{FinishReason, GenerationParams, generate};
+use tercet::model::{Session, SessionSize};
+use tercet::presets::Preset;
+use tercet_kernels::{Isa, KvType, Layout, Pool};
+
+use crate::failure::{Exit, Failure};
+use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::terminal::{note, print_json};
+use crate::{fit, model_argument};
+use origin::Origin;
+use report::{Report, Speed, finish_reason, last_line};
+use sampling::Sampling;
+use teller::{Stdout, Teller};
+
+/// Continue a text with a model
+///
+/// One positional argument is a MODEL if it exists, starts with `.`, `/` or `~`, ends in `.gguf`,
+/// or has no white space and the form `org/name`; otherwise it is the PROMPT for the small model
+/// inside the binary. `-m` and `-p` are never ambiguous. With no prompt at all, it is read from
+/// stdin where that is not a terminal.
+#[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Run {
+    /// A model's folder; without one, the small model inside
+    #[arg(value_name = "MODEL")]
+    first: Option<OsString>,
+    /// The text to continue
+    #[arg(value_name = "PROMPT")]
+    second: Option<OsString>,
+    /// A model's folder
+    #[arg(short, long, value_name = "MODEL", help_heading = "Model")]
+    model: Option<OsString>,
+    /// Random weights in the shape of a known model, for measuring; `help` lists them
+    #[arg(long, value_name = "P", value_parser = origin::preset, conflicts_with = "model", help_heading = "Model")]
+    preset: Option<&'static Preset>,
+    /// How ternary weights lie in memory; the text is the same
+    #[arg(long, value_name = "BITS", default_value = "2bit", help_heading = "Model")]
+    weights: Weights,
+    /// Numbers of the cache of keys and values
+    #[arg(long, value_name = "TYPE", default_value = "f16", help_heading = "Model")]
+    kv: Kv,
+    /// Positions there is room for; 0 for all the model was trained for [default: those, at most
+    /// 4096]
+    #[arg(short, long, value_name = "N", help_heading = "Model")]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=CONTEXT_MAX))]
+    ctx_size: Option<u32>,
+    /// Threads [default: the cores this process may use, fewer for a small model]
+    #[arg(short, long, value_name = "N", help_heading = "Model")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
+    threads: Option<u16>,
+    /// Tokens of the prompt that are computed together; the text is the same
+    #[arg(short, long, value_name = "N", default_value_t = 512, help_heading = "Model")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
+    batch_size: u32,
+
+    /// The text to continue
+    #[arg(short, long, value_name = "PROMPT", conflicts_with = "file", help_heading = "Text")]
+    prompt: Option<OsString>,
+    /// A file with the text to continue, `-` for stdin
+    #[arg(short, long, help_heading = "Text")]
+    file: Option<PathBuf>,
+    /// Tokens to generate at most; -1 for no limit [default: no limit, 64 with `--preset`]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = "Text")]
+    #[arg(visible_alias = "predict", visible_alias = "max-tokens")]
+    #[arg(value_parser = clap::value_parser!(i32).range(-1..))]
+    n_predict: Option<i32>,
+    /// Text that ends the generation and is left out; may be given several times
+    #[arg(short = 'r', long, value_name = "TEXT", visible_alias = "reverse-prompt", help_heading = "Text")]
+    stop: Vec<String>,
+    /// Go on after the end of the text
+    #[arg(long, help_heading = "Text")]
+    ignore_eos: bool,
+    /// Print the new text only
+    #[arg(long, help_heading = "Text")]
+    no_display_prompt: bool,
+    /// Print one JSON object when all is done, in place of the text
+    #[arg(long, help_heading = "Text")]
+    json: bool,
+    /// End stderr with the SHA-256 over the logits of every position of prompt and text
+    #[arg(long, help_heading = "Text")]
+    logits_sha256: bool,
+
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tercet run \"Once upon a time\"
+  tercet run ./my-model \"Once upon a time\" -n 100 --temp 0
+  tercet run -m ./my-model -f prompt.txt --json
+  tercet run --preset 2b4t -n 32";
+
+/// As the help says; wide enough for any model.
+const CONTEXT_MAX: i64 = 1 << 27;
+const THREADS_MAX: i64 = 1024;
+const BATCH_MAX: i64 = 1 << 16;
+/// Where a model was trained for more, its cache would be needlessly large.
+const CONTEXT_DEFAULT: usize = 4096;
+/// A longer prompt fits no model.
+const PROMPT_MAX_BYTES: u64 = 64 << 20;
+/// What a preset generates: it has no end of text.
+const PRESET_TOKENS: usize = 64;
+/// Weights that keep a thread busy between two barriers; with fewer, waiting takes longer.
+const THREAD_WEIGHT_BYTES: u64 = 4 << 20;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Weights {
+    /// Two bits a weight
+    #[value(name = "2bit")]
+    TwoBit,
+    /// Five weights in a byte
+    #[value(name = "1.6bit")]
+    BaseThree,
+}
+
+impl Weights {
+    fn layout(self) -> Layout {
+        match self {
+            Weights::TwoBit => Layout::TwoBit,
+            Weights::BaseThree => Layout::BaseThree,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Weights::TwoBit => "2bit",
+            Weights::BaseThree => "1.6bit",
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kv {
+    /// Nothing is rounded
+    F32,
+    /// Half the memory
+    F16,
+}
+
+impl Kv {
+    fn kv_type(self) -> KvType {
+        match self {
+            Kv::F32 => KvType::F32,
+            Kv::F16 => KvType::F16,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kv::F32 => "f32",
+            Kv::F16 => "f16",
+        }
+    }
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let interrupt = Interrupt::listen();
+        let isa = Isa::from_environment()?;
+        let (model, prompt) = self.model_and_prompt()?;
+        let prompt = self.prompt_text(prompt)?;
+        let origin = match self.preset {
+            Some(preset) => Origin::random(preset),
+            None => Origin::open(model.as_deref())?,
+        };
+        let sampling = self.sampling.params(origin.suggested_sampling()?)?;
+        let tokens = origin.prompt_tokens(&prompt)?;
+
+        let (layout, kv_type) = (self.weights.layout(), self.kv.kv_type());
+        let size = self.session_size(&origin.config, &tokens);
+        let need = origin.memory_need(layout, &size, kv_type);
+        fit::check(&need, &origin.name())?;
+        origin.introduce();
+        let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
+        let model = origin.load(&pool, layout, need.weight_bytes)?;
+
+        let params = GenerationParams {
+            max_tokens: self.max_tokens(),
+            sampling,
+            stop: self.stop.clone(),
+            ignore_eos: self.ignore_eos,
+            all_logits: self.logits_sha256,
+        };
+        let mut session = Session::new(&model, size);
+        let mut cache = session.new_cache(kv_type);
+        let mut teller = Teller {
+            interrupt: &interrupt,
+            stdout: (!self.json).then(Stdout::new),
+            shows_tokens: origin.tokenizer().is_none(),
+            digest: self.logits_sha256.then(LogitsDigest::default),
+            text: String::new(),
+        };
+        interrupt.expect();
+        if !self.no_display_prompt && origin.tokenizer().is_some() {
+            teller.show_prompt(&prompt);
+        }
+        let generated =
+            generate(&mut session, &mut cache, origin.tokenizer(), &tokens, &params, &mut teller)?;
+        let told = teller.finish()?;
+
+        // Whoever ends a run does not want to wait for a probe.
+        let may_measure = generated.finish_reason != FinishReason::Cancelled;
+        let speed = Speed::of(&generated, &pool, may_measure);
+        if self.json {
+            print_json(&Report {
+                model: origin.name(),
+                family: origin.config.family.name(),
+                prompt: &prompt,
+                text: origin.tokenizer().map(|_| told.text.as_str()),
+                tokens: &generated.tokens,
+                finish_reason: finish_reason(generated.finish_reason),
+                seed: sampling.seed,
+                sampling: (&sampling).into(),
+                timings: report::Timings::new(&generated, &speed),
+                bandwidth: (&speed).into(),
+                isa: isa.name(),
+                threads: pool.threads(),
+                weights: self.weights.name(),
+                kv: self.kv.name(),
+                logits_sha256: told.digest.as_deref(),
+                version: env!("CARGO_PKG_VERSION"),
+            })?;
+        }
+        note(&last_line(&generated, &speed, &sampling));
+        if let Some(digest) = told.digest {
+            note(&format!("logits-sha256 {digest}"));
+        }
+        Ok(ExitCode::from(if interrupt.is_pending() { INTERRUPTED } else { 0 }))
+    }
+
+    /// Which arguments are MODEL and PROMPT.
+    fn model_and_prompt(&self) -> Result<(Option<OsString>, Option<OsString>), Failure> {
+        let has_model = self.model.is_some() || self.preset.is_some();
+        let has_prompt = self.prompt.is_some() || self.file.is_some();
+        let usage = |message: &str| Err(Failure::message(Exit::Usage, message));
+        let (model, prompt) = match (&self.first, &self.second) {
+            (Some(_), Some(_)) if has_model => return usage("the model is given twice"),
+            (Some(_), Some(_)) if has_prompt => return usage("the prompt is given twice"),
+            (Some(model), Some(prompt)) => (Some(model), Some(prompt)),
+            (Some(_), None) if has_model && has_prompt => {
+                return usage("model and prompt are given, and a positional argument besides");
+            }
+            (Some(prompt), None) if has_model => (None, Some(prompt)),
+            (Some(model), None) if model_argument::is_model(model) => (Some(model), None),
+            (Some(_), None) if has_prompt => return usage("the prompt is given twice"),
+            (Some(prompt), None) => (None, Some(prompt)),
+            (None, _) => (None, None),
+        };
+        Ok((model.or(self.model.as_ref()).cloned(), prompt.or(self.prompt.as_ref()).cloned()))
+    }
+
+    /// The text to continue: from an argument, a file or stdin, in this order.
+    fn prompt_text(&self, argument: Option<OsString>) -> Result<String, Failure> {
+        if let Some(argument) = argument {
+            let text = argument.into_string();
+            return text.map_err(|_| Failure::message(Exit::Usage, "the prompt is not UTF-8"));
+        }
+        match &self.file {
+            Some(file) if file == Path::new("-") => read_text("stdin", io::stdin()),
+            Some(file) => match std::fs::File::open(file) {
+                Ok(opened) => read_text(&file.display().to_string(), opened),
+                Err(error) => Err(unreadable(&file.display().to_string(), error)),
+            },
+            None if self.preset.is_none() && !io::stdin().is_terminal() => read_text("stdin", io::stdin()),
+            None => Ok(String::new()),
+        }
+    }
+
+    fn max_tokens(&self) -> usize {
+        match self.n_predict {
+            None if self.preset.is_some() => PRESET_TOKENS,
+            Some(count @ 0..) => count as usize,
+            Some(_) | None => usize::MAX,
+        }
+    }
+
+    /// Room for no more positions than this run can reach.
+    fn session_size(&self, config: &Config, prompt: &[u32]) -> SessionSize {
+        let trained = config.max_position_embeddings;
+        let context = match self.ctx_size {
+            None => trained.min(CONTEXT_DEFAULT),
+            Some(0) => trained,
+            Some(context) => context as usize,
+        };
+        if context > trained {
+            note(&format!("{context} positions are more than the {trained} that the model was trained for"));
+        }
+        let max_rows = prompt.len().min(self.batch_size as usize).max(1);
+        SessionSize {
+            context: context.min(prompt.len().saturating_add(self.max_tokens())),
+            max_rows,
+            max_logit_rows: if self.logits_sha256 { max_rows } else { 1 },
+        }
+    }
+
+    fn threads(&self, weight_bytes: u64) -> usize {
+        let useful = usize::try_from(weight_bytes.div_ceil(THREAD_WEIGHT_BYTES)).unwrap_or(usize::MAX);
+        self.threads.map_or_else(|| Pool::default_threads().min(useful), usize::from)
+    }
+}
+
+/// Reads a prompt, without the end of its last line.
+fn read_text(name: &str, from: impl Read) -> Result<String, Failure> {
+    let mut text = String::new();
+    from.take(PROMPT_MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(name, error))?;
+    if text.len() as u64 > PROMPT_MAX_BYTES {
+        let message = format!("{name}: found more than {PROMPT_MAX_BYTES} bytes, expected a prompt");
+        return Err(Failure::message(Exit::Failed, message));
+    }
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+fn unreadable(name: &str, error: io::Error) -> Failure {
+    Failure::message(Exit::Failed, format!("{name}: cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{Cli, Command};
+
+    fn parse(arguments: &str) -> Run {
+        let arguments = arguments.split(' ').map(|argument| argument.replace('_', " "));
+        let cli = Cli::parse_from(["tercet".to_owned(), "run".to_owned()].into_iter().chain(arguments));
+        match cli.command {
+            Command::Run(run) => *run,
+            _ => unreachable!("the arguments are those of `run`"),
+        }
+    }
+
+    /// MODEL and PROMPT as found, or the usage error.
+    fn found(arguments: &str) -> Result<[Option<String>; 2], String> {
+        let text = |argument: Option<OsString>| argument.map(|argument| argument.into_string().unwrap());
+        match parse(arguments).model_and_prompt() {
+            Ok((model, prompt)) => Ok([text(model), text(prompt)]),
+            Err(failure) => Err(format!("{failure:?}")),
+        }
+    }
+
+    #[test]
+    fn model_and_prompt_are_told_apart() {
+        for (arguments, model, prompt) in [
+            ("Once_upon", None, Some("Once upon")),
+            ("./m", Some("./m"), None),
+            ("org/name", Some("org/name"), None),
+            ("src", Some("src"), None),
+            ("src Once", Some("src"), Some("Once")),
+            ("Once upon", Some("Once"), Some("upon")),
+            ("-m m ./p", Some("m"), Some("./p")),
+            ("-m m -p p", Some("m"), Some("p")),
+            ("-p ./p", None, Some("./p")),
+            ("-p p ./m", Some("./m"), Some("p")),
+            ("-f p ./m", Some("./m"), None),
+            ("--preset s ./p", None, Some("./p")),
+            ("-n 1", None, None),
+        ] {
+            let want = [model, prompt].map(|argument| argument.map(str::to_owned));
+            assert_eq!(found(arguments), Ok(want), "`{arguments}`");
+        }
+    }
+
+    #[test]
+    fn what_is_given_twice_is_wrong_usage() {
+        for (arguments, want) in [
+            ("-m m a b", "the model is given twice"),
+            ("-p p a b", "the prompt is given twice"),
+            ("-p p Once_upon", "the prompt is given twice"),
+            ("-f p Once_upon", "the prompt is given twice"),
+            ("-m m -p p a", "and a positional argument besides"),
+        ] {
+            let message = found(arguments).unwrap_err();
+            assert!(message.contains(want) && message.contains("Usage"), "`{arguments}`: {message}");
+        }
+    }
+
+    #[test]
+    fn the_session_has_room_for_what_the_run_can_reach() {
+        let mut config = tercet::presets::PRESETS[0].config();
+        config.max_position_embeddings = 10_000;
+        let size = |arguments| {
+            let size = parse(arguments).session_size(&config, &[1; 600]);
+            (size.context, size.max_rows, size.max_logit_rows)
+        };
+        assert_eq!(size("-m m"), (4096, 512, 1));
+        assert_eq!(size("-c 0"), (10_000, 512, 1));
+        assert_eq!(size("-n 5 -b 7 --logits-sha256"), (605, 7, 7));
+        assert_eq!(size("--preset s -b 1000"), (664, 600, 1));
+        assert_eq!(size("-n -1 -c 20000"), (20_000, 512, 1));
+    }
+
+    #[test]
+    fn the_last_line_end_of_a_prompt_is_not_part_of_it() {
+        for (text, want) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("", ""), ("\r", "\r")] {
+            assert_eq!(read_text("t", text.as_bytes()).unwrap(), want);
+        }
+        let message = format!("{:?}", read_text("t", &b"a\xff"[..]).unwrap_err());
+        assert!(message.contains("t: cannot be read"), "{message}");
+    }
+
+    #[test]
+    fn small_models_are_not_shared_out_among_many_threads() {
+        let cores = Pool::default_threads();
+        assert_eq!(parse("-n 1").threads(THREAD_WEIGHT_BYTES), 1);
+        assert_eq!(parse("-n 1").threads(u64::MAX), cores);
+        assert_eq!(parse("-t 3").threads(1), 3);
+    }
+}

@@ -1,0 +1,153 @@
+//! What is run: the files of a model, or a known shape with random weights.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use tercet::checkpoint::Checkpoint;
+use tercet::config::{Config, Linears, SuggestedSampling};
+use tercet::embedded;
+use tercet::model::{MemoryNeed, Model, SessionSize};
+use tercet::presets::{PRESETS, Preset};
+use tercet::source::Source;
+use tercet::tokenizer::Tokenizer;
+use tercet_kernels::{KvType, Layout, Pool};
+
+use crate::failure::{Exit, Failure};
+use crate::terminal::{note, while_loading};
+use crate::{figures, model_argument};
+
+/// Tokens of a preset's prompt, where none is given.
+const PRESET_PROMPT_TOKENS: usize = 16;
+/// A preset's weights are the same in every run.
+const PRESET_SEED: u64 = 0;
+
+/// What is run, not loaded yet.
+pub(super) struct Origin {
+    pub(super) config: Config,
+    kind: Kind,
+}
+
+enum Kind {
+    Files { source: Source, checkpoint: Checkpoint, tokenizer: Box<Tokenizer>, is_embedded: bool },
+    Random(&'static Preset),
+}
+
+impl Origin {
+    /// The model that was named; without a name, the one inside.
+    ///
+    /// # Errors
+    /// Exit code 3, if the model is missing or refused.
+    pub(super) fn open(model: Option<&OsStr>) -> Result<Self, Failure> {
+        let source = model.map_or_else(|| Ok(embedded::stories()), model_argument::open)?;
+        let checkpoint = Checkpoint::open(&source)?;
+        let config = Config::read(&source, &checkpoint)?;
+        let tokenizer = Box::new(Tokenizer::read(&source, &config)?);
+        let is_embedded = model.is_none();
+        Ok(Origin { config, kind: Kind::Files { source, checkpoint, tokenizer, is_embedded } })
+    }
+
+    /// Random weights in this shape.
+    pub(super) fn random(preset: &'static Preset) -> Self {
+        Origin { config: preset.config(), kind: Kind::Random(preset) }
+    }
+
+    pub(super) fn name(&self) -> String {
+        match &self.kind {
+            Kind::Files { source, .. } => source.name(),
+            Kind::Random(preset) => format!("preset {}", preset.name),
+        }
+    }
+
+    /// The tokenizer; random weights have none.
+    pub(super) fn tokenizer(&self) -> Option<&Tokenizer> {
+        match &self.kind {
+            Kind::Files { tokenizer, .. } => Some(tokenizer),
+            Kind::Random(_) => None,
+        }
+    }
+
+    /// What the model's makers suggest.
+    pub(super) fn suggested_sampling(&self) -> Result<SuggestedSampling, Failure> {
+        match &self.kind {
+            Kind::Files { source, .. } => Ok(SuggestedSampling::read(source)?),
+            Kind::Random(_) => Ok(SuggestedSampling::default()),
+        }
+    }
+
+    /// The prompt as tokens; for random weights pseudo-random ones, as many as the prompt has words.
+    pub(super) fn prompt_tokens(&self, prompt: &str) -> Result<Vec<u32>, Failure> {
+        let Some(tokenizer) = self.tokenizer() else {
+            // Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
+            const MULTIPLIER: u64 = 2_654_435_761;
+            let words = prompt.split_whitespace().count() as u64;
+            let count = if words == 0 { PRESET_PROMPT_TOKENS as u64 } else { words };
+            let token = |i: u64| (i * MULTIPLIER % self.config.vocab_size as u64) as u32;
+            return Ok((1..=count).map(token).collect());
+        };
+        let tokens = tokenizer.encode(prompt, true);
+        let mut tokens = tokens.map_err(|error| Failure::new(Exit::Failed, error))?;
+        if tokens.is_empty() {
+            tokens.extend(self.config.bos_token_id);
+        }
+        Ok(tokens)
+    }
+
+    /// Memory that loading and running will take.
+    pub(super) fn memory_need(&self, layout: Layout, size: &SessionSize, kv_type: KvType) -> MemoryNeed {
+        match &self.kind {
+            Kind::Files { checkpoint, .. } => {
+                MemoryNeed::of_checkpoint(&self.config, checkpoint, layout, size, kv_type)
+            }
+            Kind::Random(_) => MemoryNeed::of_random(&self.config, layout, size, kv_type),
+        }
+    }
+
+    /// Says on stderr what somebody should know who reads the text.
+    pub(super) fn introduce(&self) {
+        match &self.kind {
+            Kind::Random(preset) => {
+                note(&format!("preset {}, random weights: the text is noise", preset.name));
+            }
+            Kind::Files { is_embedded: true, .. } => {
+                let parameters = self.config.ternary_parameters() + self.config.embedding_parameters();
+                let parameters = figures::count(parameters);
+                note(&format!(
+                    "the small model inside, {parameters} parameters: it continues children's stories"
+                ));
+            }
+            Kind::Files { .. } => {}
+        }
+        if self.config.linears == Linears::Dense {
+            note("dense model: runs in full precision");
+        }
+    }
+
+    /// Loads the weights, which take `weight_bytes`.
+    ///
+    /// # Errors
+    /// Exit code 3, if the model is refused.
+    pub(super) fn load(&self, pool: &Arc<Pool>, layout: Layout, weight_bytes: u64) -> Result<Model, Failure> {
+        let (config, workers) = (self.config.clone(), Arc::clone(pool));
+        while_loading(&self.name(), weight_bytes, || match &self.kind {
+            Kind::Files { checkpoint, .. } => {
+                Ok(Model::from_checkpoint(checkpoint, config, workers, layout)?)
+            }
+            Kind::Random(_) => {
+                tercet_kernels::self_test(pool.isa())?;
+                Ok(Model::random(config, workers, layout, PRESET_SEED))
+            }
+        })
+    }
+}
+
+/// The preset of this name, or an error that lists them.
+pub(super) fn preset(name: &str) -> Result<&'static Preset, String> {
+    Preset::by_name(name).ok_or_else(|| {
+        let mut list = "expected one of".to_owned();
+        for preset in PRESETS {
+            let ternary = figures::count(preset.config().ternary_parameters());
+            list += &format!("\n  {:<5} {ternary:>6} ternary weights, {}", preset.name, preset.source);
+        }
+        list
+    })
+}

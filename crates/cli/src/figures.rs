@@ -1,0 +1,65 @@
+//! Numbers as people read them. Prefixes are powers of 1000.
+
+/// `25.1 GB`, `917 B`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    scaled(bytes as f64, "B")
+}
+
+/// `2.41 G`, `17`: how many there are of something.
+pub(crate) fn count(count: u64) -> String {
+    scaled(count as f64, "").trim_end().to_owned()
+}
+
+/// `43.1 GB/s`.
+pub(crate) fn bytes_per_second(bytes_per_second: f64) -> String {
+    scaled(bytes_per_second, "B/s")
+}
+
+/// `36.2 %`; small shares keep a digit that says something.
+pub(crate) fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent >= 9.95 || percent == 0.0 { format!("{percent:.0} %") } else { format!("{percent:.1} %") }
+}
+
+/// Three digits and a prefix.
+fn scaled(value: f64, unit: &str) -> String {
+    if value < 1000.0 {
+        return format!("{} {unit}", value.round());
+    }
+    let mut value = value;
+    for prefix in ["k", "M", "G", "T"] {
+        value /= 1000.0;
+        // Not what would be rounded up to four digits.
+        if value < 999.5 || prefix == "T" {
+            let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+            return format!("{value:.decimals$} {prefix}{unit}");
+        }
+    }
+    unreachable!("scaled: the last prefix takes every value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits() {
+        for (value, want) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (9_994, "9.99 kB"),
+            (9_996, "10.0 kB"),
+            (99_960, "100 kB"),
+            (999_600, "1.00 MB"),
+            (25_060_000_000, "25.1 GB"),
+            (7_000_000_000_000_000, "7000 TB"),
+        ] {
+            assert_eq!(bytes(value), want);
+        }
+        assert_eq!(count(17), "17");
+        assert_eq!(count(2_410_000_000), "2.41 G");
+        assert_eq!(percent(0.0123), "1.2 %");
+        assert_eq!(percent(0.5), "50 %");
+    }
+}

@@ -1,0 +1,29 @@
+//! Whether a model fits into this machine's memory, asked before it is loaded.
+
+use tercet::model::MemoryNeed;
+
+use crate::failure::{Exit, Failure};
+use crate::{figures, machine};
+
+/// Refuses what would not fit, before any of it is loaded.
+pub(crate) fn check(need: &MemoryNeed, name: &str) -> Result<(), Failure> {
+    let Some(memory) = machine::memory() else { return Ok(()) };
+    if need.total_bytes() <= memory.available_bytes {
+        return Ok(());
+    }
+    let message = format!(
+        "{name}: needs {} of memory ({} weights, {} cache, {} buffers), but {} of {} are available",
+        figures::bytes(need.total_bytes()),
+        figures::bytes(need.weight_bytes),
+        figures::bytes(need.cache_bytes),
+        figures::bytes(need.scratch_bytes),
+        figures::bytes(memory.available_bytes),
+        figures::bytes(memory.total_bytes),
+    );
+    let hint = if need.cache_bytes > need.weight_bytes {
+        "a smaller `--ctx-size` makes the cache smaller"
+    } else {
+        "free memory, or take a smaller model; `--weights 1.6bit` packs ternary weights tighter"
+    };
+    Err(Failure::message(Exit::Memory, message).with_hint(hint))
+}
