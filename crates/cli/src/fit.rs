@@ -20,10 +20,12 @@ pub(crate) fn check(need: &MemoryNeed, name: &str) -> Result<(), Failure> {
         figures::bytes(memory.available_bytes),
         figures::bytes(memory.total_bytes),
     );
-    let hint = if need.cache_bytes > need.weight_bytes {
+    let hint = if need.weight_bytes >= need.cache_bytes.max(need.scratch_bytes) {
+        "free memory, or take a smaller model"
+    } else if need.cache_bytes >= need.scratch_bytes {
         "a smaller `--ctx-size` makes the cache smaller"
     } else {
-        "free memory, or take a smaller model; `--weights 1.6bit` packs ternary weights tighter"
+        "smaller `--batch-size` and `--ctx-size` make the buffers smaller"
     };
     Err(Failure::message(Exit::Memory, message).with_hint(hint))
 }

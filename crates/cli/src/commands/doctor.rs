@@ -18,7 +18,8 @@ use crate::{ceiling, figures};
 /// Check this machine: CPU, memory, and that every instruction set gives the published digits
 ///
 /// The model inside continues a text with every instruction set of this CPU. The digest of its
-/// logits is the same on every machine; where it is not, this command fails.
+/// logits is the same on every machine; where it is not, this command fails. The read bandwidth,
+/// which `tercet run` compares itself with, is measured anew.
 #[derive(Args)]
 pub(crate) struct Doctor {
     /// Threads [default: the cores this process may use]

@@ -188,6 +188,10 @@ impl Run {
         let need = origin.memory_need(layout, &size, kv_type);
         fit::check(&need, &origin.name())?;
         origin.introduce();
+        let trained = origin.config.max_position_embeddings;
+        if size.context > trained {
+            note(&format!("the text may go beyond the {trained} positions that the model was trained for"));
+        }
         if isa == Isa::scalar() && isa == Isa::best() {
             note("this CPU has no instruction set that is made use of: the portable way is right and slow");
         }
@@ -302,9 +306,6 @@ impl Run {
             Some(0) => trained,
             Some(context) => context as usize,
         };
-        if context > trained {
-            note(&format!("{context} positions are more than the {trained} that the model was trained for"));
-        }
         let max_rows = prompt.len().min(self.batch_size as usize).max(1);
         SessionSize {
             context: context.min(prompt.len().saturating_add(self.max_tokens())),
