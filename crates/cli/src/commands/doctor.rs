@@ -30,6 +30,9 @@ pub(crate) struct Doctor {
     json: bool,
 }
 
+/// Enough to meet at barriers; the model inside has no work for more.
+const DIGEST_THREADS: usize = 2;
+
 impl Doctor {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let chosen = Isa::from_environment()?;
@@ -93,7 +96,8 @@ struct InstructionSet {
 
 impl InstructionSet {
     fn examine(isa: Isa, is_chosen: bool, threads: usize) -> Self {
-        let digest = embedded::logits_digest(&Arc::new(Pool::new(isa, threads)));
+        let pool = Arc::new(Pool::new(isa, threads.min(DIGEST_THREADS)));
+        let digest = embedded::logits_digest(&pool);
         let (logits_sha256, digest_error) = match digest {
             Ok(digest) => (Some(digest), None),
             Err(error) => (None, Some(error.to_string())),
@@ -119,7 +123,7 @@ impl Diagnosis {
         let mut line = |name: &str, value: &str| writeln!(out, "{name:<16}{}", printable(value));
         line("tercet", self.version)?;
         line("CPU", &format!("{} ({})", self.cpu, self.architecture))?;
-        line("cores", &format!("{} for this process, {} threads used", self.cores, self.threads))?;
+        line("cores", &format!("{} for this process", self.cores))?;
         let memory = self.memory.map_or_else(
             || "not known".to_owned(),
             |memory| {
@@ -128,11 +132,12 @@ impl Diagnosis {
             },
         );
         line("memory", &memory)?;
-        line("read bandwidth", &figures::bytes_per_second(self.read_bytes_per_second))?;
-        line("digest", self.published_logits_sha256)?;
+        let bandwidth = figures::bytes_per_second(self.read_bytes_per_second);
+        line("read bandwidth", &format!("{bandwidth} with {} threads", self.threads))?;
+        line("logits digest", self.published_logits_sha256)?;
         writeln!(out)?;
 
-        let mut table = Table::new(&["instruction set", "self-test", "digest", ""]);
+        let mut table = Table::new(&["instruction set", "self-test", "logits digest", ""]);
         for set in &self.instruction_sets {
             let found = set.logits_sha256.as_ref().or(set.digest_error.as_ref());
             table.push(vec![

@@ -15,7 +15,7 @@ use tercet::model::{Linear, MemoryNeed, Model, Operations, SessionSize};
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
 use crate::failure::Failure;
-use crate::figures::{bytes, count, percent};
+use crate::figures::{bytes, count};
 use crate::table::Table;
 use crate::terminal::{print_json, printable, while_loading};
 use crate::{fit, model_argument};
@@ -181,6 +181,7 @@ impl From<[u64; 3]> for Shares {
 }
 
 impl Shares {
+    /// Percentages.
     fn cells(&self) -> [String; 3] {
         [self.minus_share, self.zero_share, self.plus_share].map(|share| format!("{:.1}", 100.0 * share))
     }
@@ -373,15 +374,8 @@ impl Contents {
             ),
         )?;
         if let Some(shares) = self.ternary {
-            line(
-                "weights",
-                format!(
-                    "-1: {}, 0: {}, +1: {}",
-                    percent(shares.minus_share),
-                    percent(shares.zero_share),
-                    percent(shares.plus_share)
-                ),
-            )?;
+            let [minus, zero, plus] = shares.cells();
+            line("weights", format!("-1: {minus} %, 0: {zero} %, +1: {plus} %"))?;
         }
         Ok(())
     }

@@ -188,6 +188,9 @@ impl Run {
         let need = origin.memory_need(layout, &size, kv_type);
         fit::check(&need, &origin.name())?;
         origin.introduce();
+        if isa == Isa::scalar() && isa == Isa::best() {
+            note("this CPU has no instruction set that is made use of: the portable way is right and slow");
+        }
         let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
         let model = origin.load(&pool, layout, need.weight_bytes)?;
 

@@ -1,0 +1,173 @@
+//! Arguments, exit codes and messages: what is understood, and how everything else is refused.
+
+mod command;
+
+use std::path::Path;
+
+use command::{command, golden, outcome, tercet};
+
+/// Runs in a folder of its own, which holds `models/stories` (no model, but the start of one), a
+/// file `model.gguf` and a file `weights.bin`.
+fn run_in_folder(arguments: &[&str]) -> command::Outcome {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arguments");
+    let model = folder.join("models/stories");
+    std::fs::create_dir_all(&model).unwrap();
+    std::fs::write(model.join("config.json"), "{}").unwrap();
+    for file in ["model.gguf", "weights.bin"] {
+        std::fs::write(folder.join(file), "").unwrap();
+    }
+    outcome(command().arg("run").args(arguments).args(["-n", "1"]).current_dir(folder))
+}
+
+#[test]
+fn a_lone_argument_is_a_model_or_a_prompt() {
+    for (argument, code, says) in [
+        ("Once upon a time", 0, "the small model inside"),
+        ("Once", 0, "the small model inside"),
+        ("either / or", 0, "the small model inside"),
+        ("models", 3, "model.safetensors"),
+        ("./nowhere", 3, "found nothing"),
+        ("/nowhere/at/all", 3, "found nothing"),
+        ("~/nowhere/at/all", 3, "found nothing"),
+        ("nowhere.gguf", 3, "found nothing"),
+        ("model.gguf", 3, "this version reads model folders"),
+        ("weights.bin", 3, "pickled file"),
+        ("org/name", 3, "this version reads folders and not yet the Hub"),
+        ("org/name@main", 3, "hint: download it first, with `hf download org/name"),
+        ("models/storys", 3, "hint: the nearest existing one is `models/stories`"),
+        ("./model/stories", 3, "hint: the nearest existing one is `./models/stories`"),
+    ] {
+        let found = run_in_folder(&[argument]);
+        assert_eq!(found.code, Some(code), "`{argument}`: {}", found.stderr);
+        assert!(found.stderr.contains(says), "`{argument}`: {}", found.stderr);
+    }
+}
+
+#[test]
+fn named_arguments_are_never_ambiguous() {
+    for (arguments, code, says) in [
+        (&["-p", "./nowhere"][..], 0, "the small model inside"),
+        (&["-m", "Once"], 3, "Once: found nothing"),
+        (&["-m", "models", "./nowhere"], 3, "model.safetensors"),
+        (&["Once", "upon a time"], 3, "Once: found nothing"),
+        (&["-m", "a", "b", "c"], 2, "the model is given twice"),
+        (&["-p", "a", "Once upon"], 2, "the prompt is given twice"),
+        (&["-p", "a", "-f", "b"], 2, "cannot be used with"),
+        (&["--preset", "s", "-m", "a"], 2, "cannot be used with"),
+        (&["a", "b", "c"], 2, "unexpected argument"),
+    ] {
+        let found = run_in_folder(arguments);
+        assert_eq!(found.code, Some(code), "{arguments:?}: {}", found.stderr);
+        assert!(found.stderr.contains(says), "{arguments:?}: {}", found.stderr);
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in [
+        &[][..],
+        &["walk"],
+        &["run", "--no-such-flag"],
+        &["run", "-n", "-2", "a"],
+        &["run", "-t", "0", "a"],
+        &["run", "-b", "0", "a"],
+        &["run", "--temp", "-1", "a"],
+        &["run", "--temp", "nan", "a"],
+        &["run", "--top-p", "1.5", "a"],
+        &["run", "--seed", "x", "a"],
+        &["run", "--kv", "f8", "a"],
+        &["inspect", "--positions", "3"],
+    ] {
+        let found = tercet(arguments);
+        assert_eq!((found.code, found.stdout.as_str()), (Some(2), ""), "{arguments:?}: {}", found.stderr);
+    }
+}
+
+#[test]
+fn an_instruction_set_that_is_not_there_is_wrong_usage() {
+    for arguments in [&["run", "a"][..], &["inspect"], &["doctor"]] {
+        let found = outcome(command().args(arguments).env("TERCET_ISA", "sse9"));
+        assert_eq!(found.failure(), Some(2), "{arguments:?}");
+        assert!(
+            found.stderr.contains("TERCET_ISA: found `sse9`, this machine has `scalar`"),
+            "{}",
+            found.stderr
+        );
+    }
+}
+
+#[test]
+fn other_tools_names_of_flags_are_understood() {
+    let want = tercet(["run", "-p", "Once", "--temp", "0", "-n", "5"]).success().stdout;
+    for flags in [
+        &["-temp", "0", "--n-predict", "5"][..],
+        &["--temperature", "0", "--max-tokens", "5"],
+        &["--temp", "0", "--predict", "5", "--ctx-size", "64", "--threads", "1", "--batch-size", "2"],
+        &["--top-k", "1", "-n", "5", "--seed", "-1", "--repeat-penalty", "1", "--min-p", "0.1"],
+    ] {
+        assert_eq!(tercet([&["run", "-p", "Once"], flags].concat()).success().stdout, want, "{flags:?}");
+    }
+}
+
+#[test]
+fn errors_go_to_stderr_with_their_hint() {
+    let folder = golden().join("bitnet-packed-h100");
+    let found = tercet(["run", "-m", folder.to_str().unwrap(), "a"]);
+    assert_eq!(found.failure(), Some(3));
+    let lines: Vec<_> = found.stderr.lines().collect();
+    assert!(lines[0].contains("file `tokenizer.json` is missing"), "{}", found.stderr);
+    assert!(lines[1].starts_with("hint: "), "{}", found.stderr);
+    assert_eq!(lines.len(), 2, "{}", found.stderr);
+}
+
+#[test]
+fn names_in_messages_cannot_steer_a_terminal() {
+    let found = tercet(["run", "./\u{1b}[2Jnowhere"]);
+    assert_eq!(found.failure(), Some(3));
+    assert!(found.stderr.contains("\\u{1b}[2Jnowhere"), "{}", found.stderr);
+}
+
+#[test]
+fn colours_are_only_used_where_they_are_wanted() {
+    let colours = |variables: &[(&str, &str)]| {
+        let mut command = command();
+        command.args(["run", "./nowhere"]).envs(variables.iter().copied());
+        outcome(&mut command).stderr.contains('\u{1b}')
+    };
+    assert!(!colours(&[]), "stderr is no terminal");
+    assert!(colours(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!colours(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+}
+
+#[test]
+fn version_and_help_are_results() {
+    let version = tercet(["--version"]).success();
+    assert_eq!(version.stdout, format!("tercet {}\n", env!("CARGO_PKG_VERSION")));
+    for command in [&["--help"][..], &["run", "--help"], &["inspect", "-h"], &["help", "doctor"]] {
+        let help = tercet(command).success();
+        assert!(help.stdout.contains("Usage: tercet") && help.stderr.is_empty(), "{command:?}");
+    }
+    assert!(tercet(["--help"]).stdout.contains("Exit codes:"));
+}
+
+#[cfg(feature = "completions")]
+#[test]
+fn every_shell_has_completions() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = tercet(["completions", shell]).success().stdout;
+        assert!(script.contains("tercet") && script.contains("logits-sha256"), "{shell}");
+    }
+    assert_eq!(tercet(["completions", "dos"]).code, Some(2));
+}
+
+#[cfg(feature = "completions")]
+#[test]
+fn every_command_has_a_manual_page() {
+    assert!(tercet(["man"]).success().stdout.contains(".TH tercet 1"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("man/pages");
+    let found = tercet(["man", "--out", folder.to_str().unwrap()]).success();
+    assert_eq!(found.stdout, "");
+    for page in ["tercet.1", "tercet-run.1", "tercet-inspect.1", "tercet-doctor.1"] {
+        assert!(std::fs::read_to_string(folder.join(page)).unwrap().contains(".SH"), "{page}");
+    }
+}
