@@ -1,9 +1,15 @@
 //! Fuzzes `model.safetensors.index.json`, beside two right shards.
 #![no_main]
 
-#[path = "../../crates/tercet/tests/entry_points/mod.rs"]
-mod entry_points;
-#[path = "../../crates/tercet/tests/tiny_model/mod.rs"]
-mod tiny_model;
+use std::sync::LazyLock;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry_points::index(bytes));
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use tercet_fuzz::{entry_points, mutate, mutations};
+
+static RIGHT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| vec![entry_points::right_index()]);
+
+fuzz_target!(|bytes: &[u8]| entry_points::index(bytes));
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutate(data, size, max_size, seed, &RIGHT, mutations::json)
+});

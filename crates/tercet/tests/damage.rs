@@ -254,6 +254,7 @@ const CONFIG: &[ModelDamage] = &[
     ("linears left out", Bitnet, |m| set_quantization(m, "modules_to_not_convert", json!(["o_proj"])), "field `quantization_config.modules_to_not_convert` is [\"o_proj\"]"),
     ("a lost quantisation", BitnetMasters, |m| drop(m.config.remove("quantization_config")), "there is no `quantization_config` that says how it is quantised"),
     ("two bits a weight", OneBitLlm, |m| set(m, "weight_bits", json!(2)), "field `weight_bits` is 2, supported: 1"),
+    ("two bits beside a quantisation", Bitnet, |m| set(m, "weight_bits", json!(2)), "field `weight_bits` is 2, supported: 1"),
     ("four bits an activation", OneBitLlm, |m| set(m, "input_bits", json!(4)), "field `input_bits` is 4, supported: 8"),
 ];
 

@@ -4,13 +4,17 @@
 //! `config.json` and from which norm tensors there are. It knows no sizes.
 //!
 //! ```text
-//! model_type  quantization_config                  extra norms            family
-//! bitnet      bitnet, autobitlinear, offline       attn_sub_norm, …       Bitnet, packed, multiply
-//! bitnet      bitnet, autobitlinear, online        attn_sub_norm, …       Bitnet, masters
-//! llama       absent, but `weight_bits` is 1       inner_attn_ln, …       OneBitLlm, masters
-//! llama       bitnet, bitlinear                    none                   TernaryLlama, packed, divide
-//! llama       bitnet with use_rms_norm             <linear>.rms_norm      NormInLinear
-//! llama       absent                               none                   DenseLlama
+//! model_type  quantisation                  extra norms                    family
+//! bitnet      quantization_config           attn_sub_norm, ffn_sub_norm    Bitnet
+//! llama       `weight_bits` is 1            inner_attn_ln, ffn_layernorm   OneBitLlm (masters)
+//! llama       quantization_config           none                           TernaryLlama
+//! llama       the same, `use_rms_norm`      <linear>.rms_norm              NormInLinear
+//! llama       none                          none                           DenseLlama (dense)
+//!
+//! linear_class    quantization_mode         linears
+//! bitlinear       offline                   packed; the scale divides
+//! autobitlinear   offline                   packed; the scale multiplies
+//! autobitlinear   online                    float masters
 //! ```
 
 use std::fmt;
@@ -36,17 +40,6 @@ pub enum Family {
 }
 
 impl Family {
-    /// A short name, for programs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bitnet => "bitnet",
-            Self::OneBitLlm => "1bitllm",
-            Self::TernaryLlama => "ternary-llama",
-            Self::NormInLinear => "norm-in-linear",
-            Self::DenseLlama => "dense-llama",
-        }
-    }
-
     /// What the family is, for people.
     pub fn description(self) -> &'static str {
         match self {
@@ -105,10 +98,15 @@ pub(super) fn recognise(
     checkpoint: &Checkpoint,
 ) -> Result<Recognised, ConfigError> {
     let quantization = fields.object("quantization_config")?;
-    let bits = fields.get("weight_bits").is_some();
+    let bits = has_right_bits(fields)?;
     match (model_type, quantization) {
         (ModelType::Bitnet, None) => Err(ConfigError::NoQuantization { file: fields.file().to_owned() }),
-        (ModelType::Llama, None) if bits => one_bit_llm(fields),
+        (ModelType::Llama, None) if bits => Ok(Recognised {
+            family: Family::OneBitLlm,
+            why: "`model_type` is `llama` and `weight_bits` is 1".to_owned(),
+            norms: Norms { pre: true, sub: Some(SubNorms::OneBitLlm), in_linear_eps: None },
+            linears: Linears::Masters,
+        }),
         (ModelType::Llama, None) => Ok(Recognised {
             family: Family::DenseLlama,
             why: "`model_type` is `llama` and there is no `quantization_config`".to_owned(),
@@ -119,20 +117,16 @@ pub(super) fn recognise(
     }
 }
 
-/// The family that says `weight_bits` instead of a `quantization_config`.
-fn one_bit_llm(fields: &Fields) -> Result<Recognised, ConfigError> {
-    if fields.number("weight_bits")? != Some(1.0) {
-        return Err(fields.unsupported("weight_bits", "1"));
-    }
+/// Whether `weight_bits` is there; it must then be 1, and `input_bits` 8.
+fn has_right_bits(fields: &Fields) -> Result<bool, ConfigError> {
     if fields.number("input_bits")?.is_some_and(|bits| bits != 8.0) {
         return Err(fields.unsupported("input_bits", "8"));
     }
-    Ok(Recognised {
-        family: Family::OneBitLlm,
-        why: "`model_type` is `llama` and `weight_bits` is 1".to_owned(),
-        norms: Norms { pre: true, sub: Some(SubNorms::OneBitLlm), in_linear_eps: None },
-        linears: Linears::Masters,
-    })
+    match fields.number("weight_bits")? {
+        Some(1.0) => Ok(true),
+        Some(_) => Err(fields.unsupported("weight_bits", "1")),
+        None => Ok(false),
+    }
 }
 
 /// The families with a `quantization_config`.

@@ -32,19 +32,24 @@ pub fn safetensors(bytes: &[u8]) {
 
 /// Reads an index beside two right shards.
 pub fn index(bytes: &[u8]) {
-    let mut folder = sharded();
+    let mut folder = SHARDED.0.clone();
     folder.files.insert(INDEX_FILE.to_owned(), bytes.into());
-    drop(std::hint::black_box(Checkpoint::open(&Source::Memory(folder))));
+    let opened = Checkpoint::open(&Source::Memory(folder));
+    std::hint::black_box(opened.is_ok());
+}
+
+/// The right index beside the same shards.
+pub fn right_index() -> Vec<u8> {
+    SHARDED.1.clone()
 }
 
 /// Reads a configuration beside the right tensors of each family.
 pub fn config(bytes: &[u8]) {
-    for folder in &*FOLDERS {
-        let mut folder = folder.clone();
-        folder.files.insert(CONFIG_FILE.to_owned(), bytes.into());
-        let source = Source::Memory(folder);
-        let checkpoint = Checkpoint::open(&source).expect("the tensors are right");
-        if let Ok(config) = Config::read(&source, &checkpoint) {
+    let mut folder = MemoryFolder::default();
+    folder.files.insert(CONFIG_FILE.to_owned(), bytes.into());
+    let source = Source::Memory(folder);
+    for checkpoint in &*CHECKPOINTS {
+        if let Ok(config) = Config::read(&source, checkpoint) {
             std::hint::black_box(config.ternary_parameters() + config.embedding_parameters());
         }
     }
@@ -71,22 +76,15 @@ pub fn tokenizer(bytes: &[u8]) {
     }
 }
 
-/// A folder whose tensors are in two files, without the index.
-pub fn sharded() -> MemoryFolder {
-    FOLDERS_SHARDED.0.clone()
-}
-
-/// The right index of [`sharded`].
-pub fn right_index() -> Vec<u8> {
-    FOLDERS_SHARDED.1.clone()
-}
-
-static FOLDERS: LazyLock<Vec<MemoryFolder>> = LazyLock::new(|| {
+/// The tensors of four families.
+static CHECKPOINTS: LazyLock<Vec<Checkpoint>> = LazyLock::new(|| {
     let kinds = [Kind::Bitnet, Kind::OneBitLlm, Kind::NormOnlyInLinear, Kind::Dense];
-    kinds.map(|kind| TinyModel::new(kind).folder()).into()
+    let open = |kind| Checkpoint::open(&TinyModel::new(kind).source());
+    kinds.map(|kind| open(kind).expect("the tensors are right")).into()
 });
 
-static FOLDERS_SHARDED: LazyLock<(MemoryFolder, Vec<u8>)> = LazyLock::new(|| {
+/// A folder whose tensors are in two files, without the index, and the index.
+static SHARDED: LazyLock<(MemoryFolder, Vec<u8>)> = LazyLock::new(|| {
     let mut first = TinyModel::new(Kind::Dense).tensors;
     let second = first.split_off("model.layers.1");
     let mut folder = MemoryFolder::default();
