@@ -1,4 +1,10 @@
 //! `cargo xtask check`: what CI runs.
+//!
+//! Every step runs even after one that failed, so that one run shows all there is to mend. The
+//! rules on names and text are tests of this crate, in `tests/tidy.rs`.
+
+use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
@@ -7,16 +13,46 @@ use crate::{process, test};
 /// The version of cargo-deny that CI installs.
 const CARGO_DENY: &str = "0.20.2";
 
-pub fn run() -> Result<()> {
-    process::run(&mut process::command("cargo", &["fmt", "--all", "--check"]))?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--profile", "test-fast", "--", "-D", "warnings"];
-    process::run(&mut process::command("cargo", &clippy))?;
-    let mut documentation =
-        process::command("cargo", &["doc", "--workspace", "--no-deps", "--profile", "test-fast"]);
-    process::run(documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
-    if !process::exists("cargo-deny") {
-        bail!("cargo-deny is not installed: cargo install cargo-deny --locked --version {CARGO_DENY}");
+/// What is checked before the tests, all with their profile, so that no dependency is compiled twice.
+const STEPS: [(&str, fn() -> Result<()>); 4] =
+    [("format", format), ("lints", lints), ("documentation", documentation), ("dependencies", dependencies)];
+
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut failed = Vec::new();
+    for (name, step) in STEPS {
+        let started = Instant::now();
+        if let Err(error) = step() {
+            eprintln!("{name}: {error:#}");
+            failed.push(name);
+        }
+        eprintln!("{name}: {:.0} s", started.elapsed().as_secs_f64());
     }
-    process::run(&mut process::command("cargo", &["deny", "check", "bans", "licenses", "sources"]))?;
-    test::run()
+    let report = test::run_all()?;
+    println!();
+    for name in &failed {
+        println!("failed: {name}");
+    }
+    println!("{report}");
+    Ok(if failed.is_empty() && report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn format() -> Result<()> {
+    process::run(&mut process::command("cargo", &["fmt", "--all", "--check"]))
+}
+
+fn lints() -> Result<()> {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--profile", "test-fast", "--", "-D", "warnings"];
+    process::run(&mut process::command("cargo", &clippy))
+}
+
+fn documentation() -> Result<()> {
+    let doc = ["doc", "--workspace", "--no-deps", "--profile", "test-fast"];
+    process::run(process::command("cargo", &doc).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn dependencies() -> Result<()> {
+    if !process::exists("cargo-deny") {
+        bail!("cargo-deny is not installed\nhint: cargo install cargo-deny --locked --version {CARGO_DENY}");
+    }
+    process::run(&mut process::command("cargo", &["deny", "check", "bans", "licenses", "sources"]))
 }

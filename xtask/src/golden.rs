@@ -7,7 +7,7 @@ use crate::process;
 const GOLDEN: &str = "crates/tercet/tests/data/golden";
 const PYTHON: &str = ".venv/bin/python";
 
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     if !process::root().join(PYTHON).exists() {
         process::run(&mut process::command("python3", &["-m", "venv", ".venv"]))?;
     }

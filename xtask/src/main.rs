@@ -5,6 +5,7 @@ mod check;
 mod golden;
 mod make_model;
 mod process;
+mod report;
 mod soak;
 mod test;
 
@@ -36,19 +37,17 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Arguments::parse().task {
         Task::Test => test::run(),
         Task::Check => check::run(),
-        Task::Arm64(arguments) => arm64::run(&arguments),
-        Task::Golden => golden::run(),
-        Task::MakeModel(arguments) => make_model::run(&arguments),
-        Task::Soak(arguments) => soak::run(&arguments),
+        Task::Arm64(arguments) => arm64::run(&arguments).map(done),
+        Task::Golden => golden::run().map(done),
+        Task::MakeModel(arguments) => make_model::run(&arguments).map(done),
+        Task::Soak(arguments) => soak::run(&arguments).map(done),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -8,7 +8,7 @@ use tercet::presets::{PRESETS, Preset};
 use tercet::random_folder;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The shape, by name.
     #[arg(long)]
     preset: String,
@@ -19,7 +19,7 @@ pub struct Arguments {
     out: PathBuf,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let preset = Preset::by_name(&arguments.preset).with_context(|| {
         let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
         format!("preset `{}` is not known, expected one of {}", arguments.preset, names.join(", "))

@@ -6,20 +6,20 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// The project's root folder.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().expect("xtask lies in the project's root").to_owned()
 }
 
 /// A command that runs in the project's root.
-pub fn command(program: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());
     command
 }
 
 /// Runs a command and wants it to succeed; says on stderr what is run.
-pub fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
     eprintln!("\n$ {line}");
     let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
@@ -28,7 +28,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Whether a program can be started at all.
-pub fn exists(program: &str) -> bool {
+pub(crate) fn exists(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())

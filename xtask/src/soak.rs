@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use crate::process;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     kind: Kind,
 }
@@ -23,7 +23,7 @@ enum Kind {
     },
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let Kind::Fuzz { minutes, target } = &arguments.kind;
     ensure!(*minutes > 0.0, "--minutes is {minutes}, expected more than 0");
     if !process::exists("cargo-fuzz") {

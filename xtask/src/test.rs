@@ -5,125 +5,84 @@
 //! `N passed, N failed, N skipped`.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::process;
+use crate::report::{PythonLines, Report, RustLines};
 
 /// Variable that names the file where tests say that they were skipped.
 const SKIP_LOG: &str = "TERCET_SKIP_LOG";
 /// Variable that names the folder with data that is not part of the project.
 const SHARED: &str = "TERCET_SHARED";
+/// Variable that forces an instruction set.
+const ISA: &str = "TERCET_ISA";
 
-/// What a run of tests came to.
-#[derive(Default)]
-struct Counts {
-    passed: usize,
-    failed: usize,
-    skipped: Vec<String>,
+pub(crate) fn run() -> Result<ExitCode> {
+    let report = run_all()?;
+    println!("\n{report}");
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-pub fn run() -> Result<()> {
+/// Runs every kind of test.
+pub(crate) fn run_all() -> Result<Report> {
+    let mut report = rust_tests("tests", &["--workspace"], None)?;
+    // The kernels' tests compare every instruction set by themselves, and so do the digests; what
+    // else computes runs on the best one unless told otherwise.
+    let library = ["--package", "tercet", "--lib", "--test", "golden"];
+    report.add(rust_tests("tests with TERCET_ISA=scalar", &library, Some("scalar"))?);
+    report.add(python_tests()?);
+    Ok(report)
+}
+
+fn rust_tests(title: &str, selection: &[&str], isa: Option<&str>) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("skipped");
-    let mut counts = Counts::default();
-    rust_tests(&log, &mut counts)?;
-    python_tests(&mut counts)?;
-    let logged = std::fs::read_to_string(&log).unwrap_or_default();
-    for line in logged.lines() {
-        counts.passed -= 1;
-        counts.skipped.push(line.replacen('\t', ": ", 1));
+    let mut cargo = process::command("cargo", &["test", "--profile", "test-fast", "--no-fail-fast"]);
+    cargo.args(selection).env(SKIP_LOG, &log).env_remove(ISA);
+    if let Some(isa) = isa {
+        cargo.env(ISA, isa);
     }
-    println!();
-    for skipped in &counts.skipped {
-        println!("skipped: {skipped}");
-    }
-    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped.len());
-    ensure!(counts.failed == 0, "{} tests failed", counts.failed);
-    Ok(())
-}
-
-fn rust_tests(log: &Path, counts: &mut Counts) -> Result<()> {
-    let arguments = ["test", "--workspace", "--profile", "test-fast", "--no-fail-fast"];
-    let mut cargo = process::command("cargo", &arguments);
-    cargo.env(SKIP_LOG, log);
     if let Some(shared) = std::env::var_os(SHARED) {
         // Tests run in their crate's folder, so a relative path would mean something else there.
         let shared = std::path::absolute(&shared)?;
         cargo.env(SHARED, shared);
     }
-    let (lines, is_success) = stream(&mut cargo)?;
-    let failed_before = counts.failed;
-    for line in &lines {
-        if let Some(results) = line.strip_prefix("test result: ") {
-            counts.passed += count(results, "passed");
-            counts.failed += count(results, "failed");
-        } else if let Some(ignored) =
-            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored"))
-        {
-            counts.skipped.push(format!("{}: ignored{}", ignored.0, ignored.1));
-        }
-    }
-    if !is_success && counts.failed == failed_before {
-        // A test that did not compile, or a test binary that died, has no line of its own.
-        counts.failed += 1;
-    }
-    Ok(())
+    let mut lines = RustLines::default();
+    let is_success = stream(title, &mut cargo, |line| lines.read(line))?;
+    let logged = std::fs::read_to_string(&log).unwrap_or_default();
+    Ok(lines.finish(title, &logged, is_success))
 }
 
-fn python_tests(counts: &mut Counts) -> Result<()> {
+/// Runs `tools/test_*.py`, which need the standard library alone.
+fn python_tests() -> Result<Report> {
     if !process::exists("python3") {
-        counts.skipped.push("tools/test_*.py: python3 is not installed".to_owned());
-        return Ok(());
+        let mut report = Report::default();
+        report.add_skip("tools/test_*.py", "python3 is not installed");
+        return Ok(report);
     }
-    let arguments = ["-m", "unittest", "discover", "-s", "tools", "-p", "test_*.py"];
-    let output = process::command("python3", &arguments)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .output()
-        .context("cannot start python3")?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    print!("\ntests of tools\n{text}");
-    let ran =
-        text.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok()).unwrap_or(0);
-    let failed = if output.status.success() {
-        0
-    } else {
-        text.matches("\nFAIL:").count() + text.matches("\nERROR:").count()
-    };
-    let failed = if output.status.success() { 0 } else { failed.max(1) };
-    counts.failed += failed;
-    counts.passed += usize::saturating_sub(ran, failed);
-    Ok(())
+    // It reports on stderr: the shell joins the two streams.
+    let script = "exec python3 -B -m unittest discover --verbose -s tools -p 'test_*.py' 2>&1";
+    let mut lines = PythonLines::default();
+    let is_success =
+        stream("tests of tools", &mut process::command("sh", &["-c", script]), |line| lines.read(line))?;
+    Ok(lines.finish(is_success))
 }
 
-/// Runs a command, shows its output as it comes, and returns its lines.
-fn stream(command: &mut Command) -> Result<(Vec<String>, bool)> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+/// Runs a command, shows its output as it comes and gives its lines away; whether it succeeded.
+fn stream(title: &str, command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<bool> {
+    eprintln!("\n{title}");
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start it")?;
     let output = child.stdout.take().expect("the output is piped");
-    let mut lines = Vec::new();
     for line in BufReader::new(output).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
         println!("{line}");
-        lines.push(line);
+        on_line(&line);
     }
-    Ok((lines, child.wait()?.success()))
-}
-
-/// The number before `word` in a line such as `ok. 3 passed; 0 failed; …`.
-fn count(results: &str, word: &str) -> usize {
-    let words: Vec<&str> = results.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
-    words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_are_counted() {
-        let line = "ok. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.15s";
-        assert_eq!((count(line, "passed"), count(line, "failed")), (12, 3));
-    }
+    let is_success = child.wait()?.success();
+    eprintln!("{title}: {:.0} s", started.elapsed().as_secs_f64());
+    Ok(is_success)
 }
