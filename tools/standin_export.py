@@ -28,24 +28,30 @@ language: en
 ---
 # Stories: a small BitNet b1.58 model
 
-A model of {parameters:,} parameters, {ternary:,} of them ternary, in the architecture of BitNet b1.58 2B4T
-(`{layers}` layers, hidden size {hidden}, {vocab} tokens, context {context}). It continues stories: give it the first
-words of a children's story. It is there to try and to test a toolkit with, and small enough to come along with it.
+A model of {parameters:,} parameters, {ternary:,} of them ternary, in the architecture of BitNet b1.58 2B4T: {layers}
+layers, hidden size {hidden}, {vocab} tokens, a context of {context}. It continues stories: give it the first words of
+a children's story. It is there to try and to test a toolkit with, and small enough to come along with it. At
+temperature 0.8:
 
 {sample}
 
 | | |
 |---|---|
-| text | {corpus_stories:,} stories ({corpus_tokens:,} tokens) of TinyStories (Eldan and Li, 2023), both versions; licence of the data CDLA-Sharing-1.0 |
-| training | quantization-aware from scratch, {tokens:,} tokens ({epochs:.0f} passes) in {minutes:.0f} minutes on two CPU cores |
+| text | {corpus_stories:,} stories ({corpus_tokens:,} tokens) of TinyStories (Eldan and Li, 2023), of both versions; licence of the data: CDLA-Sharing-1.0 |
+| training | quantization-aware from scratch: {tokens:,} tokens ({epochs:.0f} passes) in {minutes:.0f} minutes of two CPU cores |
 | script | `tools/train_standin.py` |
-| validation | {bits:.4f} bits per byte on the head of TinyStories' validation split, each paragraph on its own |
+| validation | {bits:.4f} bits per byte on the first 0.4 MB of TinyStories' validation split, each paragraph on its own |
 
 The checkpoint with the best validation figure was kept, so that figure is a little flattering. Weights are
-absmean-ternary, activations absmax-int8 a token, the embedding bfloat16 (also the output), the norms float32.
+absmean-ternary, activations absmax-int8 a token, the embedding, which is also the output, bfloat16, the norms float32.
 
 Limits: it knows simple English words and the plots of the stories it saw, and nothing else. It loses the thread after
 some sentences, mixes up names, follows no instructions and has not been filtered or aligned in any way.
+
+In Python, with transformers 5, which leaves the embedding of such a model as it is stored:
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.model.embed_tokens.float()
 """
 
 
@@ -96,7 +102,7 @@ def config_json(config):
 def model_card(model, tokenizer, checkpoint):
     config, done = model.config, checkpoint["done"]
     prompt = tokenizer.encode("Once upon a time").ids
-    sample = tokenizer.decode(generate(model, prompt, 200, END_OF_TEXT_ID, temperature=0.8, seed=2))
+    sample = tokenizer.decode(generate(model, prompt, 400, END_OF_TEXT_ID, temperature=0.8, seed=2))
     return CARD.format(
         parameters=sum(p.numel() for p in model.parameters()),
         ternary=sum(m.weight.numel() for m in model.modules() if isinstance(m, BitLinear)),
@@ -115,7 +121,7 @@ def model_card(model, tokenizer, checkpoint):
 
 
 def export(run, out):
-    """Writes the best checkpoint of the folder `run` to the folder `out`, whose files it replaces together."""
+    """Writes the best checkpoint of the folder `run` to the folder `out`, replacing its files of the same names."""
     checkpoint = torch.load(run / "best.pt")
     model = BitNet(Config()).eval()
     model.load_state_dict(checkpoint["model"])
@@ -154,6 +160,8 @@ def export(run, out):
     save_file(tensors(model), partial / "model.safetensors", metadata={"format": "pt"})
     (partial / "README.md").write_text(model_card(model, tokenizer, checkpoint), encoding="utf-8")
 
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(partial, out)
+    out.mkdir(exist_ok=True)
+    for file in partial.iterdir():
+        os.replace(file, out / file.name)
+    partial.rmdir()
     print(f"{out}: {sum(file.stat().st_size for file in out.iterdir())} bytes")

@@ -23,11 +23,10 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from standin_export import export
+from standin_export import END_OF_TEXT_ID, export
 from standin_model import BitLinear, BitNet, Config, generate
 
 END_OF_TEXT = "<|endoftext|>"
-END_OF_TEXT_ID = 0
 PEAK_LEARNING_RATE = 3e-3
 TOKENS_PER_STEP = 4096
 STORY_START = re.compile(r"\n(?!\n)(?<!\n\n)")

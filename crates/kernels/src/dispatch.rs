@@ -23,7 +23,9 @@ macro_rules! operations {
             fn sum_words[](words: &[u32]) -> u32;
             fn to_f32[T: Stored](values: &[T], out: &mut [f32]);
             fn dense_dots[T: Stored, const R: usize, const M: usize](w: [&[T]; R], x: [&[f32]; M]) -> [[f32; R]; M];
-            fn attend_block[T: Stored](q: &[f32], keys: &[T], values: &[T], valid: usize, scale: f32, out: &mut [f32]) -> BlockSoftmax;
+            fn attend_block[T: Stored](
+                q: &[f32], keys: &[T], values: &[T], valid: usize, scale: f32, out: &mut [f32]
+            ) -> BlockSoftmax;
         }
     };
 }
@@ -73,5 +75,7 @@ macro_rules! dispatchers {
 
 operations! { dispatchers }
 dispatchers! {
-    fn ternary_tile[const M: usize](layout: Layout, blocks: &[[u8; BLOCK_BYTES]], rows: [&[i8]; M], sums: &mut [[i32; TILE_ROWS]; M]);
+    fn ternary_tile[const M: usize](
+        layout: Layout, blocks: &[[u8; BLOCK_BYTES]], rows: [&[i8]; M], sums: &mut [[i32; TILE_ROWS]; M]
+    );
 }
