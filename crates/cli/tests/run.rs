@@ -131,7 +131,7 @@ fn a_full_context_ends_the_text() {
     assert_eq!(found["finish_reason"], "context");
     assert!(run("--ignore-eos -c 20").success().last_line().contains("context full"));
     let too_small = run("-c 2");
-    assert_eq!(too_small.code, Some(1));
+    assert_eq!(too_small.failure(), Some(1));
     assert!(too_small.stderr.contains("\nhint: shorten the prompt"), "{}", too_small.stderr);
 }
 
@@ -282,7 +282,7 @@ fn an_unknown_preset_lists_those_there_are() {
 fn what_would_not_fit_is_not_loaded() {
     // The cache alone would take 300 TB.
     let found = tercet(["run", "--preset", "100b", "-c", "134217728", "-n", "-1"]);
-    assert_eq!(found.code, Some(5));
+    assert_eq!(found.failure(), Some(5));
     assert!(found.stderr.contains("TB of memory ("), "{}", found.stderr);
     assert!(found.stderr.contains("\nhint: a smaller `--ctx-size`"), "{}", found.stderr);
 }

@@ -62,8 +62,12 @@ impl Doctor {
         }
         let names: Vec<_> = ill.iter().map(|set| format!("`{}`", set.name)).collect();
         let message = format!("{}: not what every other machine computes", names.join(", "));
-        Err(Failure::message(Exit::Failed, message)
-            .with_hint("set TERCET_ISA to an instruction set that is well, and report this CPU"))
+        let hint = if ill.len() < diagnosis.instruction_sets.len() {
+            "set TERCET_ISA to an instruction set that is well, and report this CPU"
+        } else {
+            "report this CPU and this version"
+        };
+        Err(Failure::message(Exit::Failed, message).with_hint(hint))
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use tercet::config::Config;
 use tercet::digest::LogitsDigest;
-use tercet::generate::{FinishReason, GenerationParams, generate};
+use tercet::generate::{FinishReason, GenerateError, Generated, GenerationParams, SamplingParams, generate};
 use tercet::model::{Session, SessionSize};
 use tercet::presets::Preset;
 use tercet_kernels::{Isa, KvType, Layout, Pool};
@@ -24,9 +24,9 @@ use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::terminal::{note, print_json};
 use crate::{fit, model_argument};
 use origin::Origin;
-use report::{Report, Speed, finish_reason, last_line};
+use report::{Report, Speed, Timings, finish_reason, last_line};
 use sampling::Sampling;
-use teller::{Stdout, Teller};
+use teller::{Stdout, Teller, Told};
 
 /// Continue a text with a model
 ///
@@ -185,26 +185,14 @@ impl Run {
 
         let (layout, kv_type) = (self.weights.layout(), self.kv.kv_type());
         let size = self.session_size(&origin.config, &tokens);
+        check_prompt(&tokens, &size)?;
         let need = origin.memory_need(layout, &size, kv_type);
         fit::check(&need, &origin.name())?;
-        origin.introduce();
-        let trained = origin.config.max_position_embeddings;
-        if size.context > trained {
-            note(&format!("the text may go beyond the {trained} positions that the model was trained for"));
-        }
-        if isa == Isa::scalar() && isa == Isa::best() {
-            note("this CPU has no instruction set that is made use of: the portable way is right and slow");
-        }
+        tell_about(&origin, &size, isa);
         let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
         let model = origin.load(&pool, layout, need.weight_bytes)?;
 
-        let params = GenerationParams {
-            max_tokens: self.max_tokens(),
-            sampling,
-            stop: self.stop.clone(),
-            ignore_eos: self.ignore_eos,
-            all_logits: self.logits_sha256,
-        };
+        let params = self.generation_params(sampling);
         let mut session = Session::new(&model, size);
         let mut cache = session.new_cache(kv_type);
         let mut teller = Teller {
@@ -218,38 +206,63 @@ impl Run {
         if !self.no_display_prompt && origin.tokenizer().is_some() {
             teller.show_prompt(&prompt);
         }
-        let generated =
-            generate(&mut session, &mut cache, origin.tokenizer(), &tokens, &params, &mut teller)?;
+        let generated = generate(&mut session, &mut cache, origin.tokenizer(), &tokens, &params, &mut teller);
         let told = teller.finish()?;
+        let generated = generated?;
 
         // Whoever ends a run does not want to wait for a probe.
         let may_measure = generated.finish_reason != FinishReason::Cancelled;
         let speed = Speed::of(&generated, &pool, may_measure);
         if self.json {
-            print_json(&Report {
-                model: origin.name(),
-                family: origin.config.family.name(),
-                prompt: &prompt,
-                text: origin.tokenizer().map(|_| told.text.as_str()),
-                tokens: &generated.tokens,
-                finish_reason: finish_reason(generated.finish_reason),
-                seed: sampling.seed,
-                sampling: (&sampling).into(),
-                timings: report::Timings::new(&generated, &speed),
-                bandwidth: (&speed).into(),
-                isa: isa.name(),
-                threads: pool.threads(),
-                weights: self.weights.name(),
-                kv: self.kv.name(),
-                logits_sha256: told.digest.as_deref(),
-                version: env!("CARGO_PKG_VERSION"),
-            })?;
+            print_json(&self.report(&origin, &pool, &prompt, &sampling, &generated, &told, &speed))?;
         }
         note(&last_line(&generated, &speed, &sampling));
         if let Some(digest) = told.digest {
             note(&format!("logits-sha256 {digest}"));
         }
         Ok(ExitCode::from(if interrupt.is_pending() { INTERRUPTED } else { 0 }))
+    }
+
+    fn generation_params(&self, sampling: SamplingParams) -> GenerationParams {
+        GenerationParams {
+            max_tokens: self.max_tokens(),
+            sampling,
+            stop: self.stop.clone(),
+            ignore_eos: self.ignore_eos,
+            all_logits: self.logits_sha256,
+        }
+    }
+
+    /// What `--json` prints.
+    #[expect(clippy::too_many_arguments, reason = "it reports on all of a run")]
+    fn report<'a>(
+        &self,
+        origin: &Origin,
+        pool: &Pool,
+        prompt: &'a str,
+        sampling: &SamplingParams,
+        generated: &'a Generated,
+        told: &'a Told,
+        speed: &Speed,
+    ) -> Report<'a> {
+        Report {
+            model: origin.name(),
+            family: origin.config.family.name(),
+            prompt,
+            text: origin.tokenizer().map(|_| told.text.as_str()),
+            tokens: &generated.tokens,
+            finish_reason: finish_reason(generated.finish_reason),
+            seed: sampling.seed,
+            sampling: sampling.into(),
+            timings: Timings::new(generated, speed),
+            bandwidth: speed.into(),
+            isa: pool.isa().name(),
+            threads: pool.threads(),
+            weights: self.weights.name(),
+            kv: self.kv.name(),
+            logits_sha256: told.digest.as_deref(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     /// Which arguments are MODEL and PROMPT.
@@ -317,6 +330,27 @@ impl Run {
     fn threads(&self, weight_bytes: u64) -> usize {
         let useful = usize::try_from(weight_bytes.div_ceil(THREAD_WEIGHT_BYTES)).unwrap_or(usize::MAX);
         self.threads.map_or_else(|| Pool::default_threads().min(useful), usize::from)
+    }
+}
+
+/// Refuses what [`generate`] would refuse, before anything is loaded or shown.
+fn check_prompt(tokens: &[u32], size: &SessionSize) -> Result<(), GenerateError> {
+    match tokens.len() {
+        0 => Err(GenerateError::EmptyPrompt),
+        found if found > size.context => Err(GenerateError::PromptTooLong { found, expected: size.context }),
+        _ => Ok(()),
+    }
+}
+
+/// Says on stderr what somebody should know who reads the text.
+fn tell_about(origin: &Origin, size: &SessionSize, isa: Isa) {
+    origin.introduce();
+    let trained = origin.config.max_position_embeddings;
+    if size.context > trained {
+        note(&format!("the text may go beyond the {trained} positions that the model was trained for"));
+    }
+    if isa == Isa::scalar() && isa == Isa::best() {
+        note("this CPU has no instruction set that is made use of: the portable way is right and slow");
     }
 }
 
