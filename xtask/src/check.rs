@@ -13,8 +13,11 @@ use crate::{process, test};
 /// The version of cargo-deny that CI installs.
 const CARGO_DENY: &str = "0.20.2";
 
+/// One check, which says what it found wrong.
+type Step = fn() -> Result<()>;
+
 /// What is checked before the tests, all with their profile, so that no dependency is compiled twice.
-const STEPS: [(&str, fn() -> Result<()>); 4] =
+const STEPS: [(&str, Step); 4] =
     [("format", format), ("lints", lints), ("documentation", documentation), ("dependencies", dependencies)];
 
 pub(crate) fn run() -> Result<ExitCode> {
