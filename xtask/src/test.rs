@@ -28,32 +28,29 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// Runs every kind of test.
 pub(crate) fn run_all() -> Result<Report> {
-    let mut report = rust_tests("tests", &["--workspace"], None)?;
-    // The kernels' tests compare every instruction set by themselves, and so do the digests; what
-    // else computes runs on the best one unless told otherwise.
-    let library = ["--package", "tercet", "--lib", "--test", "golden"];
-    report.add(rust_tests("tests with TERCET_ISA=scalar", &library, Some("scalar"))?);
+    let mut report = rust_tests()?;
     report.add(python_tests()?);
     Ok(report)
 }
 
-fn rust_tests(title: &str, selection: &[&str], isa: Option<&str>) -> Result<Report> {
+/// Once, on the best instruction set: the kernels' tests, the digests and those of `tercet run` go
+/// through every set of this machine by themselves.
+fn rust_tests() -> Result<Report> {
+    const TITLE: &str = "tests";
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("skipped");
-    let mut cargo = process::command("cargo", &["test", "--profile", "test-fast", "--no-fail-fast"]);
-    cargo.args(selection).env(SKIP_LOG, &log).env_remove(ISA);
-    if let Some(isa) = isa {
-        cargo.env(ISA, isa);
-    }
+    let arguments = ["test", "--workspace", "--profile", "test-fast", "--no-fail-fast"];
+    let mut cargo = process::command("cargo", &arguments);
+    cargo.env(SKIP_LOG, &log).env_remove(ISA);
     if let Some(shared) = std::env::var_os(SHARED) {
         // Tests run in their crate's folder, so a relative path would mean something else there.
         let shared = std::path::absolute(&shared)?;
         cargo.env(SHARED, shared);
     }
     let mut lines = RustLines::default();
-    let is_success = stream(title, &mut cargo, |line| lines.read(line))?;
+    let is_success = stream(TITLE, &mut cargo, |line| lines.read(line))?;
     let logged = std::fs::read_to_string(&log).unwrap_or_default();
-    Ok(lines.finish(title, &logged, is_success))
+    Ok(lines.finish(TITLE, &logged, is_success))
 }
 
 /// Runs `tools/test_*.py`, which need the standard library alone.
