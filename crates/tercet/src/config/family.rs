@@ -40,6 +40,17 @@ pub enum Family {
 }
 
 impl Family {
+    /// A short name, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bitnet => "bitnet",
+            Self::OneBitLlm => "1bitllm",
+            Self::TernaryLlama => "ternary-llama",
+            Self::NormInLinear => "norm-in-linear",
+            Self::DenseLlama => "dense-llama",
+        }
+    }
+
     /// What the family is, for people.
     pub fn description(self) -> &'static str {
         match self {
