@@ -167,7 +167,7 @@ impl Sampler {
         candidates.clear();
         candidates.extend(logits.iter().enumerate().map(|(id, logit)| Candidate {
             id: id as u32,
-            logit: self.penalised(id, *logit) / self.params.temperature,
+            logit: self.penalised(id, *logit),
             weight: 0.0,
         }));
         if (1..candidates.len()).contains(&self.params.top_k) {
@@ -175,7 +175,9 @@ impl Sampler {
         }
         let greatest = candidates.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
         for candidate in &mut candidates {
-            candidate.weight = f64::from(ops::exponential(candidate.logit - greatest));
+            // The difference is divided, so that the greatest is 0 at any temperature.
+            let exponent = (candidate.logit - greatest) / self.params.temperature;
+            candidate.weight = f64::from(ops::exponential(exponent));
         }
         if self.params.top_p < 1.0 {
             keep_nucleus(&mut candidates, f64::from(self.params.top_p));
@@ -284,6 +286,14 @@ mod tests {
         let shares = shares(SamplingParams { top_p: 0.5, ..params() }, &logits);
         assert!(shares[..1000].iter().filter(|share| **share > 0.0).count() > 900);
         assert!(shares[1000..].iter().all(|share| *share == 0.0));
+    }
+
+    #[test]
+    fn the_least_temperature_takes_the_likeliest() {
+        for temperature in [1e-30, 1e-38, 1e-45] {
+            let mut sampler = Sampler::new(SamplingParams { temperature, ..params() }, 3).unwrap();
+            assert_eq!(sampler.sample(&[1.0, 30.0, -2.0]), 1);
+        }
     }
 
     #[test]

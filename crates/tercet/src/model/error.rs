@@ -37,8 +37,8 @@ pub enum LoadError {
         /// Its row-major place.
         index: usize,
     },
-    /// A scale is zero, negative or not finite.
-    #[error("{file}: tensor `{name}` is {found}, expected a positive finite scale")]
+    /// A scale is no number that weights can have.
+    #[error("{file}: tensor `{name}` is {found:e}, expected a scale between {:e} and {:e}", SCALES[0], SCALES[1])]
     Scale {
         /// The file.
         file: String,
@@ -49,7 +49,7 @@ pub enum LoadError {
     },
     /// The scales read in the configured direction are not those of a trained model.
     #[error(
-        "{file}: `weight_scale` read with `linear_class` `{linear_class}` gives a median weight of {found:e}, \
+        "{file}: `weight_scale` read with `linear_class` `{linear_class}` gives a median weight of {found}, \
          expected one between {} and {}",
         PLAUSIBLE_SCALES[0], PLAUSIBLE_SCALES[1]
     )]
@@ -63,8 +63,11 @@ pub enum LoadError {
     },
 }
 
+/// What a single scale can be in either direction, far beyond any model's.
+pub(super) const SCALES: [f32; 2] = [1e-9, 1e9];
+
 /// Median scales (mean magnitudes of the weights) that a trained model can have.
-pub(super) const PLAUSIBLE_SCALES: [f32; 2] = [1e-4, 4.0];
+pub(super) const PLAUSIBLE_SCALES: [f32; 2] = [1e-4, 2.0];
 
 impl LoadError {
     /// What to do next, where there is something.

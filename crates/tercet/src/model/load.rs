@@ -11,7 +11,7 @@ use tercet_kernels::{
     CodeError, DenseBuilder, DenseMatrix, DenseType, Layout, Pool, TernaryBuilder, TernaryMatrix,
 };
 
-use super::error::PLAUSIBLE_SCALES;
+use super::error::{PLAUSIBLE_SCALES, SCALES};
 use super::{Attention, BitLinear, Layer, Linear, LoadError, Mlp, Model, RmsNorm};
 use crate::checkpoint::{Checkpoint, Dtype, TensorRef};
 use crate::config::{Config, EMBEDDING, HEAD, Linears, ScaleRule, linear_shape};
@@ -139,7 +139,7 @@ impl Loader<'_> {
         let name = format!("{linear}.weight_scale");
         let tensor = self.tensor(&name);
         let stored = floats(&tensor)[0];
-        if !(stored.is_finite() && stored > 0.0) {
+        if !(SCALES[0]..=SCALES[1]).contains(&stored) {
             return Err(LoadError::Scale { file: tensor.file.to_owned(), name, found: stored });
         }
         Ok(match rule {

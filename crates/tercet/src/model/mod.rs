@@ -86,6 +86,7 @@ impl Mlp {
             Activation::Relu2 => ops::relu2_gate(worker, &s.gate, &s.up, m, width, &s.gated),
         }
         worker.barrier();
+        // The gate has been used: its buffer takes the normed rows.
         let gated = norm_of(worker, self.sub_norm.as_ref(), &s.gated, m, &s.gate);
         s.inputs.project(worker, gated, m, &[(&self.down_proj, &s.branch)]); // [m, hidden]
     }
@@ -203,16 +204,21 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    /// Bytes of weights in memory.
+    /// Bytes of linears and tables in memory.
     pub fn resident_bytes(&self) -> usize {
-        let linears: usize = self.layers.iter().flat_map(Layer::linears).map(|(_, l)| l.size_bytes()).sum();
-        linears + self.embed_tokens.size_bytes() + self.lm_head.as_ref().map_or(0, DenseMatrix::size_bytes)
+        let head = self.lm_head.as_ref().map_or(0, DenseMatrix::size_bytes);
+        self.linear_bytes() + self.embed_tokens.size_bytes() + head
     }
 
-    /// Bytes of weights that one decoded token reads: linears, norms, head, one embedding row.
+    /// Bytes of weights that one decoded token reads: linears, head, one embedding row.
     pub fn weight_bytes_per_token(&self) -> usize {
-        let layers: usize = self.layers.iter().flat_map(Layer::linears).map(|(_, l)| l.size_bytes()).sum();
-        layers + self.lm_head().size_bytes() + self.embed_tokens.size_bytes() / self.embed_tokens.rows()
+        self.linear_bytes()
+            + self.lm_head().size_bytes()
+            + self.embed_tokens.size_bytes() / self.embed_tokens.rows()
+    }
+
+    fn linear_bytes(&self) -> usize {
+        self.layers.iter().flat_map(Layer::linears).map(|(_, linear)| linear.size_bytes()).sum()
     }
 }
 

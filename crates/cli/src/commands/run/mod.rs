@@ -52,7 +52,7 @@ pub(crate) struct Run {
     /// How ternary weights lie in memory; the text is the same
     #[arg(long, value_name = "BITS", default_value = "2bit", help_heading = "Model")]
     weights: Weights,
-    /// Numbers of the cache of keys and values
+    /// Numbers of the cache of keys and values; a close choice of a token may turn with it
     #[arg(long, value_name = "TYPE", default_value = "f16", help_heading = "Model")]
     kv: Kv,
     /// Positions there is room for; 0 for all the model was trained for [default: those, at most

@@ -53,7 +53,12 @@ pub(super) fn last_line(generated: &Generated, speed: &Speed, sampling: &Samplin
     ];
     if let Some(read) = speed.read_bytes_per_second {
         let of_ceiling = speed.ceiling_bytes_per_second.zip(speed.fraction()).map(|(ceiling, fraction)| {
-            format!(", {} of {}", figures::percent(fraction), figures::bytes_per_second(ceiling))
+            let ceiling = figures::bytes_per_second(ceiling);
+            if fraction > 1.0 {
+                // A small model lies in the processor's cache, which is faster than memory.
+                return format!(", from the cache (memory: {ceiling})");
+            }
+            format!(", {} of {ceiling}", figures::percent(fraction))
         });
         parts.push(figures::bytes_per_second(read) + &of_ceiling.unwrap_or_default());
     }
