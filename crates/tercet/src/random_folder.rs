@@ -7,13 +7,12 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use half::bf16;
 use serde_json::{Map, json};
 
 use crate::checkpoint::{INDEX_FILE, SINGLE_FILE};
 use crate::config::{CONFIG_FILE, Config, ExpectedTensor, Linears, ScaleRule, TensorKind, expected_tensors};
 use crate::embedded;
-use crate::random::mix;
+use crate::random::{embedding_value, mix};
 use crate::source::SourceError;
 
 /// Bytes of tensors in one file; more go to the next.
@@ -197,10 +196,9 @@ impl Values {
                 file.write_all(&stored.to_le_bytes())
             }
             TensorKind::Norm => (0..elements).try_for_each(|_| file.write_all(&1f32.to_le_bytes())),
-            TensorKind::Embedding | TensorKind::Head => (0..elements).try_for_each(|i| {
-                let unit = bits(i) as u32 as f32 / u32::MAX as f32 - 0.5;
-                file.write_all(&bf16::from_f32(unit * 0.07).to_le_bytes())
-            }),
+            TensorKind::Embedding | TensorKind::Head => {
+                (0..elements).try_for_each(|i| file.write_all(&embedding_value(bits(i)).to_le_bytes()))
+            }
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use half::bf16;
 use tercet_kernels::{DenseBuilder, DenseMatrix, DenseType, Layout, Pool, TernaryBuilder};
 
 use super::{Attention, BitLinear, Layer, Linear, Mlp, Model, RmsNorm};
 use crate::config::{Config, linear_shape};
-use crate::random::mix;
+use crate::random::{embedding_value, mix};
 
 impl Model {
     /// A model of this shape whose weights are pseudo-random and the same for the same seed.
@@ -81,10 +80,7 @@ impl Random<'_> {
 
     fn dense(&self, [rows, cols]: [usize; 2], stream: u64) -> DenseMatrix {
         let bytes: Vec<u8> = (0..(rows * cols) as u64)
-            .flat_map(|i| {
-                let bits = mix(self.seed ^ mix(stream) ^ i) as u32;
-                bf16::from_f32((bits as f32 / u32::MAX as f32 - 0.5) * 0.07).to_le_bytes()
-            })
+            .flat_map(|i| embedding_value(mix(self.seed ^ mix(stream) ^ i)).to_le_bytes())
             .collect();
         let builder = DenseBuilder::new(self.pool, DenseType::Bf16, [rows, cols]);
         self.pool.run(|worker| {
