@@ -33,7 +33,7 @@ impl DenseType {
     }
 }
 
-pub(crate) enum DenseValues {
+enum DenseValues {
     F32(AlignedVec<f32>),
     F16(AlignedVec<f16>),
     Bf16(AlignedVec<bf16>),
@@ -43,7 +43,54 @@ pub(crate) enum DenseValues {
 pub struct DenseMatrix {
     rows: usize,
     cols: usize,
-    pub(crate) values: DenseValues,
+    values: DenseValues,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum ViewedValues<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
+}
+
+/// A row-major matrix that somebody else keeps: a [`DenseMatrix`], or a part of a trainer's
+/// parameters.
+#[derive(Clone, Copy)]
+pub struct DenseView<'a> {
+    rows: usize,
+    cols: usize,
+    pub(crate) values: ViewedValues<'a>,
+}
+
+impl<'a> DenseView<'a> {
+    /// A matrix of f32.
+    ///
+    /// # Panics
+    /// If `values` has not `rows * cols` elements.
+    pub fn from_f32(values: &'a [f32], [rows, cols]: [usize; 2]) -> Self {
+        assert_eq!(values.len(), rows * cols, "DenseView::from_f32: one value an element");
+        DenseView { rows, cols, values: ViewedValues::F32(values) }
+    }
+
+    /// Outputs: the rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs: the columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `row` as f32, exactly.
+    pub(crate) fn read_row(&self, isa: Isa, row: usize, out: &mut [f32]) {
+        let range = row * self.cols..(row + 1) * self.cols;
+        match self.values {
+            ViewedValues::F32(values) => out.copy_from_slice(&values[range]),
+            ViewedValues::F16(values) => dispatch::to_f32(isa, &values[range], out),
+            ViewedValues::Bf16(values) => dispatch::to_f32(isa, &values[range], out),
+        }
+    }
 }
 
 impl DenseMatrix {
@@ -80,14 +127,14 @@ impl DenseMatrix {
         self.rows * self.cols * self.dense_type().size_bytes()
     }
 
-    /// Row `row` as f32, exactly.
-    pub(crate) fn read_row(&self, isa: Isa, row: usize, out: &mut [f32]) {
-        let range = row * self.cols..(row + 1) * self.cols;
-        match &self.values {
-            DenseValues::F32(values) => out.copy_from_slice(&values[range]),
-            DenseValues::F16(values) => dispatch::to_f32(isa, &values[range], out),
-            DenseValues::Bf16(values) => dispatch::to_f32(isa, &values[range], out),
-        }
+    /// The whole matrix, for an operation.
+    pub fn view(&self) -> DenseView<'_> {
+        let values = match &self.values {
+            DenseValues::F32(values) => ViewedValues::F32(values),
+            DenseValues::F16(values) => ViewedValues::F16(values),
+            DenseValues::Bf16(values) => ViewedValues::Bf16(values),
+        };
+        DenseView { rows: self.rows, cols: self.cols, values }
     }
 }
 

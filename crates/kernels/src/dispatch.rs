@@ -1,11 +1,12 @@
 //! The one place that asks which CPU this is.
 //!
-//! `operations!` lists every float operation of `scalar.rs` once. From that list
+//! `operations!` lists every float operation of `scalar` once. From that list
 //! `compile_definitions!(features)` gives an arch file its text compiled with those features, and
 //! this file a function of the same name that takes an [`Isa`] first and calls the right one.
 #![expect(unsafe_code, reason = "calling a function compiled for an instruction set that was detected")]
 
 use crate::isa::{Isa, Kind};
+use crate::scalar::backward::AdamwStep;
 use crate::scalar::{BlockSoftmax, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
@@ -20,6 +21,26 @@ macro_rules! operations {
             fn relu2_gate[](gate: &[f32], up: &[f32], out: &mut [f32]);
             fn rotate[](head: &mut [f32], cos: &[f32], sin: &[f32]);
             fn merge_blocks[](total: &mut BlockSoftmax, out: &mut [f32], block: BlockSoftmax, block_out: &[f32]);
+            fn rms_norm_backward[](
+                x: &[f32], gain: &[f32], eps: f32, d_y: &[f32], weighted: &mut [f32], d_x: &mut [f32]
+            ) -> f32;
+            fn rms_norm_gain_backward[](x: &[f32], inv_rms: f32, d_y: &[f32], d_gain: &mut [f32]);
+            fn silu_gate_backward[](
+                gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]
+            );
+            fn relu2_gate_backward[](
+                gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]
+            );
+            fn rotate_backward[](head: &mut [f32], cos: &[f32], sin: &[f32]);
+            fn softmax[](scores: &mut [f32], valid: usize) -> (f32, f32);
+            fn softmax_backward[](probabilities: &[f32], d: &mut [f32], scale: f32);
+            fn dequantize[](codes: &[i8], scale: f32, out: &mut [f32]);
+            fn blend[](x: &[f32], lambda: f32, quantized: &mut [f32]);
+            fn combine[](y: &mut [f32], a: f32, x: &[f32], b: f32);
+            fn squares[](x: &[f32]) -> f64;
+            fn adamw[](
+                step: &AdamwStep, gradients: &[f32], m: &mut [f32], v: &mut [f32], weights: &mut [f32]
+            );
             fn sum_words[](words: &[u32]) -> u32;
             fn to_f32[T: Stored](values: &[T], out: &mut [f32]);
             fn dense_dots[T: Stored, const R: usize, const M: usize](w: [&[T]; R], x: [&[f32]; M]) -> [[f32; R]; M];
@@ -32,6 +53,7 @@ macro_rules! operations {
 
 macro_rules! compile {
     ($features:literal $(fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        use crate::scalar::backward::AdamwStep;
         use crate::scalar::{self, BlockSoftmax, Stored};
         $(
             #[target_feature(enable = $features)]

@@ -13,7 +13,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::pool::Pool;
+use crate::pool::{Pool, Worker};
 
 /// Floor of `mean|W|` and of a token's largest magnitude: the ε of the reference code.
 pub const SCALE_MIN: f32 = 1e-5;
@@ -94,14 +94,14 @@ pub fn scale(blocks: &[BlockStatistics], elements: usize) -> Result<f32, Quantiz
 
 /// [`scale()`] of a matrix that the workers of `pool` read block by block.
 ///
-/// `read(first, values)` fills `values` with the elements from `first` on.
+/// `read(worker, first, values)` fills `values` with the elements from `first` on.
 ///
 /// # Errors
 /// [`QuantizeError::NotFinite`] with the place of the first NaN or infinity.
 pub fn scale_in_pool(
     pool: &Pool,
     elements: usize,
-    read: impl Fn(usize, &mut [f32]) + Sync,
+    read: impl Fn(&Worker<'_>, usize, &mut [f32]) + Sync,
 ) -> Result<f32, QuantizeError> {
     let collected = Mutex::new(Vec::new());
     pool.run(|worker| {
@@ -111,7 +111,7 @@ pub fn scale_in_pool(
         while let Some(block) = worker.claim(operation, elements.div_ceil(ABSMEAN_BLOCK) as u32) {
             let first = block * ABSMEAN_BLOCK;
             let values = &mut values[..ABSMEAN_BLOCK.min(elements - first)];
-            read(first, values);
+            read(worker, first, values);
             mine.push((block, block_statistics(values)));
         }
         collected.lock().unwrap_or_else(PoisonError::into_inner).append(&mut mine);

@@ -144,6 +144,37 @@ impl TernaryMatrix {
         self.bytes[tile * tile_bytes..][..tile_bytes].as_chunks().0
     }
 
+    /// The weights -1, 0, +1 of the rows of one tile, row-major.
+    pub(crate) fn read_tile(&self, tile: usize, weights: &mut [f32]) {
+        let columns = self.layout.block_columns();
+        let blocks = self.tile(tile);
+        for (row, weights) in weights.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            for (block, weights) in blocks.iter().zip(weights.chunks_mut(columns)) {
+                let bytes = &block[row * DIGIT_COLUMNS..][..DIGIT_COLUMNS];
+                for (digit, weights) in weights.chunks_mut(DIGIT_COLUMNS).enumerate() {
+                    for (weight, byte) in weights.iter_mut().zip(bytes) {
+                        *weight = f32::from(self.layout.digit(*byte, digit)) - 1.0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many weights differ from those of `other`, a matrix of the same shape and layout.
+    ///
+    /// # Panics
+    /// If the shapes or layouts differ.
+    pub fn count_changes(&self, other: &TernaryMatrix) -> u64 {
+        let key = |matrix: &TernaryMatrix| (matrix.rows, matrix.cols, matrix.layout);
+        assert_eq!(key(self), key(other), "TernaryMatrix::count_changes: matrices of one form");
+        let digits = self.layout.digits();
+        let changes = |(a, b): (&u8, &u8)| {
+            (0..digits).filter(|digit| self.layout.digit(*a, *digit) != self.layout.digit(*b, *digit)).count()
+        };
+        let different = self.bytes.iter().zip(other.bytes.iter()).filter(|(a, b)| a != b);
+        different.map(|pair| changes(pair) as u64).sum()
+    }
+
     /// The code at (`row`, `column`), by the definition of the layout.
     pub fn code(&self, row: usize, column: usize) -> u8 {
         assert!(row < self.rows && column < self.cols, "TernaryMatrix::code: inside the matrix");
@@ -280,6 +311,14 @@ mod tests {
                     counts[usize::from(*code)] += 1;
                 }
                 prop_assert_eq!(matrix.count(), counts);
+                let mut weights = vec![0.0; TILE_ROWS.min(rows) * cols];
+                matrix.read_tile(0, &mut weights);
+                let want = codes[..weights.len()].iter().map(|code| f32::from(*code) - 1.0);
+                prop_assert!(weights.into_iter().eq(want));
+                let mut changed = codes.clone();
+                changed.iter_mut().step_by(3).for_each(|code| *code = (*code + 1) % 3);
+                let changed = TernaryMatrix::from_codes(&changed, [rows, cols], layout).unwrap();
+                prop_assert_eq!(matrix.count_changes(&changed), codes.len().div_ceil(3) as u64);
             }
         }
     }

@@ -18,4 +18,5 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod log;
+pub mod model;
 pub mod schedule;

@@ -36,7 +36,8 @@ pub fn rotate(
     });
 }
 
-fn rows_of(sequences: &[Sequence<'_>]) -> usize {
+/// The rows of a pass.
+pub(super) fn rows_of(sequences: &[Sequence<'_>]) -> usize {
     sequences.iter().map(|sequence| sequence.tokens.len()).sum()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::aligned::Element;
 use crate::buffer::{Buffer, Writer};
-use crate::dense::{DenseMatrix, DenseValues};
+use crate::dense::{DenseView, ViewedValues};
 use crate::dispatch;
 use crate::ops::rows::for_rows;
 use crate::pool::{Pool, Worker};
@@ -37,9 +37,28 @@ impl Int8Rows {
         }
     }
 
+    /// All rows, to read until the next barrier.
+    pub(super) fn read<'a>(&'a self, worker: &'a Worker<'_>) -> ReadRows<'a> {
+        ReadRows { codes: self.codes.read(worker), scales: self.scales.read(worker), stride: self.stride }
+    }
+
     /// The codes of one token, outside a run.
     pub fn codes_of(&mut self, row: usize, width: usize) -> &[i8] {
         &self.codes.as_mut_slice()[row * self.stride..][..width]
+    }
+}
+
+/// Quantized rows that are being read.
+pub(super) struct ReadRows<'a> {
+    codes: &'a [i8],
+    scales: &'a [f32],
+    stride: usize,
+}
+
+impl ReadRows<'_> {
+    /// The codes of one token and their scale.
+    pub(super) fn row(&self, row: usize, width: usize) -> (&[i8], f32) {
+        (&self.codes[row * self.stride..][..width], self.scales[row])
     }
 }
 
@@ -151,25 +170,25 @@ impl TernaryProduct<'_> {
 ///
 /// # Shapes
 /// `w`: `[n, k]`; `x`: `[m, k]`; `y`: `[m, n]`
-pub fn dense_product(worker: &Worker<'_>, w: &DenseMatrix, x: &Buffer<f32>, m: usize, y: &Buffer<f32>) {
+pub fn dense_product(worker: &Worker<'_>, w: DenseView<'_>, x: &Buffer<f32>, m: usize, y: &Buffer<f32>) {
     assert!(m * w.cols() <= x.len(), "dense_product: x has one value a column of W and token");
     assert!(m * w.rows() <= y.len(), "dense_product: y has one value a row of W and token");
-    match &w.values {
-        DenseValues::F32(values) => dense_product_of(worker, values, w, x, m, y),
-        DenseValues::F16(values) => dense_product_of(worker, values, w, x, m, y),
-        DenseValues::Bf16(values) => dense_product_of(worker, values, w, x, m, y),
+    let shape = [w.rows(), w.cols()];
+    match w.values {
+        ViewedValues::F32(values) => dense_product_of(worker, values, shape, x, m, y),
+        ViewedValues::F16(values) => dense_product_of(worker, values, shape, x, m, y),
+        ViewedValues::Bf16(values) => dense_product_of(worker, values, shape, x, m, y),
     }
 }
 
 fn dense_product_of<T: Stored>(
     worker: &Worker<'_>,
     values: &[T],
-    w: &DenseMatrix,
+    [n, k]: [usize; 2],
     x: &Buffer<f32>,
     m: usize,
     y: &Buffer<f32>,
 ) {
-    let (n, k) = (w.rows(), w.cols());
     let operation = worker.begin_operation();
     let x = x.read(worker);
     let mut y = y.write(worker, operation);

@@ -1,7 +1,7 @@
 //! Operations on whole rows, one token a row.
 
 use crate::buffer::Buffer;
-use crate::dense::DenseMatrix;
+use crate::dense::DenseView;
 use crate::dispatch;
 use crate::pool::Worker;
 
@@ -22,7 +22,7 @@ pub(super) fn for_rows(worker: &Worker<'_>, operation: u32, rows: usize, mut f: 
 /// If a token is not a row of the table.
 pub fn embed(
     worker: &Worker<'_>,
-    table: &DenseMatrix,
+    table: DenseView<'_>,
     tokens: impl Iterator<Item = u32> + Clone,
     out: &Buffer<f32>,
 ) {

@@ -125,7 +125,7 @@ pub(crate) fn dense_product(
     let w = dense(pool, dense_type, &numbers.floats(n * k), [n, k]);
     let x = Buffer::from_slice(pool, &numbers.floats(m * k));
     let mut y = Buffer::zeroed(pool, m * n);
-    pool.run(|worker| ops::dense_product(worker, &w, &x, m, &y));
+    pool.run(|worker| ops::dense_product(worker, w.view(), &x, m, &y));
     y.as_mut_slice().to_vec()
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn embed(
     let table = dense(pool, dense_type, &numbers.floats(vocab * width), [vocab, width]);
     let tokens: Vec<u32> = (0..m).map(|_| (numbers.next() % vocab as u64) as u32).collect();
     let mut out = Buffer::zeroed(pool, m * width);
-    pool.run(|worker| ops::embed(worker, &table, tokens.iter().copied(), &out));
+    pool.run(|worker| ops::embed(worker, table.view(), tokens.iter().copied(), &out));
     out.as_mut_slice().to_vec()
 }
 

@@ -86,7 +86,7 @@ impl LinearInputs {
         let mut is_quantized = false;
         for (linear, y) in linears {
             match linear {
-                Linear::Dense(matrix) => ops::dense_product(worker, matrix, x, m, y),
+                Linear::Dense(matrix) => ops::dense_product(worker, matrix.view(), x, m, y),
                 Linear::Ternary(linear) => {
                     if let Some(norm) = &linear.norm {
                         ops::rms_norm(worker, x, m, &norm.gain, norm.eps, &self.normed);

@@ -155,7 +155,7 @@ impl Loader<'_> {
         let read = |first: usize, values: &mut [f32]| {
             decode(tensor.dtype, &tensor.bytes[first * number_bytes..], values);
         };
-        let scale = quantize::scale_in_pool(self.pool, rows * cols, read)
+        let scale = quantize::scale_in_pool(self.pool, rows * cols, |_, first, values| read(first, values))
             .map_err(|QuantizeError::NotFinite { index }| not_finite(&tensor, name, index))?;
         let inv_scale = 1.0 / scale;
         let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);

@@ -357,7 +357,7 @@ impl<'model> Session<'model> {
         model.pool.run(|worker| {
             let sequences = &*sequences;
             let tokens = sequences.iter().flat_map(|sequence| sequence.tokens.iter().copied());
-            ops::embed(worker, &model.embed_tokens, tokens, &s.hidden);
+            ops::embed(worker, model.embed_tokens.view(), tokens, &s.hidden);
             worker.barrier();
             for (cache_layer, layer) in model.layers.iter().enumerate() {
                 let pass = Pass { config, rotary, sequences, rows, cache_layer };
@@ -373,7 +373,7 @@ impl<'model> Session<'model> {
             worker.barrier();
             ops::rms_norm(worker, &s.last, wanted, &model.norm.gain, model.norm.eps, &s.normed);
             worker.barrier();
-            ops::dense_product(worker, model.lm_head(), &s.normed, wanted, &s.logits);
+            ops::dense_product(worker, model.lm_head().view(), &s.normed, wanted, &s.logits);
         });
 
         let logits = &s.logits.as_mut_slice()[..wanted * config.vocab_size];

@@ -12,11 +12,19 @@
 //! instruction set, and Rust changes no float expression. Only the integer products are written
 //! anew there. Where the CPU has no fused multiply-add, `mul_add` is a slow library call.
 
+pub(crate) mod backward;
+
 use half::{bf16, f16};
 
 use crate::aligned::Element;
 use crate::quantize::{ACTIVATION_MAX, SCALE_MIN};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
+
+// The arch files find every operation in this module.
+pub(crate) use backward::{
+    adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
+    rotate_backward, silu_gate_backward, softmax, softmax_backward, squares,
+};
 
 /// Lanes of a row reduction.
 pub(crate) const LANES: usize = 16;

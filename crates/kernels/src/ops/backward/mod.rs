@@ -1,0 +1,22 @@
+//! The operations of the backward pass: gradients of what `ops` computes.
+//!
+//! `d_x` is the gradient of the loss by `x`. Nothing here has a published order of arithmetic; but
+//! every operation cuts its *outputs* into fixed blocks, each computed whole by one worker, so that
+//! the number of threads changes no bit. Gradients of parameters are always added, to a range of
+//! one long buffer, so that micro-batches accumulate.
+
+mod attention;
+mod loss;
+mod product;
+mod rows;
+
+pub use attention::attention_backward;
+pub use loss::{LossRows, SoftTargets, cross_entropy};
+pub use product::{
+    blend_matrix, blend_rows, dequantize_matrix, dequantize_rows, float_product, input_gradient,
+    weight_gradient,
+};
+pub use rows::{
+    embed_backward, fill_zero, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
+    rotate_backward, scatter_rows, silu_gate_backward,
+};

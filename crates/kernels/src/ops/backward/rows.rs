@@ -1,0 +1,202 @@
+//! Gradients of operations on whole rows, one token a row.
+
+use std::ops::Range;
+
+use crate::buffer::Buffer;
+use crate::dispatch;
+use crate::kv::{Sequence, locate};
+use crate::ops::attention::rows_of;
+use crate::ops::rows::for_rows;
+use crate::pool::Worker;
+use crate::rotary::RotaryTable;
+
+/// Columns of a gain's or an embedding's gradient that a worker computes at a time.
+const BLOCK_COLUMNS: usize = 64;
+/// Elements that a worker fills at a time.
+const BLOCK_ELEMENTS: usize = 1 << 14;
+
+/// The first `len` elements become 0.
+pub fn fill_zero(worker: &Worker<'_>, x: &Buffer<f32>, len: usize) {
+    let operation = worker.begin_operation();
+    let mut x = x.write(worker, operation);
+    for_rows(worker, operation, len.div_ceil(BLOCK_ELEMENTS), |block| {
+        let first = block * BLOCK_ELEMENTS;
+        x.slice(first, BLOCK_ELEMENTS.min(len - first)).fill(0.0);
+    });
+}
+
+/// Adds the gradient of [`rms_norm`](crate::ops::rms_norm) to `d_x`, and keeps `1 / rms` of each row
+/// for [`rms_norm_gain_backward`].
+///
+/// # Shapes
+/// `x`, `d_y`, `d_x`: `[m, width]`; `gain`: `[width]`; `inv_rms`: `[m]`
+#[expect(clippy::too_many_arguments, reason = "those of the forward operation, and the gradients")]
+pub fn rms_norm_backward(
+    worker: &Worker<'_>,
+    x: &Buffer<f32>,
+    m: usize,
+    gain: &[f32],
+    eps: f32,
+    d_y: &Buffer<f32>,
+    inv_rms: &Buffer<f32>,
+    d_x: &Buffer<f32>,
+) {
+    let width = gain.len();
+    let operation = worker.begin_operation();
+    let (x, d_y) = (x.read(worker), d_y.read(worker));
+    let (mut d_x, mut inv_rms) = (d_x.write(worker, operation), inv_rms.write(worker, operation));
+    let mut weighted = vec![0.0; width];
+    for_rows(worker, operation, m, |row| {
+        let range = row * width..(row + 1) * width;
+        let d_x = d_x.slice(range.start, width);
+        inv_rms.slice(row, 1)[0] = dispatch::rms_norm_backward(
+            worker.isa(),
+            &x[range.clone()],
+            gain,
+            eps,
+            &d_y[range],
+            &mut weighted,
+            d_x,
+        );
+    });
+}
+
+/// `d_gain += Σ_t d_y[t] · x[t] · inv_rms[t]`, in the elements of `gradients` from `first` on.
+///
+/// # Shapes
+/// `x`, `d_y`: `[m, width]`; `inv_rms`: `[m]`
+pub fn rms_norm_gain_backward(
+    worker: &Worker<'_>,
+    x: &Buffer<f32>,
+    inv_rms: &Buffer<f32>,
+    d_y: &Buffer<f32>,
+    [m, width]: [usize; 2],
+    gradients: &Buffer<f32>,
+    first: usize,
+) {
+    let operation = worker.begin_operation();
+    let (x, inv_rms, d_y) = (x.read(worker), inv_rms.read(worker), d_y.read(worker));
+    let mut d_gain = gradients.write(worker, operation);
+    for_columns(worker, operation, width, |columns| {
+        let d_gain = d_gain.slice(first + columns.start, columns.len());
+        for (row, inv_rms) in inv_rms[..m].iter().enumerate() {
+            let range = row * width + columns.start..row * width + columns.end;
+            dispatch::rms_norm_gain_backward(worker.isa(), &x[range.clone()], *inv_rms, &d_y[range], d_gain);
+        }
+    });
+}
+
+/// Gradients of [`silu_gate`](crate::ops::silu_gate).
+///
+/// # Shapes
+/// all `[m, width]`
+pub fn silu_gate_backward(
+    worker: &Worker<'_>,
+    [gate, up, d_out]: [&Buffer<f32>; 3],
+    [m, width]: [usize; 2],
+    [d_gate, d_up]: [&Buffer<f32>; 2],
+) {
+    gate_backward(worker, [gate, up, d_out], [m, width], [d_gate, d_up], |[gate, up, d], [d_gate, d_up]| {
+        dispatch::silu_gate_backward(worker.isa(), gate, up, d, d_gate, d_up);
+    });
+}
+
+/// Gradients of [`relu2_gate`](crate::ops::relu2_gate).
+///
+/// # Shapes
+/// all `[m, width]`
+pub fn relu2_gate_backward(
+    worker: &Worker<'_>,
+    [gate, up, d_out]: [&Buffer<f32>; 3],
+    [m, width]: [usize; 2],
+    [d_gate, d_up]: [&Buffer<f32>; 2],
+) {
+    gate_backward(worker, [gate, up, d_out], [m, width], [d_gate, d_up], |[gate, up, d], [d_gate, d_up]| {
+        dispatch::relu2_gate_backward(worker.isa(), gate, up, d, d_gate, d_up);
+    });
+}
+
+fn gate_backward(
+    worker: &Worker<'_>,
+    inputs: [&Buffer<f32>; 3],
+    [m, width]: [usize; 2],
+    outputs: [&Buffer<f32>; 2],
+    f: impl Fn([&[f32]; 3], [&mut [f32]; 2]),
+) {
+    let operation = worker.begin_operation();
+    let inputs = inputs.map(|input| input.read(worker));
+    let [mut d_gate, mut d_up] = outputs.map(|output| output.write(worker, operation));
+    for_rows(worker, operation, m, |row| {
+        let first = row * width;
+        let rows = inputs.map(|input| &input[first..first + width]);
+        f(rows, [d_gate.slice(first, width), d_up.slice(first, width)]);
+    });
+}
+
+/// Rotates every head back by the angles of its position: the gradient of
+/// [`rotate`](crate::ops::rotate).
+///
+/// # Shapes
+/// `d`: `[rows of the pass, heads, head_dim]`, in place
+pub fn rotate_backward(
+    worker: &Worker<'_>,
+    table: &RotaryTable,
+    sequences: &[Sequence<'_>],
+    heads: usize,
+    d: &Buffer<f32>,
+) {
+    let width = heads * 2 * table.half();
+    let operation = worker.begin_operation();
+    let mut rows = d.write(worker, operation);
+    for_rows(worker, operation, rows_of(sequences), |row| {
+        let (cos, sin) = table.position(locate(sequences, row).1);
+        for head in rows.slice(row * width, width).chunks_exact_mut(2 * cos.len()) {
+            dispatch::rotate_backward(worker.isa(), head, cos, sin);
+        }
+    });
+}
+
+/// `d_table[tokens[t]] += d_x[t]`, in the elements of `gradients` from `first` on.
+///
+/// # Shapes
+/// `d_x`: `[tokens, width]`; `d_table`: `[vocabulary, width]`
+pub fn embed_backward(
+    worker: &Worker<'_>,
+    tokens: &[u32],
+    d_x: &Buffer<f32>,
+    width: usize,
+    gradients: &Buffer<f32>,
+    first: usize,
+) {
+    let operation = worker.begin_operation();
+    let d_x = d_x.read(worker);
+    let mut d_table = gradients.write(worker, operation);
+    for_columns(worker, operation, width, |columns| {
+        for (row, token) in tokens.iter().enumerate() {
+            let start = first + *token as usize * width + columns.start;
+            let d_x = &d_x[row * width + columns.start..row * width + columns.end];
+            dispatch::add_assign(worker.isa(), d_table.slice(start, columns.len()), d_x);
+        }
+    });
+}
+
+/// `x[rows[i]] = part[i]`.
+///
+/// # Shapes
+/// `part`: `[rows, width]`; `x`: `[_, width]`; no row is named twice
+pub fn scatter_rows(worker: &Worker<'_>, part: &Buffer<f32>, rows: &[usize], width: usize, x: &Buffer<f32>) {
+    let operation = worker.begin_operation();
+    let part = part.read(worker);
+    let mut x = x.write(worker, operation);
+    for_rows(worker, operation, rows.len(), |i| {
+        x.slice(rows[i] * width, width).copy_from_slice(&part[i * width..][..width]);
+    });
+}
+
+/// Calls `f` with each range of columns that this worker claims.
+fn for_columns(worker: &Worker<'_>, operation: u32, width: usize, mut f: impl FnMut(Range<usize>)) {
+    for_rows(worker, operation, width.div_ceil(BLOCK_COLUMNS), |block| {
+        let first = block * BLOCK_COLUMNS;
+        f(first..width.min(first + BLOCK_COLUMNS));
+    });
+}

@@ -1,0 +1,215 @@
+//! The definition of every operation of the backward pass on rows, and of the optimizer's steps.
+//!
+//! These are gradients: `d_x` is that of the loss by `x`. They are free of the order of
+//! arithmetic of the forward pass; being the same text on every instruction set, they still give
+//! the same bits on each. What multiplies matrices is `gemm.rs`.
+
+use super::{LANES, add_lanes, padded, sum_of_squares};
+
+/// `Σ a · b`, in 16 lanes.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = [0.0f32; LANES];
+    for (a, b) in a.iter().chain([&padded(a_tail)]).zip(b.iter().chain([&padded(b_tail)])) {
+        for i in 0..LANES {
+            lanes[i] = a[i].mul_add(b[i], lanes[i]);
+        }
+    }
+    add_lanes(lanes)
+}
+
+/// `d_x += r (g · d_y - x r² / n Σ g · d_y · x)` with `r = 1 / sqrt(mean(x²) + eps)`; returns `r`.
+///
+/// `weighted` is room for `g · d_y`.
+#[inline(always)]
+pub(crate) fn rms_norm_backward(
+    x: &[f32],
+    gain: &[f32],
+    eps: f32,
+    d_y: &[f32],
+    weighted: &mut [f32],
+    d_x: &mut [f32],
+) -> f32 {
+    let n = x.len() as f32;
+    let root = (sum_of_squares(x) / n + eps).sqrt();
+    let inv_rms = if root == 0.0 { 0.0 } else { 1.0 / root };
+    for ((weighted, gain), d_y) in weighted.iter_mut().zip(gain).zip(d_y) {
+        *weighted = gain * d_y;
+    }
+    let along = dot(weighted, x) * inv_rms * inv_rms / n;
+    for ((d_x, weighted), x) in d_x.iter_mut().zip(weighted).zip(x) {
+        *d_x += inv_rms * (*weighted - along * x);
+    }
+    inv_rms
+}
+
+/// `d_gain += d_y · x · inv_rms`, for one row.
+#[inline(always)]
+pub(crate) fn rms_norm_gain_backward(x: &[f32], inv_rms: f32, d_y: &[f32], d_gain: &mut [f32]) {
+    for ((d_gain, x), d_y) in d_gain.iter_mut().zip(x).zip(d_y) {
+        *d_gain += d_y * (x * inv_rms);
+    }
+}
+
+/// Gradients of `silu(gate) · up`: with `s = 1 / (1 + e^-g)`,
+/// `d_gate = d · up · s (1 + g (1 - s))`, `d_up = d · g · s`.
+#[inline(always)]
+pub(crate) fn silu_gate_backward(
+    gate: &[f32],
+    up: &[f32],
+    d_out: &[f32],
+    d_gate: &mut [f32],
+    d_up: &mut [f32],
+) {
+    let inputs = gate.iter().zip(up).zip(d_out);
+    for (((gate, up), d), (d_gate, d_up)) in inputs.zip(d_gate.iter_mut().zip(d_up)) {
+        let sigmoid = 1.0 / (1.0 + super::exp(-*gate));
+        *d_gate = d * up * (sigmoid * (1.0 + gate * (1.0 - sigmoid)));
+        *d_up = d * (gate * sigmoid);
+    }
+}
+
+/// Gradients of `max(gate, 0)² · up`: with `p = max(g, 0)`, `d_gate = 2 d · up · p`, `d_up = d · p²`.
+#[inline(always)]
+pub(crate) fn relu2_gate_backward(
+    gate: &[f32],
+    up: &[f32],
+    d_out: &[f32],
+    d_gate: &mut [f32],
+    d_up: &mut [f32],
+) {
+    let inputs = gate.iter().zip(up).zip(d_out);
+    for (((gate, up), d), (d_gate, d_up)) in inputs.zip(d_gate.iter_mut().zip(d_up)) {
+        let positive = if *gate > 0.0 { *gate } else { 0.0 };
+        *d_gate = 2.0 * d * up * positive;
+        *d_up = d * (positive * positive);
+    }
+}
+
+/// The rotation back: `(a, b) = (a cos + b sin, b cos - a sin)` over the two halves.
+#[inline(always)]
+pub(crate) fn rotate_backward(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (a, b) = head.split_at_mut(cos.len());
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos + *b * sin, *b * cos - *a * sin);
+    }
+}
+
+/// Scores become probabilities in place: `p = e^(s - max) / Σ`; those from `valid` on become 0.
+///
+/// Returns the maximum and the sum.
+#[inline(always)]
+pub(crate) fn softmax(scores: &mut [f32], valid: usize) -> (f32, f32) {
+    let (scores, masked) = scores.split_at_mut(valid);
+    masked.fill(0.0);
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (groups, tail) = scores.as_chunks::<LANES>();
+    for group in groups {
+        for i in 0..LANES {
+            lanes[i] = if group[i] > lanes[i] { group[i] } else { lanes[i] };
+        }
+    }
+    let max = lanes.iter().chain(tail).fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
+    let (groups, tail) = scores.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for group in groups {
+        for i in 0..LANES {
+            group[i] = super::exp(group[i] - max);
+            lanes[i] += group[i];
+        }
+    }
+    for (lane, score) in lanes.iter_mut().zip(tail) {
+        *score = super::exp(*score - max);
+        *lane += *score;
+    }
+    let sum = add_lanes(lanes);
+    let inv_sum = 1.0 / sum;
+    for score in scores {
+        *score *= inv_sum;
+    }
+    (max, sum)
+}
+
+/// `d_s = p (d_p - Σ p · d_p) · scale`, in place of `d_p`.
+#[inline(always)]
+pub(crate) fn softmax_backward(probabilities: &[f32], d: &mut [f32], scale: f32) {
+    let along = dot(probabilities, d);
+    for (d, p) in d.iter_mut().zip(probabilities) {
+        *d = p * (*d - along) * scale;
+    }
+}
+
+/// `out = codes · scale`.
+#[inline(always)]
+pub(crate) fn dequantize(codes: &[i8], scale: f32, out: &mut [f32]) {
+    for (out, code) in out.iter_mut().zip(codes) {
+        *out = f32::from(*code) * scale;
+    }
+}
+
+/// `x + λ (quantized - x)`, in place of `quantized`.
+#[inline(always)]
+pub(crate) fn blend(x: &[f32], lambda: f32, quantized: &mut [f32]) {
+    for (quantized, x) in quantized.iter_mut().zip(x) {
+        *quantized = x + lambda * (*quantized - x);
+    }
+}
+
+/// `y = y · a + x · b`.
+#[inline(always)]
+pub(crate) fn combine(y: &mut [f32], a: f32, x: &[f32], b: f32) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = *y * a + x * b;
+    }
+}
+
+/// `Σ x²` in f64, for norms over millions of numbers.
+#[inline(always)]
+pub(crate) fn squares(x: &[f32]) -> f64 {
+    const WIDE: usize = 8;
+    let (groups, tail) = x.as_chunks::<WIDE>();
+    let mut lanes = [0.0f64; WIDE];
+    for group in groups {
+        for i in 0..WIDE {
+            lanes[i] += f64::from(group[i]) * f64::from(group[i]);
+        }
+    }
+    let tail: f64 = tail.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    lanes.iter().sum::<f64>() + tail
+}
+
+/// One step of AdamW for some parameters of one kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamwStep {
+    /// Multiplies gradients before they are used: the clipping.
+    pub gradient_scale: f32,
+    /// β₁.
+    pub beta1: f32,
+    /// β₂.
+    pub beta2: f32,
+    /// ε.
+    pub eps: f32,
+    /// `learning_rate / (1 - β₁ᵗ)`.
+    pub step_size: f32,
+    /// `1 / sqrt(1 - β₂ᵗ)`.
+    pub inv_root_correction: f32,
+    /// What a parameter is multiplied with first: `1 - learning_rate · weight_decay`.
+    pub keep: f32,
+}
+
+/// `m = β₁ m + (1 - β₁) g`, `v = β₂ v + (1 - β₂) g²`,
+/// `w = w · keep - step_size · m / (sqrt(v) · inv_root_correction + ε)`.
+///
+/// AdamW (arXiv:1711.05101, Algorithm 2), in the order in which PyTorch writes it.
+#[inline(always)]
+pub(crate) fn adamw(step: &AdamwStep, gradients: &[f32], m: &mut [f32], v: &mut [f32], weights: &mut [f32]) {
+    let moments = m.iter_mut().zip(v);
+    for ((weight, gradient), (m, v)) in weights.iter_mut().zip(gradients).zip(moments) {
+        let gradient = gradient * step.gradient_scale;
+        *m += (gradient - *m) * (1.0 - step.beta1);
+        *v = *v * step.beta2 + gradient * gradient * (1.0 - step.beta2);
+        let denominator = v.sqrt() * step.inv_root_correction + step.eps;
+        *weight = *weight * step.keep - step.step_size * *m / denominator;
+    }
+}

@@ -1,0 +1,326 @@
+//! One block of the decoder: forward as inference does it, keeping what backward needs.
+//!
+//! ```text
+//! middle = x + o_proj(sub_norm(attention(q, k, v)))        q, k, v of input_layernorm(x)
+//! y      = middle + down_proj(sub_norm(activation(gate) · up))   of post_attention_layernorm(middle)
+//! ```
+//!
+//! Norms that a model has not are left out. It knows neither embedding nor loss.
+
+use tercet::config::Activation;
+use tercet_kernels::ops::{self, backward};
+use tercet_kernels::{Buffer, Pool, Worker};
+
+use super::linear::{LinearScratch, SavedInputs, StepLinear, norm_backward, norm_forward};
+use super::parameters::NormPlace;
+use super::{Pass, Shape};
+
+/// The places of a layer's linears in [`tercet::model::Layer::LINEARS`].
+const Q: usize = 0;
+const K: usize = 1;
+const V: usize = 2;
+const O: usize = 3;
+const GATE: usize = 4;
+const UP: usize = 5;
+const DOWN: usize = 6;
+
+/// What the forward pass of one layer leaves for its backward pass. `m` is the rows of the pass.
+pub(super) struct SavedLayer {
+    q: Buffer<f32>,        // [m, heads, head_dim], rotated
+    k: Buffer<f32>,        // [m, kv heads, head_dim], rotated
+    v: Buffer<f32>,        // [m, kv heads, head_dim]
+    attended: Buffer<f32>, // [m, heads, head_dim]
+    middle: Buffer<f32>,   // [m, hidden]
+    gate: Buffer<f32>,     // [m, intermediate]
+    up: Buffer<f32>,       // [m, intermediate]
+    qkv_inputs: SavedInputs,
+    o_inputs: SavedInputs,
+    gate_up_inputs: SavedInputs,
+    down_inputs: SavedInputs,
+}
+
+impl SavedLayer {
+    pub(super) fn new(pool: &Pool, shape: &Shape<'_>) -> Self {
+        let config = shape.config;
+        let rows_of = |width| Buffer::zeroed(pool, shape.rows * width);
+        let inputs = |width, linears| SavedInputs::new(pool, shape, width, linears);
+        let (attention, key_value) = (config.attention_size(), shape.key_value_size());
+        SavedLayer {
+            q: rows_of(attention),
+            k: rows_of(key_value),
+            v: rows_of(key_value),
+            attended: rows_of(attention),
+            middle: rows_of(config.hidden_size),
+            gate: rows_of(config.intermediate_size),
+            up: rows_of(config.intermediate_size),
+            qkv_inputs: inputs(config.hidden_size, 3),
+            o_inputs: inputs(attention, 1),
+            gate_up_inputs: inputs(config.hidden_size, 2),
+            down_inputs: inputs(config.intermediate_size, 1),
+        }
+    }
+}
+
+/// Room that all layers share.
+pub(super) struct LayerScratch {
+    linear: LinearScratch,
+    normed: Buffer<f32>,      // [m, hidden]
+    wide_normed: Buffer<f32>, // [m, widest of attention and MLP]
+    branch: Buffer<f32>,      // [m, hidden]
+    gated: Buffer<f32>,       // [m, intermediate]
+    d_normed: Buffer<f32>,    // [m, hidden]
+    d_wide: Buffer<f32>,      // [m, widest]: by the input of `o_proj` or `down_proj`
+    d_inner: Buffer<f32>,     // [m, widest]: by what stands before the sub-norm
+    d_q: Buffer<f32>,         // [m, heads, head_dim]
+    d_k: Buffer<f32>,         // [m, kv heads, head_dim]
+    d_v: Buffer<f32>,         // [m, kv heads, head_dim]
+    d_gate: Buffer<f32>,      // [m, intermediate]
+    d_up: Buffer<f32>,        // [m, intermediate]
+    inv_rms: Buffer<f32>,     // [m]
+}
+
+impl LayerScratch {
+    pub(super) fn new(pool: &Pool, shape: &Shape<'_>) -> Self {
+        let config = shape.config;
+        let rows_of = |width| Buffer::zeroed(pool, shape.rows * width);
+        let (attention, key_value) = (config.attention_size(), shape.key_value_size());
+        LayerScratch {
+            linear: LinearScratch::new(pool, shape),
+            normed: rows_of(config.hidden_size),
+            wide_normed: rows_of(shape.widest()),
+            branch: rows_of(config.hidden_size),
+            gated: rows_of(config.intermediate_size),
+            d_normed: rows_of(config.hidden_size),
+            d_wide: rows_of(shape.widest()),
+            d_inner: rows_of(shape.widest()),
+            d_q: rows_of(attention),
+            d_k: rows_of(key_value),
+            d_v: rows_of(key_value),
+            d_gate: rows_of(config.intermediate_size),
+            d_up: rows_of(config.intermediate_size),
+            inv_rms: rows_of(1),
+        }
+    }
+}
+
+/// One layer in one step.
+#[derive(Clone, Copy)]
+pub(super) struct StepLayer<'a> {
+    pub(super) places: &'a super::parameters::LayerPlaces,
+    pub(super) weights: &'a [super::linear::StepWeights; 7],
+}
+
+impl<'a> StepLayer<'a> {
+    fn linear(&self, linear: usize) -> StepLinear<'a> {
+        StepLinear { place: &self.places.linears[linear], weights: &self.weights[linear] }
+    }
+
+    /// `y = layer(x)`, both `[m, hidden]`; ends with a barrier.
+    pub(super) fn forward(
+        &self,
+        worker: &mut Worker<'_>,
+        pass: &Pass<'_>,
+        x: &Buffer<f32>,
+        saved: &SavedLayer,
+        s: &LayerScratch,
+        y: &Buffer<f32>,
+    ) {
+        self.attention_forward(worker, pass, x, saved, s);
+        add(worker, pass, x, &s.branch, &saved.middle);
+        self.mlp_forward(worker, pass, saved, s);
+        add(worker, pass, &saved.middle, &s.branch, y);
+    }
+
+    /// `s.branch = o_proj(sub_norm(attention(q, k, v)))` of `x`.
+    fn attention_forward(
+        &self,
+        worker: &mut Worker<'_>,
+        pass: &Pass<'_>,
+        x: &Buffer<f32>,
+        saved: &SavedLayer,
+        s: &LayerScratch,
+    ) {
+        let config = pass.config;
+        let x = norm_of(worker, pass, self.places.input_layernorm.as_ref(), x, &s.normed);
+        let qkv = [(self.linear(Q), &saved.q), (self.linear(K), &saved.k), (self.linear(V), &saved.v)];
+        s.linear.forward(worker, pass, x, &qkv, &saved.qkv_inputs); // [m, heads | kv heads | kv heads, head_dim]
+        ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &saved.q);
+        ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &saved.k);
+        worker.barrier();
+        ops::append(worker, pass.sequences, 0, &saved.k, &saved.v);
+        worker.barrier();
+        let heads = config.num_attention_heads;
+        ops::attention(worker, pass.sequences, 0, heads, &saved.q, &saved.attended);
+        worker.barrier();
+        let sub_norm = self.places.attention_sub_norm.as_ref();
+        let attended = norm_of(worker, pass, sub_norm, &saved.attended, &s.wide_normed);
+        s.linear.forward(worker, pass, attended, &[(self.linear(O), &s.branch)], &saved.o_inputs); // [m, hidden]
+    }
+
+    /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))` of `saved.middle`.
+    fn mlp_forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, saved: &SavedLayer, s: &LayerScratch) {
+        let norm = self.places.post_attention_layernorm.as_ref();
+        let x = norm_of(worker, pass, norm, &saved.middle, &s.normed);
+        let gate_up = [(self.linear(GATE), &saved.gate), (self.linear(UP), &saved.up)];
+        s.linear.forward(worker, pass, x, &gate_up, &saved.gate_up_inputs); // [m, intermediate]
+        let gated = self.down_input(worker, pass, saved, s);
+        s.linear.forward(worker, pass, gated, &[(self.linear(DOWN), &s.branch)], &saved.down_inputs); // [m, hidden]
+    }
+
+    /// What enters `down_proj`: `s.gated`, or `s.wide_normed` after the sub-norm.
+    fn down_input<'s>(
+        &self,
+        worker: &mut Worker<'_>,
+        pass: &Pass<'_>,
+        saved: &SavedLayer,
+        s: &'s LayerScratch,
+    ) -> &'s Buffer<f32> {
+        let (m, width) = (pass.rows, pass.config.intermediate_size);
+        match pass.config.hidden_act {
+            Activation::Silu => ops::silu_gate(worker, &saved.gate, &saved.up, m, width, &s.gated),
+            Activation::Relu2 => ops::relu2_gate(worker, &saved.gate, &saved.up, m, width, &s.gated),
+        }
+        worker.barrier();
+        norm_of(worker, pass, self.places.mlp_sub_norm.as_ref(), &s.gated, &s.wide_normed)
+    }
+
+    /// Takes the gradient by the layer's output in `d` and leaves there that by its input `x`; adds
+    /// the gradients of all its parameters.
+    pub(super) fn backward(
+        &self,
+        worker: &mut Worker<'_>,
+        pass: &Pass<'_>,
+        x: &Buffer<f32>,
+        saved: &SavedLayer,
+        s: &LayerScratch,
+        d: &Buffer<f32>,
+    ) {
+        self.mlp_backward(worker, pass, saved, s, d);
+        self.attention_backward(worker, pass, x, saved, s, d);
+    }
+
+    /// From `d` by `y` to `d` by `saved.middle`.
+    fn mlp_backward(
+        &self,
+        worker: &mut Worker<'_>,
+        pass: &Pass<'_>,
+        saved: &SavedLayer,
+        s: &LayerScratch,
+        d: &Buffer<f32>,
+    ) {
+        let (m, width) = (pass.rows, pass.config.intermediate_size);
+        let gated = self.down_input(worker, pass, saved, s);
+        let down = [(self.linear(DOWN), d)];
+        s.linear.backward(worker, pass, gated, &down, &saved.down_inputs, &s.d_wide);
+        let sub_norm = self.places.mlp_sub_norm.as_ref();
+        let d_gated = before_norm(worker, pass, sub_norm, &s.gated, s, width);
+        let inputs = [&saved.gate, &saved.up, d_gated];
+        match pass.config.hidden_act {
+            Activation::Silu => {
+                backward::silu_gate_backward(worker, inputs, [m, width], [&s.d_gate, &s.d_up]);
+            }
+            Activation::Relu2 => {
+                backward::relu2_gate_backward(worker, inputs, [m, width], [&s.d_gate, &s.d_up]);
+            }
+        }
+        worker.barrier();
+        let norm = self.places.post_attention_layernorm.as_ref();
+        let gate_up = [(self.linear(GATE), &s.d_gate), (self.linear(UP), &s.d_up)];
+        let x = norm_of(worker, pass, norm, &saved.middle, &s.normed);
+        s.linear.backward(worker, pass, x, &gate_up, &saved.gate_up_inputs, &s.d_normed);
+        add_through(worker, pass, norm, &saved.middle, s, d);
+    }
+
+    /// From `d` by `saved.middle` to `d` by `x`.
+    fn attention_backward(
+        &self,
+        worker: &mut Worker<'_>,
+        pass: &Pass<'_>,
+        x: &Buffer<f32>,
+        saved: &SavedLayer,
+        s: &LayerScratch,
+        d: &Buffer<f32>,
+    ) {
+        let config = pass.config;
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let sub_norm = self.places.attention_sub_norm.as_ref();
+        let attended = norm_of(worker, pass, sub_norm, &saved.attended, &s.wide_normed);
+        let o = [(self.linear(O), d)];
+        s.linear.backward(worker, pass, attended, &o, &saved.o_inputs, &s.d_wide);
+        let width = config.attention_size();
+        let d_attended = before_norm(worker, pass, sub_norm, &saved.attended, s, width);
+        backward::attention_backward(
+            worker,
+            pass.segments,
+            [heads, kv_heads, config.head_dim],
+            [&saved.q, &saved.k, &saved.v, d_attended],
+            [&s.d_q, &s.d_k, &s.d_v],
+        );
+        worker.barrier();
+        backward::rotate_backward(worker, pass.rotary, pass.sequences, heads, &s.d_q);
+        backward::rotate_backward(worker, pass.rotary, pass.sequences, kv_heads, &s.d_k);
+        worker.barrier();
+        let norm = self.places.input_layernorm.as_ref();
+        let qkv = [(self.linear(Q), &s.d_q), (self.linear(K), &s.d_k), (self.linear(V), &s.d_v)];
+        let input = norm_of(worker, pass, norm, x, &s.normed);
+        s.linear.backward(worker, pass, input, &qkv, &saved.qkv_inputs, &s.d_normed);
+        add_through(worker, pass, norm, x, s, d);
+    }
+}
+
+/// The normed rows, or the rows themselves where there is no norm; ends with a barrier if it
+/// computed anything.
+fn norm_of<'a>(
+    worker: &mut Worker<'_>,
+    pass: &Pass<'_>,
+    norm: Option<&NormPlace>,
+    x: &'a Buffer<f32>,
+    out: &'a Buffer<f32>,
+) -> &'a Buffer<f32> {
+    let Some(norm) = norm else { return x };
+    norm_forward(worker, pass, norm, x, out);
+    out
+}
+
+/// `out = x + y`, all `[m, hidden]`; ends with a barrier.
+fn add(worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, y: &Buffer<f32>, out: &Buffer<f32>) {
+    let (m, width) = (pass.rows, pass.config.hidden_size);
+    ops::gather_rows(worker, x, 0..m, width, out);
+    worker.barrier();
+    ops::add_assign(worker, out, y, m, width);
+    worker.barrier();
+}
+
+/// The gradient by `x`, which stands before a sub-norm, from `s.d_wide`, which is that after it.
+fn before_norm<'s>(
+    worker: &mut Worker<'_>,
+    pass: &Pass<'_>,
+    norm: Option<&NormPlace>,
+    x: &Buffer<f32>,
+    s: &'s LayerScratch,
+    width: usize,
+) -> &'s Buffer<f32> {
+    let Some(norm) = norm else { return &s.d_wide };
+    backward::fill_zero(worker, &s.d_inner, pass.rows * width);
+    worker.barrier();
+    norm_backward(worker, pass, norm, x, &s.d_wide, &s.inv_rms, &s.d_inner);
+    &s.d_inner
+}
+
+/// Adds `s.d_normed`, the gradient after an optional norm of `x`, to `d`, that by `x`.
+fn add_through(
+    worker: &mut Worker<'_>,
+    pass: &Pass<'_>,
+    norm: Option<&NormPlace>,
+    x: &Buffer<f32>,
+    s: &LayerScratch,
+    d: &Buffer<f32>,
+) {
+    match norm {
+        Some(norm) => norm_backward(worker, pass, norm, x, &s.d_normed, &s.inv_rms, d),
+        None => {
+            ops::add_assign(worker, d, &s.d_normed, pass.rows, pass.config.hidden_size);
+            worker.barrier();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A teacher: another model, whose logits the network learns from.
+//!
+//! It runs as inference runs it, over the same sequences, a window of rows at a time.
+
+use std::ops::Range;
+
+use tercet::model::{LogitRows, Model, Session, SessionSize};
+use tercet_kernels::{KvCache, KvType, Sequence};
+
+use super::head::window_rows;
+use crate::data::Batch;
+
+/// A model that is only read.
+pub struct Teacher<'model> {
+    session: Session<'model>,
+    /// One a segment of the current batch.
+    caches: Vec<KvCache>,
+}
+
+impl<'model> Teacher<'model> {
+    /// A teacher for batches of at most `rows` tokens in sequences of at most `context`.
+    pub fn new(model: &'model Model, rows: usize, context: usize) -> Self {
+        let rows = window_rows(model.config().vocab_size, rows);
+        let size = SessionSize { context, max_rows: rows, max_logit_rows: rows };
+        Teacher { session: Session::new(model, size), caches: Vec::new() }
+    }
+
+    /// Starts with the first row of a batch.
+    pub(super) fn begin(&mut self, batch: &Batch) {
+        let model = self.session.model();
+        let config = model.config();
+        let cache = |len: &usize| {
+            KvCache::new(
+                model.pool(),
+                KvType::F32,
+                config.num_hidden_layers,
+                config.num_key_value_heads,
+                config.head_dim,
+                *len,
+            )
+        };
+        self.caches = batch.segments.iter().map(cache).collect();
+    }
+
+    /// The logits of the next rows of the batch, `[rows, vocabulary]`.
+    ///
+    /// # Panics
+    /// If the rows do not follow the last ones.
+    pub(super) fn logits(&mut self, batch: &Batch, rows: Range<usize>) -> &[f32] {
+        let mut sequences = Vec::new();
+        let mut first = 0;
+        for (cache, len) in self.caches.iter_mut().zip(&batch.segments) {
+            let segment = first..first + len;
+            first = segment.end;
+            let (start, end) = (rows.start.max(segment.start), rows.end.min(segment.end));
+            if start < end {
+                assert_eq!(cache.len(), start - segment.start, "Teacher: windows follow each other");
+                sequences.push(Sequence { tokens: &batch.tokens[start..end], cache });
+            }
+        }
+        let logits = self.session.forward(&mut sequences, LogitRows::All);
+        logits.expect("Teacher: the batch was checked against the teacher's sizes")
+    }
+}
