@@ -19,4 +19,6 @@ pub mod config;
 pub mod data;
 pub mod log;
 pub mod model;
+pub mod optimizer;
 pub mod schedule;
+pub mod start;

@@ -78,6 +78,25 @@ impl TensorRef<'_> {
         );
         self.shard.give_back(self.start + range.start..self.start + range.end);
     }
+
+    /// Reads the elements from `first` on as f32, exactly; as many as there is room for.
+    ///
+    /// # Panics
+    /// If the elements are not floats of a weight's kind.
+    pub fn read_f32(&self, first: usize, values: &mut [f32]) {
+        fn each<const BYTES: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; BYTES]) -> f32) {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+                *value = to_f32(*bytes);
+            }
+        }
+        let from = |element_bytes: usize| &self.bytes[first * element_bytes..];
+        match self.dtype {
+            Dtype::F32 => each(from(4), values, f32::from_le_bytes),
+            Dtype::F16 => each(from(2), values, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
+            Dtype::BF16 => each(from(2), values, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+            other => panic!("TensorRef::read_f32: found {other}, expected F32, F16 or BF16"),
+        }
+    }
 }
 
 impl Checkpoint {

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use half::{bf16, f16};
 use tercet_kernels::quantize::{self, QuantizeError};
 use tercet_kernels::{
     CodeError, DenseBuilder, DenseMatrix, DenseType, Layout, Pool, TernaryBuilder, TernaryMatrix,
@@ -151,10 +150,7 @@ impl Loader<'_> {
     /// Float masters, quantized here by the one function of the kernels.
     fn masters(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<(TernaryMatrix, f32), LoadError> {
         let tensor = self.tensor(name);
-        let number_bytes = tensor.bytes.len() / (rows * cols);
-        let read = |first: usize, values: &mut [f32]| {
-            decode(tensor.dtype, &tensor.bytes[first * number_bytes..], values);
-        };
+        let read = |first: usize, values: &mut [f32]| tensor.read_f32(first, values);
         let scale = quantize::scale_in_pool(self.pool, rows * cols, |_, first, values| read(first, values))
             .map_err(|QuantizeError::NotFinite { index }| not_finite(&tensor, name, index))?;
         let inv_scale = 1.0 / scale;
@@ -210,25 +206,10 @@ fn not_finite(tensor: &TensorRef<'_>, name: &str, index: usize) -> LoadError {
     LoadError::NotFinite { file: tensor.file.to_owned(), name: name.to_owned(), index }
 }
 
-/// The first values of a float tensor as f32, exactly; as many as there is room for.
-fn decode(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
-    fn each<const BYTES: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; BYTES]) -> f32) {
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-            *value = to_f32(*bytes);
-        }
-    }
-    match dtype {
-        Dtype::F32 => each(bytes, values, f32::from_le_bytes),
-        Dtype::F16 => each(bytes, values, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        Dtype::BF16 => each(bytes, values, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        _ => unreachable!("Config::read has checked that the tensor holds floats"),
-    }
-}
-
 /// All values of a small float tensor.
 fn floats(tensor: &TensorRef<'_>) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape.iter().product()];
-    decode(tensor.dtype, tensor.bytes, &mut values);
+    tensor.read_f32(0, &mut values);
     values
 }
 

@@ -1,0 +1,60 @@
+//! The network that training optimises is the one that inference runs: for one f32 checkpoint the
+//! logits have the same bits.
+
+mod models;
+
+use std::sync::Arc;
+
+use models::{MODELS, model_config, save_masters};
+use tercet::model::{LogitRows, Model, Session, SessionSize};
+use tercet::source::Source;
+use tercet_kernels::{Isa, KvType, Layout, Pool, Sequence};
+use tercet_train::model::{Network, NetworkSize};
+use tercet_train::start::{INITIALIZER_RANGE, initialize};
+
+/// More than two blocks of the cache.
+const TOKENS: usize = 150;
+
+#[test]
+fn the_trainers_logits_are_those_of_inference() {
+    for (name, norms, act, linears) in MODELS {
+        let config = model_config(norms, act, linears);
+        let tokens: Vec<u32> = (0..TOKENS).map(|i| (i * i % config.vocab_size) as u32).collect();
+        for isa in Isa::available() {
+            let pool = Arc::new(Pool::new(isa, 2));
+            let size = NetworkSize { rows: TOKENS, context: TOKENS, recompute: false };
+            let mut network = Network::new(config.clone(), Arc::clone(&pool), size);
+            let layout = network.layout().clone();
+            initialize(&layout, 7, 4.0 * INITIALIZER_RANGE, network.parameters());
+            network.quantize().unwrap();
+            let got = network.logits(&tokens, &[TOKENS]);
+
+            let source = Source::Memory(save_masters(&config, &layout, network.parameters()));
+            let model = Model::load(&source, pool, Layout::BaseThree).unwrap();
+            let size = SessionSize { context: TOKENS, max_rows: TOKENS, max_logit_rows: TOKENS };
+            let mut session = Session::new(&model, size);
+            let mut cache = session.new_cache(KvType::F32);
+            let mut sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
+            let want = session.forward(&mut sequences, LogitRows::All).unwrap();
+            let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&got) == bits(want), "{name}, {isa:?}");
+        }
+    }
+}
+
+#[test]
+fn segments_are_sequences_of_their_own() {
+    let (_, norms, act, linears) = MODELS[0];
+    let config = model_config(norms, act, linears);
+    let pool = Arc::new(Pool::new(Isa::best(), 2));
+    let size = NetworkSize { rows: 90, context: 70, recompute: false };
+    let mut network = Network::new(config.clone(), pool, size);
+    let layout = network.layout().clone();
+    initialize(&layout, 7, INITIALIZER_RANGE, network.parameters());
+    network.quantize().unwrap();
+    let tokens: Vec<u32> = (0..90).map(|i| (i * 7 % config.vocab_size) as u32).collect();
+    let together = network.logits(&tokens, &[20, 70]);
+    let first = network.logits(&tokens[..20], &[20]);
+    let second = network.logits(&tokens[20..], &[70]);
+    assert!(together == [first, second].concat());
+}
