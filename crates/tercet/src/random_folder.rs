@@ -3,13 +3,14 @@
 //! Packed weights are made byte by byte, so that memory stays small whatever the model. The
 //! tokenizer is the embedded model's, so that such a folder runs; its text is noise.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, json};
 
-use crate::checkpoint::{INDEX_FILE, SINGLE_FILE};
+use crate::checkpoint::{self, Dtype, INDEX_FILE, NewTensor, SINGLE_FILE};
 use crate::config::{CONFIG_FILE, Config, ExpectedTensor, Linears, ScaleRule, TensorKind, expected_tensors};
 use crate::embedded;
 use crate::random::{embedding_value, mix};
@@ -120,17 +121,18 @@ fn shards(tensors: &[ExpectedTensor]) -> Vec<Vec<&ExpectedTensor>> {
     shards
 }
 
-/// The type in which a tensor is written, and the bytes of one element.
-fn stored_as(kind: TensorKind) -> (&'static str, u64) {
-    match kind {
-        TensorKind::Linear => ("U8", 1),
-        TensorKind::WeightScale | TensorKind::Norm => ("F32", 4),
-        TensorKind::Embedding | TensorKind::Head => ("BF16", 2),
-    }
+/// How a tensor is written.
+fn new_tensor(tensor: &ExpectedTensor) -> NewTensor {
+    let dtype = match tensor.kind {
+        TensorKind::Linear => Dtype::U8,
+        TensorKind::WeightScale | TensorKind::Norm => Dtype::F32,
+        TensorKind::Embedding | TensorKind::Head => Dtype::BF16,
+    };
+    NewTensor { name: tensor.name.clone(), dtype, shape: tensor.shape.clone() }
 }
 
 fn tensor_bytes(tensor: &ExpectedTensor) -> u64 {
-    tensor.shape.iter().map(|size| *size as u64).product::<u64>() * stored_as(tensor.kind).1
+    new_tensor(tensor).size_bytes()
 }
 
 fn write_shard(
@@ -139,29 +141,12 @@ fn write_shard(
     values: &Values,
     on_written: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
-    let mut header = Map::new();
-    let mut end = 0;
-    for tensor in tensors {
-        let begin = end;
-        end += tensor_bytes(tensor);
-        let entry = json!({
-            "dtype": stored_as(tensor.kind).0,
-            "shape": tensor.shape,
-            "data_offsets": [begin, end],
-        });
-        header.insert(tensor.name.clone(), entry);
-    }
-    let mut header = serde_json::Value::Object(header).to_string();
-    // The tensors begin at a multiple of 8, as the format recommends.
-    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
-    for (stream, tensor) in (1..).zip(tensors) {
-        values.write(&mut file, tensor, mix(stream))?;
-        on_written(tensor_bytes(tensor));
-    }
-    file.into_inner()?.sync_all()
+    let new: Vec<NewTensor> = tensors.iter().map(|tensor| new_tensor(tensor)).collect();
+    checkpoint::write_file(path, &new, &BTreeMap::new(), |number, file| {
+        values.write(file, tensors[number], mix(number as u64 + 1))?;
+        on_written(new[number].size_bytes());
+        Ok(())
+    })
 }
 
 struct Values {
@@ -170,7 +155,7 @@ struct Values {
 }
 
 impl Values {
-    fn write(&self, file: &mut impl Write, tensor: &ExpectedTensor, stream: u64) -> io::Result<()> {
+    fn write(&self, file: &mut dyn Write, tensor: &ExpectedTensor, stream: u64) -> io::Result<()> {
         let elements: u64 = tensor.shape.iter().map(|size| *size as u64).product();
         let bits = |i: u64| mix(self.seed ^ stream ^ i);
         match tensor.kind {

@@ -39,6 +39,18 @@ impl Dtype {
         matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
 
+    /// Bytes of one element; `None` for types of less than a byte.
+    pub fn size_bytes(self) -> Option<u64> {
+        match self {
+            Self::F4 | Self::F6E2M3 | Self::F6E3M2 => None,
+            Self::Bool | Self::U8 | Self::I8 => Some(1),
+            Self::F8E5M2 | Self::F8E4M3 | Self::F8E8M0 | Self::F8E4M3Fnuz | Self::F8E5M2Fnuz => Some(1),
+            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => Some(2),
+            Self::I32 | Self::U32 | Self::F32 => Some(4),
+            Self::C64 | Self::F64 | Self::I64 | Self::U64 => Some(8),
+        }
+    }
+
     /// Our name for a type of the `safetensors` crate; `None` for one added to it later.
     pub(super) fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
         use safetensors::Dtype as Theirs;

@@ -7,12 +7,14 @@ mod dtype;
 mod error;
 mod header;
 mod index;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use dtype::Dtype;
 pub use error::CheckpointError;
+pub use write::{NewTensor, write_file};
 
 use crate::json::shown;
 use crate::source::{FileBytes, Source, has_pickle_extension};

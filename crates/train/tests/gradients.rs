@@ -1,0 +1,97 @@
+//! Gradients against central differences, and against each other however the work is cut.
+
+mod models;
+
+use std::sync::Arc;
+
+use models::{MODELS, model_config};
+use tercet::config::Linears;
+use tercet_kernels::{Isa, Pool};
+use tercet_train::data::Batch;
+use tercet_train::model::{LossSettings, Network, NetworkSize};
+use tercet_train::start::initialize;
+
+const ROWS: usize = 80;
+
+fn network(model: usize, threads: usize, recompute: bool) -> Network {
+    let (_, norms, act, linears) = MODELS[model];
+    let pool = Arc::new(Pool::new(Isa::best(), threads));
+    let size = NetworkSize { rows: ROWS, context: ROWS, recompute };
+    let mut network = Network::new(model_config(norms, act, linears), pool, size);
+    let layout = network.layout().clone();
+    initialize(&layout, 3, 0.2, network.parameters());
+    network.quantize().unwrap();
+    network
+}
+
+fn batch(vocab_size: usize) -> Batch {
+    let token = |i: usize| ((i * i + 3 * i) % vocab_size) as u32;
+    Batch {
+        tokens: (0..ROWS).map(token).collect(),
+        targets: (1..=ROWS).map(token).collect(),
+        counts: (0..ROWS).map(|i| i % 5 != 2).collect(),
+        segments: vec![70, 10],
+    }
+}
+
+fn gradients(network: &mut Network) -> Vec<f32> {
+    let batch = batch(network.config().vocab_size);
+    network.clear_gradients();
+    network.accumulate(&batch, &LossSettings::hard(1.0), None);
+    network.gradients().to_vec()
+}
+
+/// The derivative of a dense model's loss along the gradient of one parameter is its squared norm.
+#[test]
+fn dense_gradients_are_central_differences() {
+    for model in (0..MODELS.len()).filter(|model| MODELS[*model].3 == Linears::Dense) {
+        let mut network = network(model, 2, false);
+        let batch = batch(network.config().vocab_size);
+        let gradients = gradients(&mut network);
+        for parameter in network.layout().clone().parameters() {
+            let direction = &gradients[parameter.range.clone()];
+            let squares: f64 = direction.iter().map(|d| f64::from(*d).powi(2)).sum();
+            // A step that changes the loss by about 0.02 of some 250: far above its rounding.
+            let step = (0.02 / squares) as f32;
+            let mut loss_at = |step: f32| {
+                let before = network.parameters()[parameter.range.clone()].to_vec();
+                for (value, d) in network.parameters()[parameter.range.clone()].iter_mut().zip(direction) {
+                    *value += step * d;
+                }
+                network.quantize().unwrap();
+                let loss = network.evaluate(&batch).loss;
+                network.parameters()[parameter.range.clone()].copy_from_slice(&before);
+                loss
+            };
+            let slope = (loss_at(step) - loss_at(-step)) / f64::from(2.0 * step);
+            let difference = (slope / squares - 1.0).abs();
+            assert!(difference < 0.02, "{}: {} {slope:e} {squares:e}", MODELS[model].0, parameter.name);
+        }
+    }
+}
+
+#[test]
+fn threads_and_recomputation_change_no_bit() {
+    for (model, (name, ..)) in MODELS.iter().enumerate() {
+        let want = gradients(&mut network(model, 1, false));
+        assert!(want.iter().any(|d| *d != 0.0), "{name}");
+        for (threads, recompute) in [(2, false), (3, false), (2, true)] {
+            let got = gradients(&mut network(model, threads, recompute));
+            assert!(got == want, "{name}: {threads} threads, recompute {recompute}");
+        }
+    }
+}
+
+#[test]
+fn micro_batches_accumulate() {
+    let mut network = network(0, 2, false);
+    let once = gradients(&mut network);
+    let batch = batch(network.config().vocab_size);
+    network.accumulate(&batch, &LossSettings::hard(1.0), None);
+    let twice = network.gradients();
+    // Sums of tokens in another order, in f32.
+    let greatest = once.iter().fold(0.0f32, |max, d| max.max(d.abs()));
+    for (once, twice) in once.iter().zip(twice) {
+        assert!((2.0 * once - *twice).abs() <= 1e-6 * greatest, "{once} {twice}");
+    }
+}
