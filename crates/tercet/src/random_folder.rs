@@ -8,16 +8,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, json};
-
-use crate::checkpoint::{self, Dtype, INDEX_FILE, NewTensor, SINGLE_FILE};
+use crate::checkpoint::{self, Dtype, NewTensor};
 use crate::config::{CONFIG_FILE, Config, ExpectedTensor, Linears, ScaleRule, TensorKind, expected_tensors};
 use crate::embedded;
 use crate::random::{embedding_value, mix};
 use crate::source::SourceError;
-
-/// Bytes of tensors in one file; more go to the next.
-const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// Why a folder was not written.
 #[derive(Debug, thiserror::Error)]
@@ -68,25 +63,17 @@ pub fn write(
     };
     fs::create_dir(&temporary).map_err(failed(&temporary))?;
     let tensors = expected_tensors(config);
-    let shards = shards(&tensors);
-    let total = tensors.iter().map(tensor_bytes).sum();
+    let new: Vec<NewTensor> = tensors.iter().map(new_tensor).collect();
+    let total = new.iter().map(NewTensor::size_bytes).sum();
+    let values = Values { seed, scale };
     let mut written = 0;
-    let mut weight_map = Map::new();
-    for (number, shard) in shards.iter().enumerate() {
-        let name = shard_name(number, shards.len());
-        let path = temporary.join(&name);
-        let values = Values { seed, scale };
-        write_shard(&path, shard, &values, &mut |bytes| {
-            written += bytes;
-            on_written(written, total);
-        })
-        .map_err(failed(&path))?;
-        weight_map.extend(shard.iter().map(|tensor| (tensor.name.clone(), json!(name))));
-    }
-    if shards.len() > 1 {
-        let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
-        write_file(&temporary.join(INDEX_FILE), index.to_string().as_bytes())?;
-    }
+    checkpoint::write_files(&temporary, &new, &BTreeMap::new(), &mut |number, file| {
+        values.write(file, &tensors[number], mix(number as u64 + 1))?;
+        written += new[number].size_bytes();
+        on_written(written, total);
+        Ok(())
+    })
+    .map_err(|(path, source)| RandomFolderError::Io { path, source })?;
     let embedded = embedded::stories();
     let config = Config { bos_token_id: Some(0), eos_token_ids: vec![0], ..config.clone() };
     write_file(&temporary.join(CONFIG_FILE), format!("{:#}\n", config.to_json()).as_bytes())?;
@@ -100,27 +87,6 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), RandomFolderError> {
     fs::write(path, bytes).map_err(|source| RandomFolderError::Io { path: path.to_owned(), source })
 }
 
-fn shard_name(number: usize, shards: usize) -> String {
-    if shards == 1 {
-        return SINGLE_FILE.to_owned();
-    }
-    format!("model-{:05}-of-{shards:05}.safetensors", number + 1)
-}
-
-fn shards(tensors: &[ExpectedTensor]) -> Vec<Vec<&ExpectedTensor>> {
-    let mut shards = vec![Vec::new()];
-    let mut shard_bytes = 0;
-    for tensor in tensors {
-        if shard_bytes > 0 && shard_bytes + tensor_bytes(tensor) > SHARD_BYTES {
-            shards.push(Vec::new());
-            shard_bytes = 0;
-        }
-        shard_bytes += tensor_bytes(tensor);
-        shards.last_mut().expect("there is a first shard").push(tensor);
-    }
-    shards
-}
-
 /// How a tensor is written.
 fn new_tensor(tensor: &ExpectedTensor) -> NewTensor {
     let dtype = match tensor.kind {
@@ -129,24 +95,6 @@ fn new_tensor(tensor: &ExpectedTensor) -> NewTensor {
         TensorKind::Embedding | TensorKind::Head => Dtype::BF16,
     };
     NewTensor { name: tensor.name.clone(), dtype, shape: tensor.shape.clone() }
-}
-
-fn tensor_bytes(tensor: &ExpectedTensor) -> u64 {
-    new_tensor(tensor).size_bytes()
-}
-
-fn write_shard(
-    path: &Path,
-    tensors: &[&ExpectedTensor],
-    values: &Values,
-    on_written: &mut dyn FnMut(u64),
-) -> io::Result<()> {
-    let new: Vec<NewTensor> = tensors.iter().map(|tensor| new_tensor(tensor)).collect();
-    checkpoint::write_file(path, &new, &BTreeMap::new(), |number, file| {
-        values.write(file, tensors[number], mix(number as u64 + 1))?;
-        on_written(new[number].size_bytes());
-        Ok(())
-    })
 }
 
 struct Values {
@@ -229,18 +177,5 @@ mod tests {
             let error = write(&config, &folder, 1, |_, _| ()).unwrap_err();
             assert!(matches!(error, RandomFolderError::Exists { .. }));
         }
-    }
-
-    #[test]
-    fn tensors_past_the_limit_go_to_the_next_file() {
-        let tensor = |name: &str, size| ExpectedTensor {
-            name: name.to_owned(),
-            shape: vec![size],
-            kind: TensorKind::Linear,
-        };
-        let tensors = [tensor("a", 3_000_000_000), tensor("b", 1_000_000_000), tensor("c", 2_000_000_000)];
-        let names: Vec<Vec<&str>> =
-            shards(&tensors).iter().map(|shard| shard.iter().map(|t| t.name.as_str()).collect()).collect();
-        assert_eq!(names, [vec!["a", "b"], vec!["c"]]);
     }
 }

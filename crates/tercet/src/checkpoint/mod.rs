@@ -14,7 +14,7 @@ use std::ops::Range;
 
 pub use dtype::Dtype;
 pub use error::CheckpointError;
-pub use write::{NewTensor, write_file};
+pub use write::{NewTensor, WriteTensor, write, write_file, write_files};
 
 use crate::json::shown;
 use crate::source::{FileBytes, Source, has_pickle_extension};

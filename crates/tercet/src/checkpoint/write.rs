@@ -1,15 +1,16 @@
-//! Writing one safetensors file, tensor after tensor, none of them held here.
+//! Writing safetensors files, tensor after tensor, none of them held here.
 //!
 //! It knows the format and no tensor's meaning.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::Dtype;
+use super::{Dtype, INDEX_FILE, SINGLE_FILE};
 
 /// A tensor that will be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,36 +34,111 @@ impl NewTensor {
     }
 }
 
-/// Writes a file of `tensors` in this order and brings it to disk; `write` writes the bytes of each,
-/// by its number.
+/// Writes the tensor with a number to a writer.
+pub type WriteTensor<'a> = dyn FnMut(usize, &mut dyn Write) -> io::Result<()> + 'a;
+
+/// Writes the tensor files of a model folder: one, or several and an index where there are more
+/// than 5 GB. `write` writes the bytes of each tensor, by its number, in this order.
 ///
 /// # Errors
-/// What the system or `write` fails with; also if `write` gave another number of bytes than type and
-/// shape say.
+/// As [`write_file`], with the path that failed.
+pub fn write_files(
+    folder: &Path,
+    tensors: &[NewTensor],
+    metadata: &BTreeMap<String, String>,
+    write: &mut WriteTensor<'_>,
+) -> Result<(), (PathBuf, io::Error)> {
+    let shards = shards(tensors);
+    let mut weight_map = Map::new();
+    for (number, shard) in shards.iter().enumerate() {
+        let name = shard_name(number, shards.len());
+        let path = folder.join(&name);
+        let result =
+            write_file(&path, &tensors[shard.clone()], metadata, &mut |i, out| write(shard.start + i, out));
+        result.map_err(|error| (path, error))?;
+        weight_map.extend(tensors[shard.clone()].iter().map(|tensor| (tensor.name.clone(), json!(name))));
+    }
+    if shards.len() > 1 {
+        let total: u64 = tensors.iter().map(NewTensor::size_bytes).sum();
+        let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+        let path = folder.join(INDEX_FILE);
+        let result = File::create(&path).and_then(|mut file| {
+            file.write_all(index.to_string().as_bytes())?;
+            file.sync_all()
+        });
+        result.map_err(|error| (path, error))?;
+    }
+    Ok(())
+}
+
+/// Bytes of tensors in one file; more go to the next.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+fn shards(tensors: &[NewTensor]) -> Vec<Range<usize>> {
+    let mut shards = Vec::new();
+    let (mut first, mut shard_bytes) = (0, 0);
+    for (number, tensor) in tensors.iter().enumerate() {
+        if shard_bytes > 0 && shard_bytes + tensor.size_bytes() > SHARD_BYTES {
+            shards.push(first..number);
+            (first, shard_bytes) = (number, 0);
+        }
+        shard_bytes += tensor.size_bytes();
+    }
+    shards.push(first..tensors.len());
+    shards
+}
+
+fn shard_name(number: usize, shards: usize) -> String {
+    if shards == 1 {
+        return SINGLE_FILE.to_owned();
+    }
+    format!("model-{:05}-of-{shards:05}.safetensors", number + 1)
+}
+
+/// Writes one file of `tensors` in this order and brings it to disk.
+///
+/// # Errors
+/// As [`write`].
 pub fn write_file(
     path: &Path,
     tensors: &[NewTensor],
     metadata: &BTreeMap<String, String>,
-    mut write: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
+    write_tensor: &mut WriteTensor<'_>,
+) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    write(&mut file, tensors, metadata, write_tensor)?;
+    file.into_inner()?.sync_all()
+}
+
+/// Writes the bytes of a safetensors file of `tensors` in this order; `write_tensor` writes the
+/// bytes of each, by its number.
+///
+/// # Errors
+/// What the system or `write_tensor` fails with; also if that gave another number of bytes than type
+/// and shape say.
+pub fn write(
+    out: &mut dyn Write,
+    tensors: &[NewTensor],
+    metadata: &BTreeMap<String, String>,
+    write_tensor: &mut WriteTensor<'_>,
 ) -> io::Result<()> {
     let header = header(tensors, metadata);
-    let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
     for (number, tensor) in tensors.iter().enumerate() {
-        let mut out = Counted { inner: &mut file, written: 0 };
-        write(number, &mut out)?;
-        if out.written != tensor.size_bytes() {
+        let mut counted = Counted { inner: out, written: 0 };
+        write_tensor(number, &mut counted)?;
+        if counted.written != tensor.size_bytes() {
             let message = format!(
                 "tensor `{}`: found {} bytes to write, expected {}",
                 tensor.name,
-                out.written,
+                counted.written,
                 tensor.size_bytes()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
     }
-    file.into_inner()?.sync_all()
+    Ok(())
 }
 
 /// The header, padded so that the tensors begin at a multiple of 8, as the format recommends.
@@ -88,12 +164,12 @@ fn header(tensors: &[NewTensor], metadata: &BTreeMap<String, String>) -> String 
 }
 
 /// Counts what is written.
-struct Counted<'a, W> {
-    inner: &'a mut W,
+struct Counted<'a> {
+    inner: &'a mut dyn Write,
     written: u64,
 }
 
-impl<W: Write> Write for Counted<'_, W> {
+impl Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.written += written as u64;
@@ -121,7 +197,7 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         let tensors = [tensor("b", Dtype::U8, &[3]), tensor("a", Dtype::F32, &[1, 2])];
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_file(&path, &tensors, &metadata, |number, out| match number {
+        write_file(&path, &tensors, &metadata, &mut |number, out| match number {
             0 => out.write_all(&[7, 8, 9]),
             _ => out.write_all(&[1.5f32.to_le_bytes(), 2.0f32.to_le_bytes()].concat()),
         })
@@ -138,8 +214,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tensors = [tensor("a", Dtype::U8, &[3])];
         let path = folder.path().join("a.safetensors");
-        let error = write_file(&path, &tensors, &BTreeMap::new(), |_, out| out.write_all(&[1, 2]));
+        let error = write_file(&path, &tensors, &BTreeMap::new(), &mut |_, out| out.write_all(&[1, 2]));
         let message = error.unwrap_err().to_string();
         assert_eq!(message, "tensor `a`: found 2 bytes to write, expected 3");
+    }
+
+    #[test]
+    fn tensors_past_the_limit_go_to_the_next_file() {
+        let sizes = [3_000_000_000, 1_000_000_000, 2_000_000_000];
+        let tensors = sizes.map(|size| tensor("", Dtype::U8, &[size]));
+        assert_eq!(shards(&tensors), [0..2, 2..3]);
+        assert_eq!(shard_name(1, 2), "model-00002-of-00002.safetensors");
+        assert_eq!(shards(&[]), std::slice::from_ref(&(0..0)));
     }
 }
