@@ -17,6 +17,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod export;
 pub mod log;
 pub mod model;
 pub mod optimizer;

@@ -3,12 +3,14 @@
 
 mod models;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::{MODELS, model_config, save_masters};
+use models::{MODELS, model_config};
 use tercet::model::{LogitRows, Model, Session, SessionSize};
 use tercet::source::Source;
 use tercet_kernels::{Isa, KvType, Layout, Pool, Sequence};
+use tercet_train::export::{Export, Form};
 use tercet_train::model::{Network, NetworkSize};
 use tercet_train::start::{INITIALIZER_RANGE, initialize};
 
@@ -29,17 +31,26 @@ fn the_trainers_logits_are_those_of_inference() {
             network.quantize().unwrap();
             let got = network.logits(&tokens, &[TOKENS]);
 
-            let source = Source::Memory(save_masters(&config, &layout, network.parameters()));
-            let model = Model::load(&source, pool, Layout::BaseThree).unwrap();
-            let size = SessionSize { context: TOKENS, max_rows: TOKENS, max_logit_rows: TOKENS };
-            let mut session = Session::new(&model, size);
-            let mut cache = session.new_cache(KvType::F32);
-            let mut sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
-            let want = session.forward(&mut sequences, LogitRows::All).unwrap();
-            let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            assert!(bits(&got) == bits(want), "{name}, {isa:?}");
+            for form in [Form::Masters, Form::Packed] {
+                let export = Export::new(form, &config, &layout, network.parameters(), &BTreeMap::new());
+                let source = Source::Memory(export.in_memory(name));
+                let want = inference_logits(&source, Arc::clone(&pool), &tokens);
+                let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert!(bits(&got) == bits(&want), "{name}, {isa:?}, {form:?}");
+            }
         }
     }
+}
+
+/// All logits of a model folder, with a cache of f32.
+fn inference_logits(source: &Source, pool: Arc<Pool>, tokens: &[u32]) -> Vec<f32> {
+    let model = Model::load(source, pool, Layout::BaseThree).unwrap();
+    let rows = tokens.len();
+    let size = SessionSize { context: rows, max_rows: rows, max_logit_rows: rows };
+    let mut session = Session::new(&model, size);
+    let mut cache = session.new_cache(KvType::F32);
+    let mut sequences = [Sequence { tokens, cache: &mut cache }];
+    session.forward(&mut sequences, LogitRows::All).unwrap().to_vec()
 }
 
 #[test]

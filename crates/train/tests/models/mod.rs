@@ -1,13 +1,7 @@
 //! Small models of every norm placement and activation, for the tests of this crate.
 #![allow(dead_code, reason = "each test includes the file and uses its own part")]
 
-use std::collections::BTreeMap;
-
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use tercet::config::{Activation, Config, Family, Linears, Norms, SubNorms};
-use tercet::source::MemoryFolder;
-use tercet_train::model::ParameterLayout;
 
 const PRE: Norms = Norms { pre: true, sub: None, in_linear_eps: None };
 const IN_LINEAR: Norms = Norms { pre: false, sub: None, in_linear_eps: Some(1e-6) };
@@ -56,24 +50,4 @@ pub(crate) fn model_config(norms: Norms, hidden_act: Activation, linears: Linear
         bos_token_id: None,
         eos_token_ids: Vec::new(),
     }
-}
-
-/// A model folder with these parameters in f32.
-pub(crate) fn save_masters(config: &Config, layout: &ParameterLayout, values: &[f32]) -> MemoryFolder {
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = layout
-        .parameters()
-        .iter()
-        .map(|parameter| {
-            let values = &values[parameter.range.clone()];
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (parameter.name.clone(), parameter.shape.clone(), bytes)
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
-    });
-    let mut files = BTreeMap::new();
-    files.insert("model.safetensors".to_owned(), safetensors::serialize(views, None).unwrap().into());
-    files.insert("config.json".to_owned(), config.to_json().to_string().into_bytes().into());
-    MemoryFolder { name: "masters".to_owned(), files }
 }
