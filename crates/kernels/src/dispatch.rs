@@ -7,7 +7,7 @@
 
 use crate::isa::{Isa, Kind};
 use crate::scalar::backward::AdamwStep;
-use crate::scalar::{BlockSoftmax, Stored};
+use crate::scalar::{BlockSoftmax, CHAINS, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 macro_rules! operations {
@@ -41,6 +41,7 @@ macro_rules! operations {
             fn adamw[](
                 step: &AdamwStep, gradients: &[f32], m: &mut [f32], v: &mut [f32], weights: &mut [f32]
             );
+            fn multiply_adds[](rounds: usize, chains: &mut [f32; CHAINS]);
             fn sum_words[](words: &[u32]) -> u32;
             fn to_f32[T: Stored](values: &[T], out: &mut [f32]);
             fn dense_dots[T: Stored, const R: usize, const M: usize](w: [&[T]; R], x: [&[f32]; M]) -> [[f32; R]; M];
@@ -54,7 +55,7 @@ macro_rules! operations {
 macro_rules! compile {
     ($features:literal $(fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         use crate::scalar::backward::AdamwStep;
-        use crate::scalar::{self, BlockSoftmax, Stored};
+        use crate::scalar::{self, BlockSoftmax, CHAINS, Stored};
         $(
             #[target_feature(enable = $features)]
             pub(crate) fn $name<$($generics)*>($($arg: $type),*) $(-> $result)? {

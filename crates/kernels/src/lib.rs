@@ -40,7 +40,7 @@ pub use gemm::Destination;
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use kv::{KvCache, KvType, Sequence};
 pub use pool::{Pool, Worker};
-pub use probe::read_bandwidth;
+pub use probe::{float_rate, read_bandwidth};
 pub use rotary::RotaryTable;
 pub use scalar::KV_BLOCK;
 pub use scalar::backward::AdamwStep;

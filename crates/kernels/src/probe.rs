@@ -1,4 +1,4 @@
-//! The read bandwidth of this machine, measured.
+//! What this machine can do at best, measured: bytes read and f32 arithmetic a second.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::buffer::Buffer;
 use crate::dispatch;
 use crate::pool::Pool;
+use crate::scalar::CHAINS;
 
 /// Words that a worker claims at a time.
 const CLAIM_WORDS: usize = 1 << 18;
@@ -33,4 +34,36 @@ pub fn read_bandwidth(pool: &Pool, size_bytes: usize, passes: usize) -> f64 {
     // The sum is used, so that the reads cannot be left out.
     std::hint::black_box(sum.into_inner());
     best
+}
+
+/// Floating-point operations a second, two to a fused multiply-add, that the workers of `pool` do
+/// together in f32.
+///
+/// The best of `passes`, each of some milliseconds.
+pub fn float_rate(pool: &Pool, passes: usize) -> f64 {
+    const ROUNDS: usize = 1 << 18;
+    let mut best = 0.0f64;
+    for _ in 0..passes {
+        let started = Instant::now();
+        pool.run(|worker| {
+            let mut chains = [worker.index() as f32; CHAINS];
+            dispatch::multiply_adds(worker.isa(), ROUNDS, &mut chains);
+            std::hint::black_box(chains);
+        });
+        let operations = (2 * ROUNDS * CHAINS * pool.threads()) as f64;
+        best = best.max(operations / started.elapsed().as_secs_f64());
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    #[test]
+    fn rates_are_positive() {
+        let pool = Pool::new(Isa::best(), 1);
+        assert!(float_rate(&pool, 1) > 0.0 && read_bandwidth(&pool, 1 << 20, 1) > 0.0);
+    }
 }

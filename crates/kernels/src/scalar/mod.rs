@@ -363,6 +363,24 @@ pub(crate) fn sum_words(words: &[u32]) -> u32 {
     lanes.iter().chain(tail).fold(0, |sum, word| sum.wrapping_add(*word))
 }
 
+/// Fused multiply-adds of [`multiply_adds`] a round.
+pub(crate) const CHAINS: usize = 6 * LANES;
+
+/// `rounds` fused multiply-adds on each of 96 independent chains, for the arithmetic probe.
+///
+/// So many fill the pipelines of two units with a latency of four on 256-bit registers and leave
+/// registers free.
+#[inline(always)]
+pub(crate) fn multiply_adds(rounds: usize, chains: &mut [f32; CHAINS]) {
+    let mut lanes = *chains;
+    for _ in 0..rounds {
+        for lane in &mut lanes {
+            *lane = lane.mul_add(0.999, 1e-3);
+        }
+    }
+    *chains = lanes;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,430 @@
+//! The backward operations against plain formulas in f64, on every instruction set and for several
+//! threads, which change no bit.
+//!
+//! Tolerances are relative to the greatest magnitude of a result: f32 sums of a few hundred terms
+//! differ from f64 ones by less than 1e-5 of it.
+
+use std::sync::Mutex;
+
+use tercet_kernels::ops::backward::{self, LossRows, SoftTargets};
+use tercet_kernels::ops::{self, Int8Rows, MuonStep, Region};
+use tercet_kernels::{
+    AdamwStep, Buffer, Destination, Isa, KvCache, KvType, Layout, Pool, RotaryTable, Sequence, TernaryMatrix,
+    Worker,
+};
+
+const TOLERANCE: f64 = 1e-5;
+
+/// Numbers between -1 and 1, the same for the same seed.
+fn numbers(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as f32 / (1u64 << 30) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Runs `case` on every instruction set, with one, two and three threads, and compares it with
+/// `want`; the threads must change no bit.
+#[track_caller]
+fn check(want: &[f64], case: impl Fn(&Pool) -> Vec<f32>) {
+    let greatest = want.iter().fold(1e-30f64, |max, x| max.max(x.abs()));
+    for isa in Isa::available() {
+        let got = case(&Pool::new(isa, 1));
+        assert_eq!(got.len(), want.len());
+        for (at, (got, want)) in got.iter().zip(want).enumerate() {
+            let difference = (f64::from(*got) - want).abs() / greatest;
+            assert!(difference <= TOLERANCE, "{isa:?}: element {at} is {got}, expected {want}");
+        }
+        for threads in [2, 3] {
+            assert!(case(&Pool::new(isa, threads)) == got, "{isa:?}: {threads} threads");
+        }
+    }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| f64::from(*x)).collect()
+}
+
+/// `a · b`, of `[m, k]` and `[k, n]`.
+fn product(a: &[f64], b: &[f64], [m, n, k]: [usize; 3]) -> Vec<f64> {
+    let element = |row: usize, col: usize| (0..k).map(|i| a[row * k + i] * b[i * n + col]).sum();
+    (0..m).flat_map(|row| (0..n).map(move |col| element(row, col))).collect()
+}
+
+fn transposed(a: &[f64], [rows, cols]: [usize; 2]) -> Vec<f64> {
+    (0..cols).flat_map(|col| (0..rows).map(move |row| a[row * cols + col])).collect()
+}
+
+fn shapes() -> impl Iterator<Item = (u64, [usize; 3])> {
+    [[1, 1, 1], [1, 70, 3], [65, 17, 33], [130, 64, 65], [64, 129, 16]]
+        .into_iter()
+        .zip(1..)
+        .map(|(s, i)| (i, s))
+}
+
+#[test]
+fn products_and_their_gradients() {
+    for (seed, [m, n, k]) in shapes() {
+        let (x, w) = (numbers(m * k, seed), numbers(n * k, seed + 100));
+        let (d_y, before) = (numbers(m * n, seed + 200), numbers(n * k, seed + 300));
+        let (wide_x, wide_w, wide_d) = (wide(&x), wide(&w), wide(&d_y));
+        check(&product(&wide_x, &transposed(&wide_w, [n, k]), [m, n, k]), |pool| {
+            let (x, mut y) = (Buffer::from_slice(pool, &x), Buffer::zeroed(pool, m * n));
+            pool.run(|worker| backward::float_product(worker, &x, &w, [m, n, k], &y));
+            y.as_mut_slice().to_vec()
+        });
+        let d_x: Vec<f64> = product(&wide_d, &wide_w, [m, k, n]).iter().map(|d| 1.5 * d).collect();
+        check(&d_x, |pool| {
+            let (d_y, mut d_x) = (Buffer::from_slice(pool, &d_y), Buffer::zeroed(pool, m * k));
+            pool.run(|worker| {
+                for destination in [Destination::Replace, Destination::Add] {
+                    let shape = [m, n, k];
+                    backward::input_gradient(worker, &d_y, &w, 0.75, shape, destination, &d_x);
+                    worker.barrier();
+                }
+            });
+            d_x.as_mut_slice().to_vec()
+        });
+        let d_w = product(&transposed(&wide_d, [m, n]), &wide_x, [n, k, m]);
+        let d_w: Vec<f64> = d_w.iter().zip(&before).map(|(d, before)| d + f64::from(*before)).collect();
+        check(&d_w, |pool| {
+            let (d_y, x) = (Buffer::from_slice(pool, &d_y), Buffer::from_slice(pool, &x));
+            let mut gradients = Buffer::zeroed(pool, 3 + n * k);
+            gradients.as_mut_slice()[3..].copy_from_slice(&before);
+            pool.run(|worker| backward::weight_gradient(worker, &d_y, &x, [m, n, k], &gradients, 3));
+            gradients.as_mut_slice()[3..].to_vec()
+        });
+    }
+}
+
+#[test]
+fn quantized_operands_become_floats() {
+    let ([m, n, k], lambda) = ([5, 37, 83], 0.25);
+    let codes: Vec<u8> = numbers(n * k, 5).iter().map(|x| (1.5 * x + 1.5) as u8).collect();
+    let (masters, x) = (numbers(n * k, 6), numbers(m * k, 7));
+    let blended: Vec<f64> = masters
+        .iter()
+        .zip(&codes)
+        .map(|(w, code)| {
+            let (w, quantized) = (f64::from(*w), 0.5 * (f64::from(*code) - 1.0));
+            w + 0.25 * (quantized - w)
+        })
+        .collect();
+    check(&blended, |pool| {
+        let matrix = TernaryMatrix::from_codes(&codes, [n, k], Layout::TwoBit).unwrap();
+        let mut out = Buffer::zeroed(pool, n * k);
+        pool.run(|worker| {
+            backward::dequantize_matrix(worker, &matrix, &out);
+            worker.barrier();
+            backward::blend_matrix(worker, &masters, 0.5, lambda, &out);
+        });
+        out.as_mut_slice().to_vec()
+    });
+    let quantized: Vec<f64> = x
+        .chunks(k)
+        .flat_map(|row| {
+            let absmax = row.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+            row.iter().map(move |x| f64::from((x * (127.0 / absmax)).round_ties_even() * (absmax / 127.0)))
+        })
+        .collect();
+    check(&quantized, |pool| {
+        with_rows(pool, &x, [m, k], |worker, _, rows, out| {
+            backward::dequantize_rows(worker, rows, m, k, out);
+        })
+    });
+    let blended: Vec<f64> =
+        x.iter().zip(&quantized).map(|(x, q)| f64::from(*x) + 0.25 * (q - f64::from(*x))).collect();
+    check(&blended, |pool| {
+        with_rows(pool, &x, [m, k], |worker, x, rows, out| {
+            backward::blend_rows(worker, x, rows, lambda, [m, k], out);
+        })
+    });
+}
+
+/// What `f` makes of `x` and its quantized rows.
+fn with_rows(
+    pool: &Pool,
+    x: &[f32],
+    [m, k]: [usize; 2],
+    f: impl Fn(&Worker<'_>, &Buffer<f32>, &Int8Rows, &Buffer<f32>) + Sync,
+) -> Vec<f32> {
+    let (x, rows) = (Buffer::from_slice(pool, x), Int8Rows::new(pool, m, k));
+    let mut out = Buffer::zeroed(pool, m * k);
+    pool.run(|worker| {
+        ops::quantize_rows(worker, &x, m, k, &rows);
+        worker.barrier();
+        f(worker, &x, &rows, &out);
+    });
+    out.as_mut_slice().to_vec()
+}
+
+#[test]
+fn rms_norm() {
+    for (seed, [m, width, _]) in shapes() {
+        let (x, d_y) = (numbers(m * width, seed), numbers(m * width, seed + 1));
+        let (gain, before) = (numbers(width, seed + 2), numbers(m * width, seed + 3));
+        let eps = 1e-3f64;
+        let (mut d_x, mut d_gain) = (wide(&before), vec![0.0; width]);
+        for row in 0..m {
+            let at = |i: usize| row * width + i;
+            let (x, d_y, gain) = (wide(&x), wide(&d_y), wide(&gain));
+            let mean = (0..width).map(|i| x[at(i)] * x[at(i)]).sum::<f64>() / width as f64;
+            let r = 1.0 / (mean + f64::from(eps as f32)).sqrt();
+            let along: f64 = (0..width).map(|i| gain[i] * d_y[at(i)] * x[at(i)]).sum();
+            for i in 0..width {
+                d_x[at(i)] += r * gain[i] * d_y[at(i)] - r.powi(3) * x[at(i)] * along / width as f64;
+                d_gain[i] += d_y[at(i)] * x[at(i)] * r;
+            }
+        }
+        let want = [d_x, d_gain].concat();
+        check(&want, |pool| {
+            let (x, d_y) = (Buffer::from_slice(pool, &x), Buffer::from_slice(pool, &d_y));
+            let (mut d_x, inv_rms) = (Buffer::from_slice(pool, &before), Buffer::zeroed(pool, m));
+            let mut gradients = Buffer::zeroed(pool, width + 1);
+            pool.run(|worker| {
+                backward::rms_norm_backward(worker, &x, m, &gain, eps as f32, &d_y, &inv_rms, &d_x);
+                worker.barrier();
+                let shape = [m, width];
+                backward::rms_norm_gain_backward(worker, &x, &inv_rms, &d_y, shape, &gradients, 1);
+            });
+            [d_x.as_mut_slice(), &mut gradients.as_mut_slice()[1..]].concat()
+        });
+    }
+}
+
+#[test]
+fn gates() {
+    let len = 77;
+    let [gate, up, d] = [1, 2, 3].map(|seed| numbers(len, seed));
+    let silu = |g: f64| g / (1.0 + (-g).exp());
+    let relu2 = |g: f64| g.max(0.0).powi(2);
+    let cases: [(&dyn Fn(f64) -> f64, bool); 2] = [(&silu, true), (&relu2, false)];
+    for (function, is_silu) in cases {
+        let inputs = gate.iter().zip(&up).zip(&d).map(|((g, u), d)| [*g, *u, *d].map(f64::from));
+        let step = 1e-6;
+        let d_gate =
+            inputs.clone().map(|[g, u, d]| d * u * (function(g + step) - function(g - step)) / (2.0 * step));
+        let d_up = inputs.clone().map(|[g, _, d]| d * function(g));
+        let want: Vec<f64> = d_gate.chain(d_up).collect();
+        check(&want, |pool| {
+            let [gate, up, d] = [&gate, &up, &d].map(|values| Buffer::from_slice(pool, values));
+            let [mut d_gate, mut d_up] = [0; 2].map(|_| Buffer::zeroed(pool, len));
+            pool.run(|worker| {
+                let (inputs, outputs) = ([&gate, &up, &d], [&d_gate, &d_up]);
+                if is_silu {
+                    backward::silu_gate_backward(worker, inputs, [7, 11], outputs);
+                } else {
+                    backward::relu2_gate_backward(worker, inputs, [7, 11], outputs);
+                }
+            });
+            [d_gate.as_mut_slice(), d_up.as_mut_slice()].concat()
+        });
+    }
+}
+
+#[test]
+fn attention() {
+    let ([heads, kv_heads, head_dim], sequences) = ([4, 2, 6], [1, 70, 131]);
+    let rows: usize = sequences.iter().sum();
+    let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+    let (q, d_out) = (numbers(rows * q_width, 1), numbers(rows * q_width, 2));
+    let (k, v) = (numbers(rows * kv_width, 3), numbers(rows * kv_width, 4));
+    let scale = 1.0 / (head_dim as f64).sqrt();
+    let (mut d_q, mut d_k, mut d_v) =
+        (vec![0.0; rows * q_width], vec![0.0; rows * kv_width], vec![0.0; rows * kv_width]);
+    let mut first = 0;
+    for len in sequences {
+        for head in 0..heads {
+            let at_q = |row: usize| (first + row) * q_width + head * head_dim;
+            let at_k = |row: usize| (first + row) * kv_width + head / (heads / kv_heads) * head_dim;
+            let dot = |a: &[f32], at_a: usize, b: &[f32], at_b: usize| -> f64 {
+                (0..head_dim).map(|i| f64::from(a[at_a + i]) * f64::from(b[at_b + i])).sum()
+            };
+            for row in 0..len {
+                let scores: Vec<f64> = (0..=row).map(|j| scale * dot(&q, at_q(row), &k, at_k(j))).collect();
+                let sum: f64 = scores.iter().map(|s| s.exp()).sum();
+                let p: Vec<f64> = scores.iter().map(|s| s.exp() / sum).collect();
+                let d_p: Vec<f64> = (0..=row).map(|j| dot(&d_out, at_q(row), &v, at_k(j))).collect();
+                let along: f64 = p.iter().zip(&d_p).map(|(p, d)| p * d).sum();
+                for j in 0..=row {
+                    let d_s = p[j] * (d_p[j] - along) * scale;
+                    for i in 0..head_dim {
+                        d_q[at_q(row) + i] += d_s * f64::from(k[at_k(j) + i]);
+                        d_k[at_k(j) + i] += d_s * f64::from(q[at_q(row) + i]);
+                        d_v[at_k(j) + i] += p[j] * f64::from(d_out[at_q(row) + i]);
+                    }
+                }
+            }
+        }
+        first += len;
+    }
+    check(&[d_q, d_k, d_v].concat(), |pool| {
+        let inputs = [&q, &k, &v, &d_out].map(|values| Buffer::from_slice(pool, values));
+        let mut outputs = [q_width, kv_width, kv_width].map(|width| Buffer::zeroed(pool, rows * width));
+        pool.run(|worker| {
+            let shape = [heads, kv_heads, head_dim];
+            backward::attention_backward(worker, &sequences, shape, inputs.each_ref(), outputs.each_ref());
+        });
+        outputs.each_mut().map(|output| output.as_mut_slice().to_vec()).concat()
+    });
+}
+
+#[test]
+fn rotating_back_gives_what_was_rotated() {
+    let x = numbers(9 * 3 * 8, 1);
+    check(&wide(&x), |pool| {
+        let table = RotaryTable::new(8, 10_000.0, 9);
+        let mut rotated = Buffer::from_slice(pool, &x);
+        let mut cache = KvCache::new(pool, KvType::F32, 0, 3, 8, 9);
+        let sequences = [Sequence { tokens: &[0; 9], cache: &mut cache }];
+        pool.run(|worker| {
+            ops::rotate(worker, &table, &sequences, 3, &rotated);
+            worker.barrier();
+            backward::rotate_backward(worker, &table, &sequences, 3, &rotated);
+        });
+        rotated.as_mut_slice().to_vec()
+    });
+}
+
+#[test]
+fn losses_and_their_gradients() {
+    let (rows, vocabulary, scale) = (5, 39, 0.2f32);
+    let logits: Vec<f32> = numbers(rows * vocabulary, 1).iter().map(|x| 4.0 * x).collect();
+    let teacher: Vec<f32> = numbers(rows * vocabulary, 2).iter().map(|x| 4.0 * x).collect();
+    let targets: Vec<u32> = (0..rows as u32).map(|row| row * 7).collect();
+    let softmax = |logits: &[f32], temperature: f64| -> Vec<f64> {
+        let weights: Vec<f64> = logits.iter().map(|x| (f64::from(*x) / temperature).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.iter().map(|weight| weight / sum).collect()
+    };
+    for (weight, temperature) in [(0.0f32, 1.0f32), (0.3, 2.0), (1.0, 1.0)] {
+        let (w, t) = (f64::from(weight), f64::from(temperature));
+        let mut want = Vec::new();
+        let (mut hard, mut loss) = (Vec::new(), Vec::new());
+        for row in 0..rows {
+            let range = row * vocabulary..(row + 1) * vocabulary;
+            let p = softmax(&logits[range.clone()], 1.0);
+            let (q, soft) = (softmax(&logits[range.clone()], t), softmax(&teacher[range], t));
+            let target = targets[row] as usize;
+            let divergence: f64 = soft.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum();
+            hard.push(-p[target].ln());
+            loss.push((1.0 - w) * -p[target].ln() + w * t * t * divergence);
+            want.extend((0..vocabulary).map(|i| {
+                let own = p[i] - f64::from(u8::from(i == target));
+                f64::from(scale) * ((1.0 - w) * own + w * t * (q[i] - soft[i]))
+            }));
+        }
+        want.extend(hard);
+        want.extend(loss);
+        check(&want, |pool| {
+            let mut logits = Buffer::from_slice(pool, &logits);
+            let teacher = Buffer::from_slice(pool, &teacher);
+            let soft = SoftTargets { logits: &teacher, weight, temperature };
+            let wanted = LossRows { targets: &targets, scale, teacher: (weight > 0.0).then_some(soft) };
+            let losses = Mutex::new(Vec::new());
+            pool.run(|worker| backward::cross_entropy(worker, wanted, vocabulary, &logits, &losses));
+            let mut losses = losses.into_inner().unwrap();
+            losses.sort_by_key(|(row, _)| *row);
+            let part = |part: usize| losses.iter().map(move |(_, both)| both[part] as f32);
+            logits.as_mut_slice().iter().copied().chain(part(0)).chain(part(1)).collect()
+        });
+    }
+}
+
+#[test]
+fn rows_are_scattered_and_embeddings_gathered() {
+    let (width, tokens) = (70, [3u32, 0, 3, 2]);
+    let d_x = numbers(tokens.len() * width, 1);
+    let mut want = vec![0.0; 5 * width];
+    for (row, token) in tokens.iter().enumerate() {
+        for i in 0..width {
+            want[*token as usize * width + i] += f64::from(d_x[row * width + i]);
+        }
+    }
+    check(&want, |pool| {
+        let (d_x, mut gradients) = (Buffer::from_slice(pool, &d_x), Buffer::zeroed(pool, 5 * width));
+        pool.run(|worker| backward::embed_backward(worker, &tokens, &d_x, width, &gradients, 0));
+        gradients.as_mut_slice().to_vec()
+    });
+    let places = [4, 0, 1, 3];
+    let mut want = vec![0.0; 5 * width];
+    for (row, place) in places.iter().enumerate() {
+        want[place * width..(place + 1) * width].copy_from_slice(&wide(&d_x[row * width..(row + 1) * width]));
+    }
+    check(&want, |pool| {
+        let (part, mut x) = (Buffer::from_slice(pool, &d_x), Buffer::from_fn(pool, 5 * width, |_| 9.0));
+        pool.run(|worker| {
+            backward::fill_zero(worker, &x, 5 * width);
+            worker.barrier();
+            backward::scatter_rows(worker, &part, &places, width, &x);
+        });
+        x.as_mut_slice().to_vec()
+    });
+}
+
+#[test]
+fn adamw_and_norms() {
+    let len = (1 << 14) + 100;
+    let [g, m, v, w] = [1, 2, 3, 4].map(|seed| numbers(len, seed));
+    let v: Vec<f32> = v.iter().map(|v| v.abs()).collect();
+    let step = AdamwStep {
+        gradient_scale: 0.5,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-3,
+        step_size: 0.01,
+        inv_root_correction: 1.5,
+        keep: 0.99,
+    };
+    let changed = 5..len - 7;
+    let mut want = Vec::new();
+    for i in 0..len {
+        let [g, m, v, w] = [g[i], m[i], v[i], w[i]].map(f64::from);
+        if changed.contains(&i) {
+            let g = g * 0.5;
+            let (m, v) = (0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g);
+            want.push(w * 0.99 - 0.01 * m / (v.sqrt() * 1.5 + 1e-3));
+        } else {
+            want.push(w);
+        }
+    }
+    want.push(wide(&g).iter().map(|g| g * g).sum::<f64>() / 1e4);
+    check(&want, |pool| {
+        let regions = [Region { range: changed.clone(), step }];
+        let g = Buffer::from_slice(pool, &g);
+        let [m, v, mut w] = [&m, &v, &w].map(|values| Buffer::from_slice(pool, values));
+        pool.run(|worker| ops::adamw(worker, &regions, &g, [&m, &v, &w]));
+        let mut result = w.as_mut_slice().to_vec();
+        result.push((ops::sum_of_squares(pool, &g, std::slice::from_ref(&(0..len))) / 1e4) as f32);
+        result
+    });
+}
+
+/// After Muon's iteration all singular values lie near 1, whatever they were.
+#[test]
+fn muon_steps_are_nearly_orthogonal() {
+    for [n, k] in [[24, 40], [40, 24], [16, 16]] {
+        let gradient = numbers(n * k, 9);
+        let step = MuonStep { gradient_scale: 1.0, momentum: 0.95, learning_rate: 1.0, keep: 0.0 };
+        let run = |threads: usize| {
+            let pool = Pool::new(Isa::best(), threads);
+            let gradients = Buffer::from_slice(&pool, &gradient);
+            let [momenta, mut weights] = [0; 2].map(|_| Buffer::zeroed(&pool, n * k));
+            let matrices = [(0, [n, k])];
+            pool.run(|worker| ops::muon(worker, &step, &matrices, &gradients, [&momenta, &weights]));
+            weights.as_mut_slice().to_vec()
+        };
+        let update = run(1);
+        assert!(run(2) == update);
+        let size = 0.2 * (n.max(k) as f64).sqrt();
+        let update: Vec<f64> = update.iter().map(|u| f64::from(*u) / -size).collect();
+        let squares: f64 = update.iter().map(|u| u * u).sum();
+        let mean_square = squares / n.min(k) as f64;
+        assert!((0.5..1.4).contains(&mean_square), "{n} × {k}: {mean_square}");
+        let along: f64 = update.iter().zip(&gradient).map(|(u, g)| u * f64::from(*g)).sum();
+        assert!(along > 0.0, "the step goes with the gradient");
+    }
+}
