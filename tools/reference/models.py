@@ -39,7 +39,7 @@ class Model:
 def build(shape: Shape, seed: int) -> Model:
     """The model of this shape and seed."""
     dtype = getattr(torch, shape.dtype)
-    draw = _Draws(shape, seed)
+    draw = Draws(f"{shape.family}-{shape.name}", seed)
     vocabulary = (shape.vocab_size, shape.hidden_size)
 
     tensors = {
@@ -72,8 +72,8 @@ def build(shape: Shape, seed: int) -> Model:
 
 def prompt(shape: Shape, seed: int, tokens: int) -> Tensor:
     """The token ids of the prompt, I64 [tokens]."""
-    ids = _Draws(shape, seed).generator("prompt").integers(0, shape.vocab_size, tokens)
-    return torch.from_numpy(ids)
+    draw = Draws(f"{shape.family}-{shape.name}", seed)
+    return torch.from_numpy(draw.generator("prompt").integers(0, shape.vocab_size, tokens))
 
 
 def linear_size(shape: Shape, linear: str) -> tuple[int, int]:
@@ -150,14 +150,15 @@ def _stored(shape: Shape, name: str, master_weight: Tensor) -> dict[str, Tensor]
     return {f"{name}.weight": master_weight}
 
 
-class _Draws:
-    """Random tensors, each from its own generator: none depends on which others were drawn."""
+class Draws:
+    """Random tensors of a model, each from its own generator: none depends on which others were
+    drawn."""
 
-    def __init__(self, shape: Shape, seed: int):
-        self.shape, self.seed = shape, seed
+    def __init__(self, model: str, seed: int):
+        self.model, self.seed = model, seed
 
     def generator(self, name: str) -> np.random.Generator:
-        key = f"{self.shape.family}-{self.shape.name}/{name}"
+        key = f"{self.model}/{name}"
         return np.random.default_rng([self.seed, zlib.crc32(key.encode())])
 
     def normal(self, name: str, size: tuple[int, ...], std: float) -> Tensor:
