@@ -1,11 +1,29 @@
 //! A run as one struct, read from TOML and checked whole before anything runs.
 //!
 //! The names of model fields are those of `config.json`. It knows no files but the one it was
-//! read from: what the paths in it hold is for `data` and the trainer to find out.
+//! read from: what the paths in it hold is for `data` and the trainer to find out. Paths are
+//! relative to the current directory, as those on a command line are.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `keys` | every key, what it takes, and which one an unknown key was meant to be |
+//! | `read` | from TOML and `key=value` to the struct |
+//! | `check` | whether the values make a run |
+//! | `model` | the shape of the model |
+//! | `compare` | the struct as TOML, its fingerprint, and where two differ |
+
+mod check;
+mod compare;
+mod error;
+mod keys;
+mod model;
+mod read;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use error::ConfigError;
 
 /// Everything that decides what a run computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -185,6 +203,8 @@ pub enum Reduction {
 }
 
 /// Which tokenizer: one that is given, that of `model.from`, or one trained on the data.
+///
+/// A given one goes before that of `model.from`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerConfig {
@@ -280,10 +300,11 @@ pub struct ScheduleConfig {
     pub kind: ScheduleKind,
     /// The peak; without one, the paper's value for a model of this size.
     pub learning_rate: Option<f32>,
-    /// The second stage's peak of `two-stage`; without one, the paper's (two thirds of the first).
+    /// The second stage's peak of `two-stage`; without one, the paper's (two thirds of the first;
+    /// the first again for a dense model).
     pub second_learning_rate: Option<f32>,
-    /// Where the second stage of `two-stage` begins, or the decay of `warmup-stable-decay`
-    /// (0.5 and 0.8 of the steps).
+    /// The share of the steps after which the second stage of `two-stage` begins, or the decay of
+    /// `warmup-stable-decay` (0.8), or `second_weight_decay` holds (0.5 where nothing is said).
     pub turn: Option<f32>,
     /// Steps of linear warm-up; without any, 375 or a tenth of all steps, whichever is less.
     pub warmup_steps: Option<u64>,
@@ -291,7 +312,7 @@ pub struct ScheduleConfig {
     pub min_share: Option<f32>,
     /// Weight decay of matrices (0.1).
     pub weight_decay: Option<f32>,
-    /// Weight decay after `turn` (0 for `two-stage`, else the same as before).
+    /// Weight decay after `turn` (0 for `two-stage` of a ternary model, else the same as before).
     pub second_weight_decay: Option<f32>,
 }
 

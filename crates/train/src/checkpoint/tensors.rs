@@ -1,0 +1,225 @@
+//! Flat f32 buffers as safetensors files.
+//!
+//! Written as a stream and read from a map, so that a model never lies in memory twice. It does
+//! not know which tensors a model has.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value, json};
+use tercet::mapped_file::MappedFile;
+
+use super::error::TensorsError;
+
+/// A tensor to write, row-major.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorOut<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// Its values, as many as the shape says.
+    pub values: &'a [f32],
+}
+
+/// A tensor to read, row-major.
+#[derive(Debug)]
+pub struct TensorInto<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The shape it must have.
+    pub shape: &'a [usize],
+    /// Where its values go, as many as the shape says.
+    pub values: &'a mut [f32],
+}
+
+/// Values that are turned into bytes together.
+const CHUNK: usize = 4096;
+
+/// Writes tensors and metadata to a safetensors file, in the given order, and waits until they are
+/// on disk.
+///
+/// # Errors
+/// Those of the system.
+///
+/// # Panics
+/// If a tensor has another number of values than its shape says, or a name occurs twice.
+pub fn write_tensors(
+    path: &Path,
+    tensors: &[TensorOut<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> io::Result<()> {
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__".to_owned(), json!(metadata));
+    }
+    let mut end = 0;
+    for tensor in tensors {
+        assert_eq!(
+            tensor.values.len(),
+            tensor.shape.iter().product::<usize>(),
+            "write_tensors: `{}` has as many values as its shape says",
+            tensor.name
+        );
+        let begin = end;
+        end += size_of_val(tensor.values);
+        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]});
+        let earlier = header.insert(tensor.name.to_owned(), entry);
+        assert!(earlier.is_none(), "write_tensors: the name `{}` occurs once", tensor.name);
+    }
+    let mut header = Value::Object(header).to_string();
+    // The tensors begin at a multiple of 8, as the format recommends.
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    let mut bytes = [0; CHUNK * size_of::<f32>()];
+    for values in tensors.iter().flat_map(|tensor| tensor.values.chunks(CHUNK)) {
+        let bytes = &mut bytes[..size_of_val(values)];
+        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+            *bytes = value.to_le_bytes();
+        }
+        file.write_all(bytes)?;
+    }
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Reads exactly these tensors from a safetensors file, and returns its metadata.
+///
+/// # Errors
+/// [`TensorsError`] names the first tensor that is missing, of another shape or type, or too much;
+/// then no value was copied.
+///
+/// # Panics
+/// If a buffer has another length than its shape says.
+pub fn read_tensors(
+    path: &Path,
+    tensors: &mut [TensorInto<'_>],
+) -> Result<BTreeMap<String, String>, TensorsError> {
+    let file = MappedFile::open(path)?;
+    let format = |error| TensorsError::Format { path: path.to_owned(), detail: format!("{error}") };
+    let (_, header) = SafeTensors::read_metadata(file.bytes()).map_err(format)?;
+    let found = SafeTensors::deserialize(file.bytes()).map_err(format)?;
+    for tensor in tensors.iter() {
+        assert_eq!(
+            tensor.values.len(),
+            tensor.shape.iter().product::<usize>(),
+            "read_tensors: `{}` has as many places as its shape says",
+            tensor.name
+        );
+        let (path, name) = (path.to_owned(), tensor.name.to_owned());
+        let expected = tensor.shape.to_vec();
+        let Ok(view) = found.tensor(tensor.name) else {
+            return Err(TensorsError::Missing { path, name, shape: expected });
+        };
+        if view.dtype() != Dtype::F32 {
+            return Err(TensorsError::Dtype { path, name, found: format!("{:?}", view.dtype()) });
+        }
+        if view.shape() != tensor.shape {
+            return Err(TensorsError::Shape { path, name, found: view.shape().to_vec(), expected });
+        }
+    }
+    let mut names = found.names();
+    names.sort_unstable();
+    if let Some(name) = names.into_iter().find(|name| tensors.iter().all(|tensor| tensor.name != *name)) {
+        return Err(TensorsError::Extra { path: path.to_owned(), name: name.to_owned() });
+    }
+    for tensor in tensors {
+        let view = found.tensor(tensor.name).expect("looked up above");
+        for (value, bytes) in tensor.values.iter_mut().zip(view.data().as_chunks().0) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+    }
+    Ok(header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path) -> std::path::PathBuf {
+        let path = folder.join("t.safetensors");
+        let values: Vec<f32> = (0..CHUNK + 3).map(|i| i as f32 - 7.5).collect();
+        let tensors = [
+            TensorOut { name: "z", shape: &[CHUNK + 3], values: &values },
+            TensorOut { name: "a", shape: &[2, 2], values: &[f32::MIN_POSITIVE, -0.0, f32::MAX, 1.0] },
+            TensorOut { name: "none", shape: &[0, 3], values: &[] },
+        ];
+        let metadata = BTreeMap::from([("step".to_owned(), "7".to_owned())]);
+        write_tensors(&path, &tensors, &metadata).unwrap();
+        path
+    }
+
+    /// Reads `a` and `z` after something was changed in what is expected, and checks the message.
+    #[track_caller]
+    fn check(names: [&str; 3], shape: &[usize], want: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path());
+        let mut z = vec![0.0; CHUNK + 3];
+        let mut a = vec![0.0; shape.iter().product()];
+        let mut tensors = [
+            TensorInto { name: names[0], shape: &[CHUNK + 3], values: &mut z },
+            TensorInto { name: names[1], shape, values: &mut a },
+            TensorInto { name: names[2], shape: &[0, 3], values: &mut [] },
+        ];
+        let message = read_tensors(&path, &mut tensors).unwrap_err().to_string();
+        assert!(message.contains(want), "found `{message}`, expected `{want}`");
+        assert!(z.iter().all(|value| *value == 0.0), "nothing is copied");
+    }
+
+    #[test]
+    fn what_is_written_reads_back_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path());
+        let (mut z, mut a) = (vec![0.0; CHUNK + 3], [0.0; 4]);
+        let mut tensors = [
+            TensorInto { name: "a", shape: &[2, 2], values: &mut a },
+            TensorInto { name: "none", shape: &[0, 3], values: &mut [] },
+            TensorInto { name: "z", shape: &[CHUNK + 3], values: &mut z },
+        ];
+        let metadata = read_tensors(&path, &mut tensors).unwrap();
+        assert_eq!(metadata["step"], "7");
+        assert_eq!(a.map(f32::to_bits), [f32::MIN_POSITIVE, -0.0, f32::MAX, 1.0].map(f32::to_bits));
+        assert_eq!((z[0], z[CHUNK + 2]), (-7.5, (CHUNK + 2) as f32 - 7.5));
+    }
+
+    #[test]
+    fn other_tensors_than_expected_are_named() {
+        check(["z", "b", "none"], &[2, 2], "tensor `b` is missing, expected shape [2, 2]");
+        check(["z", "a", "none"], &[4], "tensor `a` has shape [2, 2], expected [4]");
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path());
+        let message = read_tensors(&path, &mut []).unwrap_err().to_string();
+        assert!(message.contains("found tensor `a`, expected none"), "{message}");
+    }
+
+    #[test]
+    fn another_type_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t");
+        let view = safetensors::tensor::TensorView::new(Dtype::I32, vec![1], &[0; 4]).unwrap();
+        std::fs::write(&path, safetensors::serialize([("a", view)], None).unwrap()).unwrap();
+        let mut a = [0.0];
+        let mut tensors = [TensorInto { name: "a", shape: &[1], values: &mut a }];
+        let message = read_tensors(&path, &mut tensors).unwrap_err().to_string();
+        assert!(message.contains("has type I32, expected F32"), "{message}");
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error_at_every_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t");
+        write_tensors(&path, &[TensorOut { name: "a", shape: &[2], values: &[1.0, 2.0] }], &BTreeMap::new())
+            .unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let mut a = [0.0; 2];
+            let mut tensors = [TensorInto { name: "a", shape: &[2], values: &mut a }];
+            assert!(read_tensors(&path, &mut tensors).is_err(), "{length}");
+        }
+    }
+}
