@@ -304,11 +304,11 @@ fn losses_and_their_gradients() {
         let (w, t) = (f64::from(weight), f64::from(temperature));
         let mut want = Vec::new();
         let (mut hard, mut loss) = (Vec::new(), Vec::new());
-        for row in 0..rows {
+        for (row, target) in targets.iter().enumerate() {
             let range = row * vocabulary..(row + 1) * vocabulary;
             let p = softmax(&logits[range.clone()], 1.0);
             let (q, soft) = (softmax(&logits[range.clone()], t), softmax(&teacher[range], t));
-            let target = targets[row] as usize;
+            let target = *target as usize;
             let divergence: f64 = soft.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum();
             hard.push(-p[target].ln());
             loss.push((1.0 - w) * -p[target].ln() + w * t * t * divergence);

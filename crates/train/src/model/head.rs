@@ -107,7 +107,7 @@ impl Head {
         stream: &Buffer<f32>,
         batch: &Batch,
         settings: &LossSettings,
-        mut teacher: Option<&mut Teacher<'_>>,
+        mut teacher: Option<&mut dyn Teacher>,
         d: Option<&Buffer<f32>>,
     ) -> Losses {
         let (vocabulary, hidden) = (pass.config.vocab_size, pass.config.hidden_size);

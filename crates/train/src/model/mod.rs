@@ -36,7 +36,7 @@ use tercet_kernels::{
 pub use head::{LossSettings, Losses};
 pub use memory::MemoryNeed;
 pub use parameters::{Parameter, ParameterLayout};
-pub use teacher::Teacher;
+pub use teacher::{ModelTeacher, Teacher};
 
 use crate::data::Batch;
 use head::Head;
@@ -306,7 +306,7 @@ impl Network {
         &mut self,
         batch: &Batch,
         settings: &LossSettings,
-        teacher: Option<&mut Teacher<'_>>,
+        teacher: Option<&mut dyn Teacher>,
     ) -> Losses {
         self.forward(&batch.tokens, &batch.segments);
         let losses = self.loss(batch, settings, teacher, true);
@@ -378,7 +378,7 @@ impl Network {
         &mut self,
         batch: &Batch,
         settings: &LossSettings,
-        mut teacher: Option<&mut Teacher<'_>>,
+        mut teacher: Option<&mut dyn Teacher>,
         wants_gradient: bool,
     ) -> Losses {
         if let Some(teacher) = &mut teacher {

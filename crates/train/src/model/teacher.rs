@@ -1,6 +1,7 @@
-//! A teacher: another model, whose logits the network learns from.
+//! A teacher: whose logits the network learns from.
 //!
-//! It runs as inference runs it, over the same sequences, a window of rows at a time.
+//! Another model is one; it runs as inference runs it, over the same sequences, a window of rows at
+//! a time. Logits that are known already are another.
 
 use std::ops::Range;
 
@@ -10,23 +11,36 @@ use tercet_kernels::{KvCache, KvType, Sequence};
 use super::head::window_rows;
 use crate::data::Batch;
 
+/// Gives the logits of each batch, a window of rows after the other.
+pub trait Teacher {
+    /// Starts with the first row of a batch.
+    fn begin(&mut self, batch: &Batch);
+
+    /// The logits of the next rows of the batch, `[rows, vocabulary]`.
+    ///
+    /// # Panics
+    /// May panic if the rows do not follow the last ones.
+    fn logits(&mut self, batch: &Batch, rows: Range<usize>) -> &[f32];
+}
+
 /// A model that is only read.
-pub struct Teacher<'model> {
+pub struct ModelTeacher<'model> {
     session: Session<'model>,
     /// One a segment of the current batch.
     caches: Vec<KvCache>,
 }
 
-impl<'model> Teacher<'model> {
+impl<'model> ModelTeacher<'model> {
     /// A teacher for batches of at most `rows` tokens in sequences of at most `context`.
     pub fn new(model: &'model Model, rows: usize, context: usize) -> Self {
         let rows = window_rows(model.config().vocab_size, rows);
         let size = SessionSize { context, max_rows: rows, max_logit_rows: rows };
-        Teacher { session: Session::new(model, size), caches: Vec::new() }
+        ModelTeacher { session: Session::new(model, size), caches: Vec::new() }
     }
+}
 
-    /// Starts with the first row of a batch.
-    pub(super) fn begin(&mut self, batch: &Batch) {
+impl Teacher for ModelTeacher<'_> {
+    fn begin(&mut self, batch: &Batch) {
         let model = self.session.model();
         let config = model.config();
         let cache = |len: &usize| {
@@ -42,11 +56,7 @@ impl<'model> Teacher<'model> {
         self.caches = batch.segments.iter().map(cache).collect();
     }
 
-    /// The logits of the next rows of the batch, `[rows, vocabulary]`.
-    ///
-    /// # Panics
-    /// If the rows do not follow the last ones.
-    pub(super) fn logits(&mut self, batch: &Batch, rows: Range<usize>) -> &[f32] {
+    fn logits(&mut self, batch: &Batch, rows: Range<usize>) -> &[f32] {
         let mut sequences = Vec::new();
         let mut first = 0;
         for (cache, len) in self.caches.iter_mut().zip(&batch.segments) {
@@ -54,11 +64,11 @@ impl<'model> Teacher<'model> {
             first = segment.end;
             let (start, end) = (rows.start.max(segment.start), rows.end.min(segment.end));
             if start < end {
-                assert_eq!(cache.len(), start - segment.start, "Teacher: windows follow each other");
+                assert_eq!(cache.len(), start - segment.start, "ModelTeacher: windows follow each other");
                 sequences.push(Sequence { tokens: &batch.tokens[start..end], cache });
             }
         }
         let logits = self.session.forward(&mut sequences, LogitRows::All);
-        logits.expect("Teacher: the batch was checked against the teacher's sizes")
+        logits.expect("ModelTeacher: the batch was checked against the teacher's sizes")
     }
 }
