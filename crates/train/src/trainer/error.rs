@@ -1,0 +1,85 @@
+//! Why a run did not begin, or ended early.
+
+use std::io;
+use std::path::PathBuf;
+
+use tercet::model::LoadError;
+use tercet::source::SourceError;
+
+use crate::checkpoint::{StoreError, TensorsError};
+use crate::config::ConfigError;
+use crate::data::DataError;
+use crate::log::RecordError;
+use crate::model::NoCodes;
+use crate::start::StartError;
+
+/// Why a run did not begin, or ended early. What was saved before is intact.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
+pub enum TrainError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("distillation.teacher: {0}")]
+    Teacher(#[source] Box<LoadError>),
+    #[error("distillation.teacher: {folder} has a vocabulary of {found}, the model one of {expected}")]
+    TeacherVocabulary { folder: String, found: usize, expected: usize },
+    #[error("model.from: {folder} has a vocabulary of {found}, but the tokenizer has {expected} tokens")]
+    Vocabulary { folder: String, found: usize, expected: usize },
+    #[error(
+        "model.from: {folder} was made for {found} positions, but `data.sequence_length` is {expected}"
+    )]
+    Positions { folder: String, found: usize, expected: usize },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Tensors(#[from] TensorsError),
+    #[error("{path}: is no state of a run: {detail}")]
+    State { path: PathBuf, detail: String },
+    #[error("{folder} was begun with another configuration:\n{}", differences.join("\n"))]
+    OtherConfig { folder: PathBuf, differences: Vec<String> },
+    #[error("{folder} was begun with other data: found {found}, expected {expected}")]
+    OtherData { folder: PathBuf, found: String, expected: String },
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("step {step}: the {what} is {found}, expected a finite number")]
+    NotFinite { step: u64, what: &'static str, found: f64 },
+    #[error("step {step}: {source}")]
+    NoCodes { step: u64, source: NoCodes },
+    #[error("step {step}: went back {times} times without getting past it")]
+    Stuck { step: u64, times: u32 },
+    #[error("{path}: cannot be {action}: {source}")]
+    Io { path: PathBuf, action: &'static str, source: io::Error },
+}
+
+impl TrainError {
+    /// What to do next, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Source(error) => error.hint(),
+            Self::Start(error) => error.hint(),
+            Self::Teacher(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::OtherConfig { .. } => Some(
+                "put the configuration back to go on, or begin a new run in another `run.output`, \
+                 from this one with `model.from`",
+            ),
+            Self::OtherData { .. } => {
+                Some("put the data back to go on, or begin a new run in another `run.output`")
+            }
+            Self::NotFinite { .. } | Self::NoCodes { .. } => Some(
+                "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up \
+                 helps, and `train.on_spike = \"skip\"` goes back and leaves these batches out",
+            ),
+            Self::Stuck { .. } => Some("lower `schedule.learning_rate` in a new run from the last checkpoint"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a checkpoint holds, and how it is written and read.
+//!
+//! ```text
+//! model.safetensors, config.json, tokenizer…   the masters: a model folder that `tercet run` reads
+//! optimizer.safetensors                        first_moments, second_moments, laid out as the masters
+//! state.json                                   step, order of the data, record, memory of losses
+//! config.toml                                  the configuration of the run
+//! manifest.json                                the SHA-256 of all of these (`checkpoint`)
+//! ```
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tercet::checkpoint::Checkpoint as TensorFiles;
+use tercet::source::Source;
+
+use super::spike::RecentLosses;
+use super::{Prepared, TrainError};
+use crate::checkpoint::{TensorInto, TensorOut, read_tensors, write_tensors};
+use crate::config::TrainConfig;
+use crate::export::{Export, Form};
+use crate::log::Positions;
+use crate::model::Network;
+use crate::optimizer::Optimizer;
+
+/// The file with everything of a run that is no tensor.
+const STATE_FILE: &str = "state.json";
+/// The file with the optimizer's moments.
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+/// The configuration of the run.
+pub(super) const CONFIG_FILE: &str = "config.toml";
+const MOMENTS: [&str; 2] = ["first_moments", "second_moments"];
+
+/// Everything of a run that changes and is no tensor.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// Steps that were done.
+    pub(super) step: u64,
+    /// Tokens that were read.
+    pub(super) tokens: u64,
+    /// Steps whose batches were left out after going back.
+    pub(super) skipped_steps: u64,
+    /// How often the run has gone back to this checkpoint.
+    pub(super) times_back: u32,
+    /// The losses that a spike is told by.
+    pub(super) recent_losses: RecentLosses,
+    /// The least validation loss.
+    pub(super) best: Option<f64>,
+    /// Where the record stands.
+    pub(super) positions: Positions,
+    /// What the data was, in words: a run goes on with the same.
+    pub(super) data: String,
+}
+
+/// Writes a checkpoint's files into a folder.
+pub(super) fn write(
+    folder: &Path,
+    prepared: &Prepared,
+    network: &mut Network,
+    optimizer: &mut Optimizer,
+    state: &State,
+) -> io::Result<()> {
+    let (config, layout) = (network.config().clone(), network.layout().clone());
+    let files = &prepared.tokenizer.files;
+    Export::new(Form::Masters, &config, &layout, network.parameters(), files)
+        .write(folder)
+        .map_err(|(path, error)| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    let (_, moments) = optimizer.state();
+    let shape = [layout.len()];
+    let tensors: Vec<TensorOut<'_>> = MOMENTS
+        .iter()
+        .zip(&moments)
+        .map(|(name, values)| TensorOut { name, shape: &shape, values })
+        .collect();
+    write_tensors(&folder.join(OPTIMIZER_FILE), &tensors, &[])?;
+    let state = serde_json::to_vec_pretty(state)?;
+    std::fs::write(folder.join(STATE_FILE), state)?;
+    let config = prepared.config.to_toml().map_err(io::Error::other)?;
+    std::fs::write(folder.join(CONFIG_FILE), config)
+}
+
+/// The configuration that a checkpoint was saved with.
+pub(super) fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
+    Ok(TrainConfig::read(&folder.join(CONFIG_FILE))?)
+}
+
+/// The state of a checkpoint without its tensors.
+pub(super) fn read_state(folder: &Path) -> Result<State, TrainError> {
+    let path = folder.join(STATE_FILE);
+    let failed = |detail: String| TrainError::State { path: path.clone(), detail };
+    let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
+}
+
+/// Reads masters and moments of a checkpoint.
+pub(super) fn read_tensors_of(
+    folder: &Path,
+    network: &mut Network,
+    optimizer: &mut Optimizer,
+    steps: u64,
+) -> Result<(), TrainError> {
+    let files = TensorFiles::open(&Source::folder(folder)?).map_err(crate::start::StartError::from)?;
+    let layout = network.layout().clone();
+    let parameters = network.parameters();
+    for parameter in layout.parameters() {
+        let detail = || format!("tensor `{}` is missing or of another shape", parameter.name);
+        let tensor = files.get(&parameter.name).filter(|tensor| tensor.shape == parameter.shape);
+        let tensor =
+            tensor.ok_or_else(|| TrainError::State { path: folder.to_owned(), detail: detail() })?;
+        tensor.read_f32(0, &mut parameters[parameter.range.clone()]);
+    }
+    let (_, moments) = optimizer.state();
+    let shape = [layout.len()];
+    let mut tensors: Vec<TensorInto<'_>> = MOMENTS
+        .iter()
+        .zip(moments)
+        .map(|(name, values)| TensorInto { name, shape: &shape, values })
+        .collect();
+    read_tensors(&folder.join(OPTIMIZER_FILE), &mut tensors)?;
+    optimizer.set_steps(steps);
+    Ok(())
+}
