@@ -45,15 +45,23 @@ impl Tokenizer {
     /// [`TokenizerError`] if there is none, or if it is damaged, unbounded, of an unknown kind or
     /// has tokens that the model has not.
     pub fn read(source: &Source, config: &Config) -> Result<Self, TokenizerError> {
-        let file = source.file_name(TOKENIZER_FILE);
         let bytes = source.read(TOKENIZER_FILE)?;
-        let object = parse_object(&bytes)
+        Self::from_bytes(&source.file_name(TOKENIZER_FILE), &bytes, config.vocab_size)
+    }
+
+    /// Reads a tokenizer whose ids are all less than `vocab_size`; messages call it `file`.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] as of [`Tokenizer::read`].
+    pub fn from_bytes(file: &str, bytes: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
+        let file = file.to_owned();
+        let object = parse_object(bytes)
             .map_err(|error| TokenizerError::Json { file: file.clone(), detail: error.to_string() })?;
-        let added = check::check(&file, &object, config.vocab_size)?;
+        let added = check::check(&file, &object, vocab_size)?;
         drop(object);
 
         let refused = |detail| TokenizerError::Refused { file: file.clone(), detail };
-        let mut inner = guarded(|| serde_json::from_slice::<Inner>(&bytes))
+        let mut inner = guarded(|| serde_json::from_slice::<Inner>(bytes))
             .map_err(&refused)?
             .map_err(|error| refused(error.to_string()))?;
         // A file that was saved after training may ask to cut and pad texts.

@@ -1,4 +1,43 @@
 //! From files to batches of tokens.
+//!
+//! ```text
+//! files ─► read ─► tokenizer, chat ─► encode ─► cache ─► split, order ─► dataset ─► Batch
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | `files` | which files there are, and what kind each is |
+//! | `read`, `parquet` | documents, in bounded pieces |
+//! | `tokenizer` | the tokenizer of a run: given, or trained on the data |
+//! | `chat` | conversations as text, and which of it the assistant wrote |
+//! | `encode` | documents to tokens, on all threads, in order |
+//! | `cache` | tokens in a mapped file, found again by what they were made from |
+//! | `order` | which part of the tokens comes when |
+//! | `dataset` | the training and validation data of a run |
+//!
+//! A batch is a function of the data, the seed and its number, so that a run goes on where it
+//! stopped. It knows no model.
+
+mod cache;
+mod chat;
+mod dataset;
+mod encode;
+mod error;
+mod files;
+mod order;
+mod parquet;
+mod read;
+mod tokenizer;
+mod work;
+
+pub use cache::TokenFile;
+pub use dataset::Dataset;
+pub use error::DataError;
+pub use tokenizer::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TextTokenizer, load_tokenizer};
+pub use work::{Progress, Stage, Work};
+
+#[cfg(test)]
+mod tests;
 
 /// One micro-batch: sequences one after another, `rows` tokens in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

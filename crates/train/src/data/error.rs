@@ -1,0 +1,155 @@
+//! What can be wrong with the data of a run.
+
+use std::io;
+use std::path::PathBuf;
+
+use tercet::mapped_file::MappedFileError;
+use tercet::tokenizer::TokenizerError;
+
+/// Why data was refused, or could not be prepared.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
+pub enum DataError {
+    // Finding files.
+    #[error("`{field}`: pattern `{pattern}` matches no file, expected at least one{}", or_nearest(.nearest))]
+    NoFile { field: &'static str, pattern: String, nearest: Option<String> },
+    #[error("`{field}`: pattern `{pattern}` cannot be read: {detail}")]
+    Pattern { field: &'static str, pattern: String, detail: String },
+    #[error("`{field}`: {path} is a folder, expected a file or a pattern such as `{path}/*.txt`")]
+    Folder { field: &'static str, path: PathBuf },
+    #[error("{path}: found something other than a file, expected a regular file")]
+    NotAFile { path: PathBuf },
+    #[error("{path}: cannot be {action}: {source}")]
+    Io { path: PathBuf, action: &'static str, source: io::Error },
+
+    // Reading files.
+    #[error("{path}: found a file that is not {expected}, as its name says")]
+    Magic { path: PathBuf, expected: &'static str },
+    #[error("{path}: found a compressed parquet file, expected one that is compressed inside")]
+    CompressedParquet { path: PathBuf },
+    #[error("{path}: the {kind} data is damaged or cut off: {source}")]
+    Compressed { path: PathBuf, kind: &'static str, source: io::Error },
+    #[error("{path}: byte {at_byte} of the text is not UTF-8")]
+    Utf8 { path: PathBuf, at_byte: u64 },
+    #[error("{path}: line {line} has more than {limit_bytes} bytes, expected at most that many")]
+    LongLine { path: PathBuf, line: u64, limit_bytes: usize },
+    #[error("{path}: line {line} is not JSON: {detail}")]
+    Json { path: PathBuf, line: u64, detail: String },
+    #[error("{path}: {place}: field `{field}` is {found}, expected {expected}")]
+    Field { path: PathBuf, place: String, field: String, found: String, expected: &'static str },
+    #[error("{path}: the parquet file cannot be read: {detail}")]
+    Parquet { path: PathBuf, detail: String },
+    #[error("{path}: found no column `{column}`, only `{}`", found.join("`, `"))]
+    NoColumn { path: PathBuf, column: String, found: Vec<String> },
+    #[error("{path}: column `{column}` holds {found}, expected {expected}")]
+    ColumnKind { path: PathBuf, column: String, found: String, expected: &'static str },
+
+    // The tokenizer.
+    #[error("found no tokenizer: expected `tokenizer.path`, `tokenizer.vocab_size` or `model.from`")]
+    NoTokenizer,
+    #[error("found both `tokenizer.path` and `tokenizer.vocab_size`, expected one of them")]
+    TwoTokenizers,
+    #[error("`tokenizer.vocab_size` is {found}, expected {min} to {max}")]
+    VocabSize { found: usize, min: usize, max: usize },
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error("{file}: {detail}")]
+    TokenizerFile { file: String, detail: String },
+    #[error("{file}: `{field}` is {found}, expected {expected}")]
+    TokenizerField { file: String, field: String, found: String, expected: String },
+    #[error("the tokenizer cannot be trained: {detail}")]
+    TrainTokenizer { detail: String },
+    #[error("{path}: {place}: {source}")]
+    Encode { path: PathBuf, place: String, source: TokenizerError },
+
+    // Conversations.
+    #[error("found no chat template: expected `data.chat.template`, or one in the folder of the tokenizer")]
+    NoTemplate,
+    #[error("{file}: the chat template has {found} bytes, expected at most {limit}")]
+    LongTemplate { file: String, found: usize, limit: usize },
+    #[error("{file}: the chat template is wrong{}: {detail}", at_line(*.line))]
+    Template { file: String, line: Option<usize>, detail: String },
+    #[error("{path}: {place}: the chat template fails{}: {detail}", at_line(*.line))]
+    Render { path: PathBuf, place: String, line: Option<usize>, detail: String },
+    #[error(
+        "{path}: {place}: message {message} changes how those before it are rendered, expected a \
+         template whose text only grows"
+    )]
+    NotAPrefix { path: PathBuf, place: String, message: usize },
+
+    // The corpus.
+    #[error("the {split} files hold no text")]
+    Empty { split: &'static str },
+    #[error(
+        "the {split} data has {found} tokens, expected at least {expected}: {what} of \
+         `sequence_length` {sequence_length}"
+    )]
+    TooSmall { split: &'static str, found: u64, expected: u64, what: &'static str, sequence_length: usize },
+    #[error("the {split} data has {found} documents, expected at most {expected}")]
+    TooMany { split: &'static str, found: u64, expected: u64 },
+    #[error(
+        "the {split} data has {found} conversations with an answer within `sequence_length`, expected at least {expected}"
+    )]
+    Conversations { split: &'static str, found: usize, expected: usize },
+    #[error("`sequence_length` is {found}, expected {min} to {max}")]
+    SequenceLength { found: usize, min: usize, max: usize },
+
+    // The cache.
+    #[error(transparent)]
+    Map(#[from] MappedFileError),
+    #[error("{path}: the token cache is damaged: {detail}")]
+    Cache { path: PathBuf, detail: &'static str },
+
+    #[error("stopped")]
+    Stopped,
+}
+
+impl DataError {
+    /// What to do next, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Tokenizer(error) => error.hint(),
+            Self::Utf8 { .. } => Some("convert the file to UTF-8, for instance with `iconv -t UTF-8`"),
+            Self::CompressedParquet { .. } => Some("unpack the file; parquet is compressed inside"),
+            Self::Json { .. } => Some("a JSON lines file has one whole JSON object on each line"),
+            Self::TooSmall { .. } => Some("give more text or a smaller `sequence_length`"),
+            Self::NoTemplate => Some("write the template to a file and name it in `data.chat.template`"),
+            _ => None,
+        }
+    }
+}
+
+fn or_nearest(name: &Option<String>) -> String {
+    name.as_ref().map_or_else(String::new, |name| format!("; the nearest name there is `{name}`"))
+}
+
+fn at_line(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(" at line {line}"))
+}
+
+/// A text from outside as messages show it: short, and without characters that steer a terminal.
+pub(super) fn shown(text: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    let mut shown = String::new();
+    for c in text.chars().take(MAX_CHARS) {
+        if c.is_control() { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    if text.chars().nth(MAX_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// What kind of JSON value this is, in the words of messages.
+pub(super) fn kind(value: Option<&serde_json::Value>) -> &'static str {
+    use serde_json::Value;
+    match value {
+        None => "absent",
+        Some(Value::Null) => "null",
+        Some(Value::Bool(_)) => "a boolean",
+        Some(Value::Number(_)) => "a number",
+        Some(Value::String(_)) => "a string",
+        Some(Value::Array(_)) => "a list",
+        Some(Value::Object(_)) => "an object",
+    }
+}
