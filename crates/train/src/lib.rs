@@ -8,9 +8,14 @@
 //! |---|---|
 //! | `config` | a run as one struct, read from TOML and checked whole |
 //! | `data` | from files to batches of tokens |
+//! | `start` | the parameters a run starts with |
+//! | `model` | the network: forward as inference does it, and backward |
+//! | `optimizer` | AdamW and Muon |
 //! | `schedule` | learning rate, weight decay and λ of every step |
-//! | `checkpoint` | what is saved, and how nothing is lost |
+//! | `checkpoint` | how what is saved is never lost |
 //! | `log` | the record of a run: JSON lines, CSV, TensorBoard, SVG |
+//! | `export` | a model folder, as masters or packed |
+//! | `trainer` | the loop |
 //!
 //! It prints nothing and knows no terminal: whoever trains hears of it by an observer.
 
@@ -23,3 +28,4 @@ pub mod model;
 pub mod optimizer;
 pub mod schedule;
 pub mod start;
+pub mod trainer;

@@ -4,15 +4,15 @@
 //! not know which tensors a model has.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value, json};
+use tercet::checkpoint::{NewTensor, write_file};
 use tercet::mapped_file::MappedFile;
 
 use super::error::TensorsError;
+use crate::export::write_floats;
 
 /// A tensor to write, row-major.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +36,6 @@ pub struct TensorInto<'a> {
     pub values: &'a mut [f32],
 }
 
-/// Values that are turned into bytes together.
-const CHUNK: usize = 4096;
-
 /// Writes tensors and metadata to a safetensors file, in the given order, and waits until they are
 /// on disk.
 ///
@@ -46,45 +43,27 @@ const CHUNK: usize = 4096;
 /// Those of the system.
 ///
 /// # Panics
-/// If a tensor has another number of values than its shape says, or a name occurs twice.
+/// If a tensor has another number of values than its shape says.
 pub fn write_tensors(
     path: &Path,
     tensors: &[TensorOut<'_>],
     metadata: &BTreeMap<String, String>,
 ) -> io::Result<()> {
-    let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert("__metadata__".to_owned(), json!(metadata));
-    }
-    let mut end = 0;
-    for tensor in tensors {
+    let new_tensor = |tensor: &TensorOut<'_>| {
         assert_eq!(
             tensor.values.len(),
             tensor.shape.iter().product::<usize>(),
             "write_tensors: `{}` has as many values as its shape says",
             tensor.name
         );
-        let begin = end;
-        end += size_of_val(tensor.values);
-        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]});
-        let earlier = header.insert(tensor.name.to_owned(), entry);
-        assert!(earlier.is_none(), "write_tensors: the name `{}` occurs once", tensor.name);
-    }
-    let mut header = Value::Object(header).to_string();
-    // The tensors begin at a multiple of 8, as the format recommends.
-    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
-    let mut bytes = [0; CHUNK * size_of::<f32>()];
-    for values in tensors.iter().flat_map(|tensor| tensor.values.chunks(CHUNK)) {
-        let bytes = &mut bytes[..size_of_val(values)];
-        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-            *bytes = value.to_le_bytes();
+        NewTensor {
+            name: tensor.name.to_owned(),
+            dtype: tercet::checkpoint::Dtype::F32,
+            shape: tensor.shape.to_vec(),
         }
-        file.write_all(bytes)?;
-    }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    };
+    let new: Vec<NewTensor> = tensors.iter().map(new_tensor).collect();
+    write_file(path, &new, metadata, &mut |number, out| write_floats(out, tensors[number].values))
 }
 
 /// Reads exactly these tensors from a safetensors file, and returns its metadata.
@@ -139,6 +118,9 @@ pub fn read_tensors(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More than are turned into bytes together.
+    const CHUNK: usize = 4096;
 
     fn write(folder: &Path) -> std::path::PathBuf {
         let path = folder.join("t.safetensors");

@@ -68,8 +68,6 @@ pub struct StepRecord {
     /// What the ternary weights are; none in a dense model.
     #[serde(flatten)]
     pub ternary: Option<TernaryShares>,
-    /// Whether the step changed no weight, its loss or gradient being a spike or not finite.
-    pub skipped: bool,
 }
 
 /// What ternary weights are, as shares of all of them.
@@ -134,7 +132,7 @@ pub struct TimingRecord {
 
 /// The columns of `log.csv`.
 pub(super) const CSV_HEADER: &str = "step,tokens,epoch,loss,teacher_loss,learning_rate,weight_decay,gradient_norm,\
-     lambda,flips,minus,zero,plus,skipped,validation_loss,perplexity,bits_per_byte\n";
+     lambda,flips,minus,zero,plus,validation_loss,perplexity,bits_per_byte\n";
 
 /// The columns of `timings.csv`.
 pub(super) const TIMINGS_HEADER: &str = "step,seconds,tokens_per_s,ceiling_share\n";
@@ -162,7 +160,7 @@ impl Row {
         match self {
             Self::Step(row) => {
                 let StepRecord { step, tokens, epoch, loss, learning_rate, weight_decay, .. } = row;
-                let StepRecord { gradient_norm, lambda, skipped, .. } = row;
+                let StepRecord { gradient_norm, lambda, .. } = row;
                 let teacher_loss = optional(row.teacher_loss);
                 let [flips, minus, zero, plus] = match row.ternary {
                     Some(shares) => {
@@ -170,15 +168,14 @@ impl Row {
                     }
                     None => Default::default(),
                 };
-                let skipped = u8::from(*skipped);
                 Some(format!(
                     "{step},{tokens},{epoch},{loss},{teacher_loss},{learning_rate},{weight_decay},\
-                     {gradient_norm},{lambda},{flips},{minus},{zero},{plus},{skipped},,,\n"
+                     {gradient_norm},{lambda},{flips},{minus},{zero},{plus},,,\n"
                 ))
             }
             Self::Validation(ValidationRecord { step, loss, perplexity, bits_per_byte }) => {
                 let bits_per_byte = bits_per_byte.map_or_else(String::new, |bits| bits.to_string());
-                let empty = ",".repeat(13);
+                let empty = ",".repeat(12);
                 Some(format!("{step}{empty},{loss},{perplexity},{bits_per_byte}\n"))
             }
             Self::Sample(_) | Self::Event(_) => None,
@@ -255,7 +252,6 @@ pub(super) mod tests {
             gradient_norm: 0.7,
             lambda: 1.0,
             ternary: Some(TernaryShares { flips: 0.01, minus: 0.3, zero: 0.4, plus: 0.3 }),
-            skipped: false,
         }
     }
 
@@ -278,13 +274,13 @@ pub(super) mod tests {
     fn fields_have_a_fixed_order_and_floats_are_short() {
         check(
             Row::Step(step(1)),
-            r#"{"kind":"step","step":1,"tokens":64,"epoch":0.1,"loss":6.1,"learning_rate":0.0015,"weight_decay":0.1,"gradient_norm":0.7,"lambda":1.0,"flips":0.01,"minus":0.3,"zero":0.4,"plus":0.3,"skipped":false}"#,
-            Some("1,64,0.1,6.1,,0.0015,0.1,0.7,1,0.01,0.3,0.4,0.3,0,,,"),
+            r#"{"kind":"step","step":1,"tokens":64,"epoch":0.1,"loss":6.1,"learning_rate":0.0015,"weight_decay":0.1,"gradient_norm":0.7,"lambda":1.0,"flips":0.01,"minus":0.3,"zero":0.4,"plus":0.3}"#,
+            Some("1,64,0.1,6.1,,0.0015,0.1,0.7,1,0.01,0.3,0.4,0.3,,,"),
         );
         check(
             Row::Validation(validation(7)),
             r#"{"kind":"validation","step":7,"loss":2.5,"perplexity":12.25,"bits_per_byte":1.1}"#,
-            Some("7,,,,,,,,,,,,,,2.5,12.25,1.1"),
+            Some("7,,,,,,,,,,,,,2.5,12.25,1.1"),
         );
         check(
             Row::Sample(SampleRecord { step: 7, text: "a \"b\"\n".to_owned() }),
@@ -301,9 +297,9 @@ pub(super) mod tests {
     #[test]
     fn a_dense_step_with_a_teacher_says_so() {
         check(
-            Row::Step(StepRecord { ternary: None, teacher_loss: Some(0.5), skipped: true, ..step(1) }),
-            r#"{"kind":"step","step":1,"tokens":64,"epoch":0.1,"loss":6.1,"teacher_loss":0.5,"learning_rate":0.0015,"weight_decay":0.1,"gradient_norm":0.7,"lambda":1.0,"skipped":true}"#,
-            Some("1,64,0.1,6.1,0.5,0.0015,0.1,0.7,1,,,,,1,,,"),
+            Row::Step(StepRecord { ternary: None, teacher_loss: Some(0.5), ..step(1) }),
+            r#"{"kind":"step","step":1,"tokens":64,"epoch":0.1,"loss":6.1,"teacher_loss":0.5,"learning_rate":0.0015,"weight_decay":0.1,"gradient_norm":0.7,"lambda":1.0}"#,
+            Some("1,64,0.1,6.1,0.5,0.0015,0.1,0.7,1,,,,,,,"),
         );
     }
 

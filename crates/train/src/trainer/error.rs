@@ -31,9 +31,7 @@ pub enum TrainError {
     TeacherVocabulary { folder: String, found: usize, expected: usize },
     #[error("model.from: {folder} has a vocabulary of {found}, but the tokenizer has {expected} tokens")]
     Vocabulary { folder: String, found: usize, expected: usize },
-    #[error(
-        "model.from: {folder} was made for {found} positions, but `data.sequence_length` is {expected}"
-    )]
+    #[error("model.from: {folder} was made for {found} positions, but `data.sequence_length` is {expected}")]
     Positions { folder: String, found: usize, expected: usize },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,7 +57,7 @@ pub enum TrainError {
 
 impl TrainError {
     /// What to do next, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Config(error) => error.hint(),
             Self::Data(error) => error.hint(),
@@ -78,7 +76,9 @@ impl TrainError {
                 "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up \
                  helps, and `train.on_spike = \"skip\"` goes back and leaves these batches out",
             ),
-            Self::Stuck { .. } => Some("lower `schedule.learning_rate` in a new run from the last checkpoint"),
+            Self::Stuck { .. } => {
+                Some("lower `schedule.learning_rate` in a new run from the last checkpoint")
+            }
             _ => None,
         }
     }

@@ -29,6 +29,7 @@ mod sample;
 mod spike;
 mod state;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,7 +44,9 @@ pub use prepare::{Prepared, prepare};
 
 use crate::checkpoint::{Checkpoint, Stage, Store};
 use crate::config::{OnSpike, Reduction};
-use crate::log::{EventRecord, Recorder, SampleRecord, StepRecord, TernaryShares, TimingRecord, ValidationRecord};
+use crate::log::{
+    EventRecord, Recorder, SampleRecord, StepRecord, TernaryShares, TimingRecord, ValidationRecord,
+};
 use crate::model::{CodeStatistics, LossSettings, Losses, ModelTeacher, Network, Teacher};
 use crate::optimizer::Optimizer;
 use crate::schedule::lambda;
@@ -94,9 +97,13 @@ pub fn train(
     for damaged in &found.damaged {
         observer.warning(&format!("{damaged}; going back to the checkpoint before"));
     }
-    if let Some(checkpoint) = &found.checkpoint {
-        check_same_run(prepared, checkpoint)?;
-    }
+    let state = match &found.checkpoint {
+        Some(checkpoint) => {
+            check_same_run(prepared, checkpoint)?;
+            state::read_state(&checkpoint.path)?
+        }
+        None => State::new(prepared),
+    };
     write_config(prepared, &output)?;
 
     let teacher = prepared.teacher(pool)?;
@@ -110,16 +117,13 @@ pub fn train(
         optimizer,
         teacher: teacher.as_ref().map(|model| ModelTeacher::new(model, size.rows, size.context)),
         store,
-        recorder: Recorder::create_or_keep(&output, found.checkpoint.is_some())?,
-        state: State { data: data_mark(prepared), ..State::default() },
+        recorder: open_record(&output, &state, observer)?,
+        state,
         last_saved: None,
         seconds_per_step: None,
         validation: None,
     };
-    match &found.checkpoint {
-        Some(checkpoint) => run.go_on_from(checkpoint, observer)?,
-        None => run.start_anew()?,
-    }
+    run.load(found.checkpoint.as_ref())?;
     run.train(observer)
 }
 
@@ -133,22 +137,29 @@ fn check_same_run(prepared: &Prepared, checkpoint: &Checkpoint) -> Result<(), Tr
     if !differences.is_empty() {
         return Err(TrainError::OtherConfig { folder: prepared.output(), differences });
     }
-    let (found, expected) = (data_mark(prepared), state::read_state(&checkpoint.path)?.data);
+    let (found, expected) = (State::new(prepared).data, state::read_state(&checkpoint.path)?.data);
     if found != expected {
         return Err(TrainError::OtherData { folder: prepared.output(), found, expected });
     }
     Ok(())
 }
 
-/// What the data is, in words.
-fn data_mark(prepared: &Prepared) -> String {
-    format!("{}; tokenizer {}", prepared.dataset.description(), prepared.tokenizer.digest)
+/// The record of a run from its state on.
+fn open_record(output: &Path, state: &State, observer: &mut dyn Observer) -> Result<Recorder, TrainError> {
+    let (recorder, shorter) = Recorder::resume(output, &state.positions, state.step)?;
+    for lost in shorter {
+        observer.warning(&lost.to_string());
+    }
+    Ok(recorder)
 }
 
 fn write_config(prepared: &Prepared, output: &Path) -> Result<(), TrainError> {
     let path = output.join(state::CONFIG_FILE);
-    std::fs::write(&path, prepared.config.to_toml()?)
-        .map_err(|source| TrainError::Io { path, action: "written", source })
+    std::fs::write(&path, prepared.config.to_toml()?).map_err(|source| TrainError::Io {
+        path,
+        action: "written",
+        source,
+    })
 }
 
 /// A run in progress.
@@ -185,12 +196,14 @@ impl Run<'_> {
             let started = Instant::now();
             let step = self.accumulate();
             if let Some(trouble) = self.trouble(&step) {
-                match trouble {
-                    Trouble::Spike(message) if self.prepared.config.train.on_spike == OnSpike::Report => {
-                        self.tell(&message, observer)?;
+                match (self.prepared.config.train.on_spike, trouble) {
+                    (OnSpike::Report, Trouble::Spike(message)) => self.tell(&message, observer)?,
+                    (OnSpike::Report, Trouble::NotFinite { what, found }) => {
+                        let step = self.state.step + 1;
+                        return Err(TrainError::NotFinite { step, what, found });
                     }
-                    trouble => {
-                        self.go_back(trouble, observer)?;
+                    (OnSpike::Skip, trouble) => {
+                        self.go_back(&trouble, observer)?;
                         continue;
                     }
                 }
@@ -210,8 +223,7 @@ impl Run<'_> {
         let batches: Vec<_> = (first..first + accumulation)
             .map(|index| self.prepared.dataset.batch(config.train.micro_batch, index))
             .collect();
-        let counted: usize =
-            batches.iter().flat_map(|batch| &batch.counts).filter(|counts| **counts).count();
+        let counted: usize = batches.iter().flat_map(|batch| &batch.counts).filter(|counts| **counts).count();
         let reduction = config.data.chat.as_ref().map_or(Reduction::Mean, |chat| chat.reduction);
         let settings = LossSettings {
             scale: match reduction {
@@ -326,10 +338,8 @@ impl Run<'_> {
             parameters.filter(|parameter| is_product(parameter.kind)).map(|p| p.range.len()).sum();
         let tied = if model.tie_word_embeddings { model.vocab_size * model.hidden_size } else { 0 };
         // A token attends to half of its sequence, with two products, three times over.
-        let attention = model.num_hidden_layers
-            * model.attention_size()
-            * self.prepared.config.data.sequence_length
-            * 6;
+        let attention =
+            model.num_hidden_layers * model.attention_size() * self.prepared.config.data.sequence_length * 6;
         (6 * (weights + tied) + attention) as f64
     }
 
@@ -365,9 +375,8 @@ impl Run<'_> {
     fn validate(&mut self) -> Result<ValidationRecord, TrainError> {
         let (prepared, config) = (self.prepared, &self.prepared.config);
         let mut losses = Losses::default();
-        let batches = prepared
-            .dataset
-            .validation_batches(config.train.micro_batch, config.watch.validation_sequences);
+        let batches =
+            prepared.dataset.validation_batches(config.train.micro_batch, config.watch.validation_sequences);
         for batch in batches {
             losses = losses.plus(self.network.evaluate(&batch));
         }
@@ -400,11 +409,11 @@ impl Run<'_> {
     /// Saves a checkpoint; the record and the curves are then on disk too.
     fn save(&mut self, metric: Option<f64>, observer: &mut dyn Observer) -> Result<(), TrainError> {
         self.recorder.sync()?;
+        self.state.times_back = 0;
         self.state.positions = self.recorder.positions();
         let Run { prepared, network, optimizer, store, state, .. } = self;
-        let saved = store.save(state.step, metric, |folder| {
-            state::write(folder, prepared, network, optimizer, state)
-        })?;
+        let saved = store
+            .save(state.step, metric, |folder| state::write(folder, prepared, network, optimizer, state))?;
         self.last_saved = Some(saved.step);
         observer.saved(saved.step, &saved.path);
         // A plot that fails is no reason to lose a run.
@@ -428,76 +437,51 @@ impl Run<'_> {
         })
     }
 
-    /// The parameters of step 0.
-    fn start_anew(&mut self) -> Result<(), TrainError> {
-        let layout = self.network.layout().clone();
-        let config = &self.prepared.config;
-        match &self.prepared.start {
-            Some(start) => start.read(&layout, self.network.parameters())?,
+    /// The tensors of a checkpoint, or those of step 0.
+    fn load(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), TrainError> {
+        let Run { prepared, network, optimizer, state, .. } = self;
+        match checkpoint {
+            Some(checkpoint) => state::read_tensors_of(&checkpoint.path, network, optimizer, state.step)?,
             None => {
-                let range = config.model.initializer_range.unwrap_or(start::INITIALIZER_RANGE);
-                start::initialize(&layout, config.run.seed, range, self.network.parameters());
-            }
-        }
-        self.network.quantize().map_err(|source| TrainError::NoCodes { step: 0, source })?;
-        Ok(())
-    }
-
-    /// The state of a checkpoint.
-    fn go_on_from(&mut self, checkpoint: &Checkpoint, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        self.state = state::read_state(&checkpoint.path)?;
-        let step = self.state.step;
-        state::read_tensors_of(&checkpoint.path, &mut self.network, &mut self.optimizer, step)?;
-        self.network.quantize().map_err(|source| TrainError::NoCodes { step, source })?;
-        let (recorder, shorter) =
-            Recorder::resume(&self.prepared.output(), &self.state.positions, step)?;
-        self.recorder = recorder;
-        for lost in shorter {
-            observer.warning(&lost.to_string());
-        }
-        self.last_saved = Some(step);
-        Ok(())
-    }
-
-    /// Goes back to the last checkpoint and leaves out the batches since then, where the
-    /// configuration wants it.
-    fn go_back(&mut self, trouble: Trouble, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let step = self.state.step + 1;
-        let (is_report, message) = match trouble {
-            Trouble::NotFinite { what, found } => {
-                if self.prepared.config.train.on_spike == OnSpike::Report {
-                    return Err(TrainError::NotFinite { step, what, found });
+                *optimizer = Optimizer::new(&prepared.config.optimizer, network);
+                let layout = network.layout().clone();
+                match &prepared.start {
+                    Some(start) => start.read(&layout, network.parameters())?,
+                    None => {
+                        let range = prepared.config.model.initializer_range;
+                        let range = range.unwrap_or(start::INITIALIZER_RANGE);
+                        start::initialize(&layout, prepared.config.run.seed, range, network.parameters());
+                    }
                 }
-                (false, format!("the {what} is {found}"))
             }
-            Trouble::Spike(message) => (false, message),
-        };
-        debug_assert!(!is_report, "go_back: it is called to go back");
-        let found = self.store.latest()?;
-        let back_to = match &found.checkpoint {
-            Some(checkpoint) => {
-                self.go_on_from(checkpoint, observer)?;
-                checkpoint.step
-            }
-            None => {
-                let skipped_steps = self.state.skipped_steps;
-                let times_back = self.state.times_back;
-                self.optimizer = Optimizer::new(&self.prepared.config.optimizer, &self.network);
-                self.start_anew()?;
-                self.recorder = Recorder::create(&self.prepared.output())?;
-                self.state =
-                    State { data: data_mark(self.prepared), skipped_steps, times_back, ..State::default() };
-                0
-            }
-        };
-        self.state.times_back += 1;
-        if self.state.times_back > TIMES_BACK_MAX {
+        }
+        let step = self.state.step;
+        self.network.quantize().map_err(|source| TrainError::NoCodes { step, source })?;
+        self.last_saved = checkpoint.map(|checkpoint| checkpoint.step);
+        Ok(())
+    }
+
+    /// Goes back to the last checkpoint and leaves out the batches since then.
+    fn go_back(&mut self, trouble: &Trouble, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let step = self.state.step + 1;
+        let (skipped_steps, times_back) = (self.state.skipped_steps, self.state.times_back + 1);
+        if times_back > TIMES_BACK_MAX {
             return Err(TrainError::Stuck { step, times: TIMES_BACK_MAX });
         }
-        let left_out = step - back_to;
-        self.state.skipped_steps += left_out;
-        let message =
-            format!("step {step}: {message}; back to step {back_to}, the batches of {left_out} steps left out");
+        let checkpoint = self.store.latest()?.checkpoint;
+        self.state = match &checkpoint {
+            Some(checkpoint) => state::read_state(&checkpoint.path)?,
+            None => State::new(self.prepared),
+        };
+        self.load(checkpoint.as_ref())?;
+        self.recorder = open_record(&self.prepared.output(), &self.state, observer)?;
+        let left_out = step - self.state.step;
+        self.state.skipped_steps = skipped_steps + left_out;
+        self.state.times_back = times_back;
+        let message = format!(
+            "step {step}: {trouble}; back to step {}, the batches of {left_out} steps left out",
+            self.state.step
+        );
         self.tell(&message, observer)
     }
 
@@ -513,6 +497,15 @@ impl Run<'_> {
 enum Trouble {
     NotFinite { what: &'static str, found: f64 },
     Spike(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::NotFinite { what, found } => write!(f, "the {what} is {found}"),
+            Trouble::Spike(message) => f.write_str(message),
+        }
+    }
 }
 
 fn mean(sum: f64, count: u64) -> f64 {

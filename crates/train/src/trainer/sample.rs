@@ -26,7 +26,8 @@ pub(super) fn sample(prepared: &Prepared, network: &mut Network, step: u64) -> R
     let (config, layout, pool) =
         (network.config().clone(), network.layout().clone(), Arc::clone(network.pool()));
     let export = Export::new(Form::Packed, &config, &layout, network.parameters(), &Default::default());
-    let model = Model::load(&Source::Memory(export.in_memory("the model in training")), pool, Layout::TwoBit)?;
+    let model =
+        Model::load(&Source::Memory(export.in_memory("the model in training")), pool, Layout::TwoBit)?;
     let tokenizer = &prepared.tokenizer.tokenizer;
     let watch = &prepared.config.watch;
     let prompt = match &watch.sample_prompt {

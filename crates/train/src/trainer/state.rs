@@ -8,6 +8,7 @@
 //! manifest.json                                the SHA-256 of all of these (`checkpoint`)
 //! ```
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -54,6 +55,14 @@ pub(super) struct State {
     pub(super) data: String,
 }
 
+impl State {
+    /// That of a run before its first step.
+    pub(super) fn new(prepared: &Prepared) -> Self {
+        let data = format!("{}; tokenizer {}", prepared.dataset.description(), prepared.tokenizer.digest);
+        State { data, ..State::default() }
+    }
+}
+
 /// Writes a checkpoint's files into a folder.
 pub(super) fn write(
     folder: &Path,
@@ -74,7 +83,7 @@ pub(super) fn write(
         .zip(&moments)
         .map(|(name, values)| TensorOut { name, shape: &shape, values })
         .collect();
-    write_tensors(&folder.join(OPTIMIZER_FILE), &tensors, &[])?;
+    write_tensors(&folder.join(OPTIMIZER_FILE), &tensors, &BTreeMap::new())?;
     let state = serde_json::to_vec_pretty(state)?;
     std::fs::write(folder.join(STATE_FILE), state)?;
     let config = prepared.config.to_toml().map_err(io::Error::other)?;
@@ -107,8 +116,7 @@ pub(super) fn read_tensors_of(
     for parameter in layout.parameters() {
         let detail = || format!("tensor `{}` is missing or of another shape", parameter.name);
         let tensor = files.get(&parameter.name).filter(|tensor| tensor.shape == parameter.shape);
-        let tensor =
-            tensor.ok_or_else(|| TrainError::State { path: folder.to_owned(), detail: detail() })?;
+        let tensor = tensor.ok_or_else(|| TrainError::State { path: folder.to_owned(), detail: detail() })?;
         tensor.read_f32(0, &mut parameters[parameter.range.clone()]);
     }
     let (_, moments) = optimizer.state();
