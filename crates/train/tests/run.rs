@@ -1,0 +1,276 @@
+//! Whole runs on text that the test makes: they learn, resume to the same bytes, and leave a model
+//! that inference reads.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tercet::model::Model;
+use tercet::source::Source;
+use tercet_kernels::{Isa, Layout, Pool};
+use tercet_train::config::TrainConfig;
+use tercet_train::log::ValidationRecord;
+use tercet_train::trainer::{Observer, Outcome, StepNews, TrainError, estimate, prepare, train};
+
+/// Sentences of a little grammar, so that there is something to learn.
+fn text(sentences: usize) -> String {
+    let (who, does, what) = (
+        ["the cat", "a dog", "one bird", "my fox"],
+        ["sees", "likes", "finds"],
+        ["the sun", "a ball", "milk"],
+    );
+    let sentence = |i: usize| {
+        let mixed = i.wrapping_mul(2_654_435_761) >> 7;
+        format!("{} {} {}.\n", who[mixed % 4], does[mixed / 4 % 3], what[mixed / 12 % 3])
+    };
+    (0..sentences).map(sentence).collect()
+}
+
+/// A run of 24 steps in a folder, with changes.
+fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
+    let data = folder.join("data.txt");
+    if !data.exists() {
+        fs::write(&data, text(3000)).unwrap();
+    }
+    let base = format!(
+        r#"
+        [run]
+        output = "{}"
+        [model]
+        hidden_size = 32
+        intermediate_size = 48
+        num_hidden_layers = 2
+        num_attention_heads = 4
+        [data]
+        train = ["{}"]
+        sequence_length = 32
+        [tokenizer]
+        vocab_size = 300
+        [train]
+        steps = 24
+        micro_batch = 4
+        [schedule]
+        learning_rate = 5e-3
+        [watch]
+        validate_every = 10
+        validation_sequences = 8
+        sample_every = 12
+        sample_tokens = 8
+        save_every = 8
+        "#,
+        folder.join("run").display(),
+        data.display()
+    );
+    let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+    TrainConfig::parse_with("test.toml", &base, &changes).unwrap()
+}
+
+/// Stops after a step, and remembers what it heard.
+#[derive(Default)]
+struct Watcher {
+    stop_after: Option<u64>,
+    steps: AtomicU64,
+    losses: Vec<f32>,
+    validations: Vec<ValidationRecord>,
+    warnings: Vec<String>,
+    samples: usize,
+}
+
+impl Observer for Watcher {
+    fn step(&mut self, step: &StepNews<'_>) {
+        self.steps.store(step.record.step, Ordering::Relaxed);
+        self.losses.push(step.record.loss);
+    }
+
+    fn warning(&mut self, message: &str) {
+        self.warnings.push(message.to_owned());
+    }
+
+    fn validated(&mut self, validation: &ValidationRecord) {
+        self.validations.push(*validation);
+    }
+
+    fn sampled(&mut self, _: u64, _: &str) {
+        self.samples += 1;
+    }
+
+    fn wants_stop(&self) -> bool {
+        self.stop_after.is_some_and(|step| self.steps.load(Ordering::Relaxed) >= step)
+    }
+}
+
+fn run(config: &TrainConfig, threads: usize, watcher: &mut Watcher) -> Result<Outcome, TrainError> {
+    let pool = Arc::new(Pool::new(Isa::best(), threads));
+    let prepared = prepare(config.clone(), threads, watcher)?;
+    train(&prepared, &pool, watcher, None)
+}
+
+/// What must be the same in an interrupted run and one that was not.
+fn results(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let files = [
+        "log.jsonl",
+        "log.csv",
+        "model/model.safetensors",
+        "model/config.json",
+        "checkpoints/step-00000024/model.safetensors",
+        "checkpoints/step-00000024/optimizer.safetensors",
+    ];
+    files.map(|file| (file.to_owned(), fs::read(folder.join("run").join(file)).unwrap())).to_vec()
+}
+
+#[track_caller]
+fn assert_same(a: &[(String, Vec<u8>)], b: &[(String, Vec<u8>)]) {
+    for ((name, a), (_, b)) in a.iter().zip(b) {
+        assert!(a == b, "{name} differs");
+    }
+}
+
+#[test]
+fn a_run_learns_and_leaves_a_model_that_inference_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watcher = Watcher::default();
+    let outcome = run(&config(folder.path(), &[]), 2, &mut watcher).unwrap();
+    assert!(outcome.is_finished && outcome.steps_done == 24);
+    assert_eq!(watcher.losses.len(), 24);
+    let (first, last) = (watcher.losses[0], watcher.losses[23]);
+    assert!(last < first - 1.0, "from {first} to {last}");
+    assert_eq!(watcher.samples, 2);
+    // At 10 and 20, where it saves (8, 16), and at the end.
+    assert_eq!(watcher.validations.iter().map(|v| v.step).collect::<Vec<_>>(), [8, 10, 16, 20, 24]);
+    let pool = Arc::new(Pool::new(Isa::best(), 1));
+    for model in ["model", "checkpoints/step-00000024"] {
+        let source = Source::folder(folder.path().join("run").join(model)).unwrap();
+        Model::load(&source, Arc::clone(&pool), Layout::TwoBit).unwrap();
+    }
+    let card = fs::read_to_string(outcome.folder.join("README.md")).unwrap();
+    assert!(card.contains("nats a token") && card.contains("[train]"), "{card}");
+    for file in ["curves.svg", "trainer_state.json", "timings.csv", "config.toml"] {
+        assert!(folder.path().join("run").join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_in_the_same_bytes() {
+    let whole = tempfile::tempdir().unwrap();
+    run(&config(whole.path(), &[]), 1, &mut Watcher::default()).unwrap();
+    let parts = tempfile::tempdir().unwrap();
+    for stop_after in [3, 11, 12] {
+        let mut watcher = Watcher { stop_after: Some(stop_after), ..Watcher::default() };
+        let outcome = run(&config(parts.path(), &[]), 2, &mut watcher).unwrap();
+        assert!(!outcome.is_finished && outcome.steps_done == stop_after);
+    }
+    assert!(run(&config(parts.path(), &[]), 2, &mut Watcher::default()).unwrap().is_finished);
+    assert_same(&results(whole.path()), &results(parts.path()));
+}
+
+#[test]
+fn a_damaged_checkpoint_costs_the_steps_since_the_one_before() {
+    let whole = tempfile::tempdir().unwrap();
+    run(&config(whole.path(), &[]), 1, &mut Watcher::default()).unwrap();
+    let damaged = tempfile::tempdir().unwrap();
+    let mut watcher = Watcher { stop_after: Some(17), ..Watcher::default() };
+    run(&config(damaged.path(), &[]), 1, &mut watcher).unwrap();
+    let file = damaged.path().join("run/checkpoints/step-00000017/optimizer.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let mut watcher = Watcher::default();
+    run(&config(damaged.path(), &[]), 1, &mut watcher).unwrap();
+    assert!(
+        watcher.warnings.iter().any(|warning| warning.contains("step-00000017")),
+        "{:?}",
+        watcher.warnings
+    );
+    assert_eq!(watcher.losses.len(), 8);
+    assert_same(&results(whole.path()), &results(damaged.path()));
+}
+
+#[test]
+fn another_configuration_does_not_go_on_from_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watcher = Watcher { stop_after: Some(2), ..Watcher::default() };
+    run(&config(folder.path(), &[]), 1, &mut watcher).unwrap();
+    let changed = config(folder.path(), &["schedule.learning_rate=1e-3", "watch.keep=5"]);
+    let error = run(&changed, 1, &mut Watcher::default()).unwrap_err().to_string();
+    assert!(error.contains("schedule.learning_rate") && !error.contains("keep"), "{error}");
+}
+
+#[test]
+fn every_kind_of_run_learns() {
+    for changes in [
+        &["model.linears=dense", "model.norms=pre"][..],
+        &["model.norms=sub", "model.hidden_act=relu2", "optimizer.kind=muon"],
+        &["model.norms=1bitllm", "train.accumulation=2", "train.recompute=true"],
+        &["model.norms=pre-and-in-linear", "data.respect_boundaries=true", "quantization.warmup_steps=10"],
+        &["schedule.kind=warmup-stable-decay", "model.tie_word_embeddings=false"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watcher = Watcher::default();
+        run(&config(folder.path(), changes), 2, &mut watcher).unwrap();
+        let (first, last) = (watcher.losses[0], watcher.losses[23]);
+        assert!(last < first - 0.5, "{changes:?}: from {first} to {last}");
+    }
+}
+
+#[test]
+fn a_dense_model_becomes_ternary_and_teaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let dense = config(folder.path(), &["model.linears=dense", "model.norms=pre"]);
+    run(&dense, 2, &mut Watcher::default()).unwrap();
+    let dense = folder.path().join("run/model");
+    let from = format!("model.from={}", dense.display());
+    let teacher = format!("distillation.teacher={}", dense.display());
+    for norms in ["pre", "sub"] {
+        let student = tempfile::tempdir().unwrap();
+        fs::copy(folder.path().join("data.txt"), student.path().join("data.txt")).unwrap();
+        let norms = format!("model.norms={norms}");
+        let mut started = config(
+            student.path(),
+            &[&from, &norms, &teacher, "distillation.weight=0.5", "quantization.warmup_steps=12"],
+        );
+        started.tokenizer.vocab_size = None;
+        started.model.hidden_size = None;
+        started.model.intermediate_size = None;
+        started.model.num_hidden_layers = None;
+        started.model.num_attention_heads = None;
+        let mut watcher = Watcher::default();
+        run(&started, 2, &mut watcher).unwrap();
+        let config = fs::read_to_string(student.path().join("run/model/config.json")).unwrap();
+        assert!(config.contains("autobitlinear"), "{config}");
+    }
+}
+
+#[test]
+fn a_spike_goes_back_and_leaves_batches_out() {
+    let changes = [
+        "train.spike_deviations=0.01",
+        "train.on_spike=skip",
+        "schedule.learning_rate=0.05",
+        "train.steps=60",
+        "watch.sample_every=0",
+    ];
+    let outcome = |stops: &[u64]| {
+        let folder = tempfile::tempdir().unwrap();
+        for stop in stops {
+            let mut watcher = Watcher { stop_after: Some(*stop), ..Watcher::default() };
+            let _ = run(&config(folder.path(), &changes), 1, &mut watcher);
+        }
+        let mut watcher = Watcher::default();
+        let result = run(&config(folder.path(), &changes), 1, &mut watcher);
+        (result.map(|outcome| outcome.steps_done).map_err(|error| error.to_string()), watcher.warnings)
+    };
+    let (_, warnings) = outcome(&[]);
+    assert!(warnings.iter().any(|warning| warning.contains("left out")), "{warnings:?}");
+}
+
+#[test]
+fn an_estimate_says_what_a_run_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = Arc::new(Pool::new(Isa::best(), 1));
+    let prepared = prepare(config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap();
+    let estimate = estimate(&prepared, &pool).unwrap();
+    assert_eq!((estimate.steps, estimate.tokens_per_step), (24, 128));
+    assert_eq!(estimate.ternary_parameters, 2 * (4 * 32 * 32 + 3 * 32 * 48));
+    assert!(estimate.tokens_per_s > 0.0 && estimate.disk_bytes > estimate.checkpoint_bytes);
+}
