@@ -27,26 +27,34 @@ fn text(sentences: usize) -> String {
     (0..sentences).map(sentence).collect()
 }
 
+/// A small model from scratch.
+const FROM_SCRATCH: &str = "
+    [model]
+    hidden_size = 32
+    intermediate_size = 48
+    num_hidden_layers = 2
+    num_attention_heads = 4
+    [tokenizer]
+    vocab_size = 300
+";
+
 /// A run of 24 steps in a folder, with changes.
 fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
+    config_of(folder, FROM_SCRATCH, changes)
+}
+
+fn config_of(folder: &Path, model: &str, changes: &[&str]) -> TrainConfig {
     let data = folder.join("data.txt");
     if !data.exists() {
         fs::write(&data, text(3000)).unwrap();
     }
-    let base = format!(
+    let rest = format!(
         r#"
         [run]
         output = "{}"
-        [model]
-        hidden_size = 32
-        intermediate_size = 48
-        num_hidden_layers = 2
-        num_attention_heads = 4
         [data]
         train = ["{}"]
         sequence_length = 32
-        [tokenizer]
-        vocab_size = 300
         [train]
         steps = 24
         micro_batch = 4
@@ -63,7 +71,7 @@ fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
         data.display()
     );
     let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
-    TrainConfig::parse_with("test.toml", &base, &changes).unwrap()
+    TrainConfig::parse_with("test.toml", &(model.to_owned() + &rest), &changes).unwrap()
 }
 
 /// Stops after a step, and remembers what it heard.
@@ -218,24 +226,17 @@ fn a_dense_model_becomes_ternary_and_teaches() {
     let folder = tempfile::tempdir().unwrap();
     let dense = config(folder.path(), &["model.linears=dense", "model.norms=pre"]);
     run(&dense, 2, &mut Watcher::default()).unwrap();
-    let dense = folder.path().join("run/model");
-    let from = format!("model.from={}", dense.display());
-    let teacher = format!("distillation.teacher={}", dense.display());
+    let dense = folder.path().join("run/model").display().to_string();
     for norms in ["pre", "sub"] {
         let student = tempfile::tempdir().unwrap();
         fs::copy(folder.path().join("data.txt"), student.path().join("data.txt")).unwrap();
-        let norms = format!("model.norms={norms}");
-        let mut started = config(
-            student.path(),
-            &[&from, &norms, &teacher, "distillation.weight=0.5", "quantization.warmup_steps=12"],
-        );
-        started.tokenizer.vocab_size = None;
-        started.model.hidden_size = None;
-        started.model.intermediate_size = None;
-        started.model.num_hidden_layers = None;
-        started.model.num_attention_heads = None;
+        let model = format!("[model]\nfrom = \"{dense}\"\nnorms = \"{norms}\"\n");
+        let teacher = format!("[distillation]\nteacher = \"{dense}\"\n");
+        let config = config_of(student.path(), &(model + &teacher), &["quantization.warmup_steps=12"]);
         let mut watcher = Watcher::default();
-        run(&started, 2, &mut watcher).unwrap();
+        run(&config, 2, &mut watcher).unwrap();
+        // It starts where the dense model ended, as long as nothing is quantised.
+        assert!(watcher.losses[0] < 3.5, "{norms}: {:?}", watcher.losses);
         let config = fs::read_to_string(student.path().join("run/model/config.json")).unwrap();
         assert!(config.contains("autobitlinear"), "{config}");
     }
@@ -244,9 +245,10 @@ fn a_dense_model_becomes_ternary_and_teaches() {
 #[test]
 fn a_spike_goes_back_and_leaves_batches_out() {
     let changes = [
-        "train.spike_deviations=0.01",
+        "train.spike_deviations=0.5",
         "train.on_spike=skip",
-        "schedule.learning_rate=0.05",
+        "schedule.learning_rate=0.5",
+        "schedule.kind=constant",
         "train.steps=60",
         "watch.sample_every=0",
     ];
@@ -260,7 +262,8 @@ fn a_spike_goes_back_and_leaves_batches_out() {
         let result = run(&config(folder.path(), &changes), 1, &mut watcher);
         (result.map(|outcome| outcome.steps_done).map_err(|error| error.to_string()), watcher.warnings)
     };
-    let (_, warnings) = outcome(&[]);
+    let (result, warnings) = outcome(&[]);
+    eprintln!("{result:?} {warnings:?}");
     assert!(warnings.iter().any(|warning| warning.contains("left out")), "{warnings:?}");
 }
 
