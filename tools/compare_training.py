@@ -2,8 +2,8 @@
 """Trains a model in plain PyTorch, to compare validation losses with tercet's trainer.
 
     python3 -m pip install -r tools/requirements-reference.txt
-    python3 tools/compare_training.py FOLDER TRAIN VALIDATION --sequence-length 256 --micro-batch 8 \
-        --steps 1000 --learning-rate 1e-3 --schedule cosine [--out TRAINED_FOLDER]
+    python3 tools/compare_training.py FOLDER TRAIN VALIDATION --sequence-length 256 \\
+        --micro-batch 8 --steps 1000 --learning-rate 1e-3 --schedule cosine [--out TRAINED_FOLDER]
 
 FOLDER is a Hugging Face folder with float masters, the start of both. TRAIN and VALIDATION are
 tokens, little-endian u32 without a header. The model is that of the golden files
@@ -23,6 +23,11 @@ it. Validation takes consecutive windows of the sequence length from the start o
 that every token but the first is predicted once, with at most a window before it; its loss is the
 mean over these tokens. Seconds are of the wall clock, validation left out.
 """
+
+import os
+
+# Threads that wait by spinning make a step ten times slower on a machine that does something else.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import json
@@ -47,13 +52,9 @@ def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     model = load(arguments.folder)
-    train_tokens, validation_tokens = read_tokens(arguments.train), read_tokens(arguments.validation)
-    vocab_size = model.config["vocab_size"]
-    for path, tokens in ((arguments.train, train_tokens), (arguments.validation, validation_tokens)):
-        if len(tokens) < arguments.sequence_length + 1:
-            raise SystemExit(f"{path}: {len(tokens)} tokens, less than one sequence")
-        if tokens.max() >= vocab_size:
-            raise SystemExit(f"{path}: token {tokens.max()}, but `vocab_size` is {vocab_size}")
+    vocab_size, at_least = model.config["vocab_size"], arguments.sequence_length + 1
+    train_tokens = read_tokens(arguments.train, vocab_size, at_least)
+    validation_tokens = read_tokens(arguments.validation, vocab_size, at_least)
 
     report(
         parameters=sum(value.numel() for value in model.parameters.values()),
@@ -217,11 +218,17 @@ def save(folder: Path, model: Decoder) -> None:
     files.write_safetensors(folder / WEIGHTS, tensors, {"format": "pt"})
 
 
-def read_tokens(path: Path) -> np.ndarray:
-    """The tokens of a file, I64 [n]."""
-    if path.stat().st_size % 4:
-        raise SystemExit(f"{path}: {path.stat().st_size} bytes, expected a multiple of 4")
-    return np.fromfile(path, dtype="<u4").astype(np.int64)
+def read_tokens(path: Path, vocab_size: int, at_least: int) -> np.ndarray:
+    """The tokens of a file, I64 [n], checked."""
+    size_bytes = path.stat().st_size
+    if size_bytes % 4:
+        raise SystemExit(f"{path}: {size_bytes} bytes, expected a multiple of 4")
+    tokens = np.fromfile(path, dtype="<u4").astype(np.int64)
+    if len(tokens) < at_least:
+        raise SystemExit(f"{path}: {len(tokens)} tokens, expected at least {at_least}")
+    if tokens.max() >= vocab_size:
+        raise SystemExit(f"{path}: token {tokens.max()}, expected less than {vocab_size}")
+    return tokens
 
 
 def report(**fields: object) -> None:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the golden files of training: small models, what one step computes on them, and short runs.
+"""Writes the golden files of training: small models, what a step computes on them, short runs.
 
     python3 -m pip install -r tools/requirements-reference.txt
     python3 tools/reference_training.py crates/train/tests/data/golden
 
-The reference is our own decoder in plain PyTorch with autograd (`reference/decoder.py`, which states
-every formula), in float32 on one thread of a CPU. Each case becomes OUT_FOLDER/<name>/, a Hugging
-Face model folder with float32 masters (`config.json`, `model.safetensors`), plus
+The reference is our own decoder in plain PyTorch with autograd (`reference/decoder.py`, which
+states every formula), in float32 on one thread of a CPU. Each case becomes OUT_FOLDER/<name>/, a
+Hugging Face model folder with float32 masters (`config.json`, `model.safetensors`), plus
 `reference.safetensors`. Of a step, with one row a token:
 
     input_ids         I64 [rows]
@@ -17,7 +17,7 @@ Face model folder with float32 masters (`config.json`, `model.safetensors`), plu
     teacher_logits    F32 [rows, vocab]  in `distillation` only
     logits            F32 [rows, vocab]
     loss              F32 [1]            `reference/losses.py` has the formula
-    grad.<parameter>  F32, of the parameter's shape; that of a tied embedding is the sum of both uses
+    grad.<parameter>  F32, of the parameter's shape; a tied embedding sums both its uses
 
 Its metadata: `lambda` (of x + λ (x_hat - x)), `reduction` (mean or sum over the rows that count),
 `teacher_weight`, `temperature`, `tolerance` (greatest difference of a tensor, relative to its

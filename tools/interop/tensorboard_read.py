@@ -5,9 +5,9 @@
     python3 tools/interop/tensorboard_read.py FOLDER
 
 Standard output is one JSON object of every scalar, {tag: [[step, value], …]}, in the order of the
-steps, as the EventAccumulator of the tensorboard package has it: both plain scalars (`simple_value`)
-and those that are stored as tensors of the `scalars` plugin. Other plugins are passed over. It keeps
-every value, not the sample that the web page shows.
+steps, as the EventAccumulator of the tensorboard package has it: both plain scalars
+(`simple_value`) and those that are stored as tensors of the `scalars` plugin. Other plugins are
+passed over. It keeps every value, not the sample that the web page shows.
 """
 
 import argparse

@@ -130,7 +130,7 @@ class Decoder:
         return F.linear(x, embedding if tied else self.parameters["lm_head.weight"])
 
     def _positions(self, t: int, segments: list[int] | None, dtype: torch.dtype):
-        """cos and sin [t, head_dim / 2] of the rotary angles, and which keys a query sees [t, t]."""
+        """cos and sin [t, head_dim / 2] of the rotary angles; which keys a query sees [t, t]."""
         lengths = torch.tensor(segments or [t])
         assert lengths.sum() == t, "forward: segments add up to the row"
         positions = torch.cat([torch.arange(length) for length in lengths.tolist()])

@@ -30,7 +30,7 @@ def loss(
     reduction: str = "mean",
     distillation: Distillation | None = None,
 ) -> Tensor:
-    """The loss of logits [rows, vocab]; `counts` [rows] is 1 for rows that count and 0 for others."""
+    """The loss of logits [rows, vocab]; `counts` [rows] is 1 for rows that count, else 0."""
     rows = F.cross_entropy(logits, targets, reduction="none")
     if distillation:
         temperature, weight = distillation.temperature, distillation.weight

@@ -14,7 +14,7 @@ Muon (arXiv:2502.16982), for a matrix [rows, columns]:
 
     M ← μ M + g                            U = g + μ M          (Nesterov)
     X = U / (‖U‖ + 1e-7)                   the Frobenius norm; X is transposed if rows > columns
-    5 times:  A = X Xᵀ;  X ← a X + (b A + c A²) X               (a, b, c) = (3.4445, -4.7750, 2.0315)
+    5 times:  A = X Xᵀ;  X ← a X + (b A + c A²) X             (a, b, c) = (3.4445, -4.7750, 2.0315)
     p ← p (1 - η d)
     p ← p - η · 0.2 sqrt(max(rows, columns)) · X                X transposed back
 

@@ -1,7 +1,7 @@
 """Learning rate and weight decay of a step. Knows no weights; needs the standard library alone.
 
-The schedules of tercet's trainer: N steps counted from 0, W of them linear warm-up, the peak reached
-exactly at the step P = max(W, 1) - 1; T is the turn, half of N, rounded half to even.
+The schedules of tercet's trainer: N steps counted from 0, W of them linear warm-up, the peak
+reached exactly at the step P = max(W, 1) - 1; T is the turn, half of N, rounded half to even.
 
     s <= P      peak(s) · (s + 1) / max(W, 1)
     two-stage   peak(s) · left,        left = (N - s) / (N - P);  peak(s) = 2/3 peak from T on
