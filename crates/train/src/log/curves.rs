@@ -152,6 +152,8 @@ fn panel(
         Scale::FromZero => 0.0..if max > 0.0 { max * 1.08 } else { 1.0 },
     };
     let axis = Axis { ticks: ticks(&range, scale), range };
+    // No tick lies between two steps.
+    let steps = Axis { ticks: round_values(&(0.0..last_step), 8.0, 1.0), range: 0.0..last_step };
     let mut chart = ChartBuilder::on(area)
         .margin_left(12)
         .margin_right(24)
@@ -160,7 +162,7 @@ fn panel(
         .x_label_area_size(30)
         .y_label_area_size(64)
         .caption(title, ("sans-serif", 16).into_font().color(&INK))
-        .build_cartesian_2d(0.0..last_step, axis)
+        .build_cartesian_2d(steps, axis)
         .map_err(shown)?;
     chart
         .configure_mesh()
@@ -168,7 +170,6 @@ fn panel(
         .bold_line_style(GRID)
         .axis_style(INK.mix(0.5))
         .label_style(("sans-serif", 13).into_font().color(&INK))
-        .x_labels(9)
         .x_label_formatter(&|step| grouped(*step))
         .y_label_formatter(&|height| {
             significant(if scale == Scale::Log { libm::exp(*height) } else { *height })
@@ -210,7 +211,7 @@ fn panel(
     Ok(())
 }
 
-/// A vertical axis whose ticks are round values.
+/// An axis whose ticks are round values.
 struct Axis {
     range: Range<f64>,
     ticks: Vec<f64>,
@@ -238,7 +239,7 @@ impl Ranged for Axis {
 fn ticks(range: &Range<f64>, scale: Scale) -> Vec<f64> {
     const TICKS_MAX: usize = 7;
     if scale == Scale::FromZero {
-        return round_values(range, 4.0);
+        return round_values(range, 4.0, 0.0);
     }
     let values = libm::exp(range.start)..libm::exp(range.end);
     let decades = libm::floor(libm::log10(values.start)) as i32..=libm::ceil(libm::log10(values.end)) as i32;
@@ -255,15 +256,15 @@ fn ticks(range: &Range<f64>, scale: Scale) -> Vec<f64> {
             return inside.into_iter().map(libm::log).collect();
         }
     }
-    round_values(&values, 5.0).into_iter().filter(|value| *value > 0.0).map(libm::log).collect()
+    round_values(&values, 5.0, 0.0).into_iter().filter(|value| *value > 0.0).map(libm::log).collect()
 }
 
-/// About so many multiples of 1, 2 or 5 times a power of ten in a range.
-fn round_values(range: &Range<f64>, about: f64) -> Vec<f64> {
+/// About so many multiples of 1, 2 or 5 times a power of ten, `least` or more, in a range.
+fn round_values(range: &Range<f64>, about: f64, least: f64) -> Vec<f64> {
     let rough = (range.end - range.start) / about;
     let power = libm::pow(10.0, libm::floor(libm::log10(rough)));
     let leading = [1.0, 2.0, 5.0].into_iter().find(|leading| leading * power >= rough).unwrap_or(10.0);
-    let step = leading * power;
+    let step = (leading * power).max(least);
     let first = libm::ceil(range.start / step) as i64;
     let last = libm::floor(range.end / step) as i64;
     (first..=last).map(|multiple| multiple as f64 * step).collect()
@@ -285,21 +286,22 @@ fn grouped(step: f64) -> String {
 /// A value in four significant digits, without trailing zeros.
 fn significant(value: f64) -> String {
     let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
-    if rounded != 0.0 && rounded.abs() < 1e-3 { format!("{rounded:e}") } else { format!("{rounded}") }
+    let is_plain = rounded == 0.0 || (1e-4..1e6).contains(&rounded.abs());
+    if is_plain { format!("{rounded}") } else { format!("{rounded:e}") }
 }
 
-/// The mean of what came before, nearer values weighing more: `m ← m + (y - m) / window`, without
-/// the pull of a first value.
+/// The mean of a point and its neighbours, as many before as after, so that the line lags nowhere.
 fn smoothed(points: &[Point]) -> Vec<Point> {
-    let window = (points.len() as f64 * SMOOTHING_SHARE).max(1.0);
-    let decay = 1.0 - 1.0 / window;
-    let (mut sum, mut weight) = (0.0, 0.0);
-    let smooth = |&(x, y): &Point| {
-        sum = sum * decay + y;
-        weight = weight * decay + 1.0;
-        (x, sum / weight)
+    let reach = (points.len() as f64 * SMOOTHING_SHARE / 2.0) as usize;
+    let mut sums = vec![0.0];
+    for (_, y) in points {
+        sums.push(sums[sums.len() - 1] + y);
+    }
+    let mean = |(i, (x, _)): (usize, &Point)| {
+        let reach = reach.min(i).min(points.len() - 1 - i);
+        (*x, (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1) as f64)
     };
-    points.iter().map(smooth).collect()
+    points.iter().enumerate().map(mean).collect()
 }
 
 /// At most [`POINTS_MAX`] points, each the mean of as many neighbours.
@@ -392,7 +394,9 @@ mod tests {
         assert_eq!(values(1.4..9.0), ["1.5", "2", "3", "4", "5", "6", "8"]);
         assert_eq!(values(0.9..120.0), ["1", "2", "5", "10", "20", "50", "100"]);
         assert_eq!(values(2.01..2.19), ["2.05", "2.1", "2.15"]);
-        assert_eq!(round_values(&(0.0..1.6e-3), 4.0).len(), 4);
+        assert_eq!(round_values(&(0.0..1.6e-3), 4.0, 0.0).len(), 4);
+        assert_eq!(round_values(&(0.0..3.0), 8.0, 1.0), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!([significant(5e-4), significant(2.5e7), significant(0.0)], ["0.0005", "2.5e7", "0"]);
         assert_eq!(grouped(1_234_567.0), "1\u{202f}234\u{202f}567");
     }
 

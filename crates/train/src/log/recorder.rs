@@ -61,7 +61,8 @@ impl Recorder {
     /// Continues the record of a run from a checkpoint of so many steps: what was recorded after
     /// it goes, so that nothing stands twice.
     ///
-    /// TensorBoard's files stay; a new one says that their events after the checkpoint are void.
+    /// TensorBoard's files stay; a new one says that their events after the checkpoint are void,
+    /// which TensorBoard heeds for numbers, and shows texts of both.
     ///
     /// # Errors
     /// [`RecordError`] names the file that could not be opened or cut. Files that are shorter than
