@@ -17,8 +17,8 @@
 //! two processes that make the same one do not meet. It knows no text.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Read, Write};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -232,7 +232,7 @@ impl Sibling {
                     let out = BufWriter::with_capacity(1 << 20, file);
                     return Ok(Self { out, temporary, path: path.to_path_buf(), is_in_place: false });
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(source) => {
                     return Err(DataError::Io { path: temporary, action: "created", source });
                 }
@@ -321,6 +321,8 @@ pub(super) struct ContentHashes {
     path: PathBuf,
     known: BTreeMap<String, Known>,
     is_changed: bool,
+    /// Length and time of the files that were asked about.
+    seen: BTreeMap<PathBuf, (u64, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -347,7 +349,7 @@ impl ContentHashes {
         let path = folder.join(Self::FILE);
         // What is not there or cannot be read is hashed again.
         let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Ok(Self { path, known: known.unwrap_or_default(), is_changed: false })
+        Ok(Self { path, known: known.unwrap_or_default(), is_changed: false, seen: BTreeMap::new() })
     }
 
     fn hash(&mut self, path: &Path, work: &mut Work, done: u64, total: u64) -> Result<String, DataError> {
@@ -355,9 +357,8 @@ impl ContentHashes {
         let name = path.canonicalize().map_err(failed)?.display().to_string();
         let mut file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        let modified = metadata.modified().map_err(failed)?;
-        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let modified_ns = u64::try_from(since_epoch.as_nanos()).unwrap_or(0);
+        let (modified, modified_ns) = modified(&metadata).map_err(failed)?;
+        self.seen.insert(path.to_path_buf(), (metadata.len(), modified_ns));
         let is_same = |known: &&Known| known.bytes == metadata.len() && known.modified_ns == modified_ns;
         if let Some(known) = self.known.get(&name).filter(is_same) {
             return Ok(known.sha256.clone());
@@ -385,10 +386,30 @@ impl ContentHashes {
         Ok(sha256)
     }
 
+    /// Checks that files are still those whose content was asked for.
+    pub(super) fn check_unchanged(&self, files: &[InputFile]) -> Result<(), DataError> {
+        for InputFile { path, .. } in files {
+            let failed = |source| DataError::Io { path: path.clone(), action: "examined", source };
+            let metadata = path.metadata().map_err(failed)?;
+            let now = (metadata.len(), modified(&metadata).map_err(failed)?.1);
+            if self.seen.get(path).is_some_and(|seen| *seen != now) {
+                return Err(DataError::Changed { path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+
     fn save(&mut self) -> Result<(), DataError> {
         if std::mem::take(&mut self.is_changed) {
             write_whole(&self.path, &[json!(self.known).to_string().as_bytes()])?;
         }
         Ok(())
     }
+}
+
+/// When a file was changed, also as nanoseconds since 1970.
+fn modified(metadata: &Metadata) -> io::Result<(SystemTime, u64)> {
+    let modified = metadata.modified()?;
+    let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok((modified, u64::try_from(since_epoch.as_nanos()).unwrap_or(0)))
 }

@@ -4,6 +4,7 @@
 //! its work and its output are bounded, and it reaches nothing but the messages. What the assistant
 //! wrote is found by rendering a conversation up to each of its messages. It knows no tokens.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -229,7 +230,10 @@ fn value_of(json: &Json) -> Value {
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(list) => Value::from(list.iter().map(value_of).collect::<Vec<_>>()),
-        Json::Object(object) => object.iter().map(|(name, json)| (name.as_str(), value_of(json))).collect(),
+        Json::Object(object) => {
+            let fields = object.iter().map(|(name, json)| (name.clone(), value_of(json)));
+            Value::from(fields.collect::<BTreeMap<String, Value>>())
+        }
     }
 }
 

@@ -33,8 +33,8 @@ const MEASURED_TOKENS_MAX: u64 = 1 << 24;
 /// The data of a run.
 #[derive(Debug)]
 pub struct Dataset {
-    train: Sequences,
-    validation: Sequences,
+    pub(super) train: Sequences,
+    pub(super) validation: Sequences,
     seed: u64,
     /// The orders of the epochs used last: a micro-batch may lie in two.
     epochs: Mutex<Vec<(u64, Arc<Order>)>>,
@@ -292,12 +292,12 @@ impl Made<'_> {
         let kept = if path.exists() {
             TokenFile::open(&path, &key)
         } else {
-            self.make(files, stage, &path, &key, work)
+            self.make(files, stage, &path, &key, hashes, work)
         };
         let file = match kept {
             Err(error @ DataError::Cache { .. }) => {
                 work.warn(format!("{error}; it is made again"));
-                self.make(files, stage, &path, &key, work)?
+                self.make(files, stage, &path, &key, hashes, work)?
             }
             other => other?,
         };
@@ -318,10 +318,12 @@ impl Made<'_> {
         stage: Stage,
         path: &Path,
         key: &[u8; 32],
+        hashes: &ContentHashes,
         work: &mut Work,
     ) -> Result<TokenFile, DataError> {
         let mut writer = TokenWriter::new(path, key)?;
         encode_files(files, &Wanted::new(self.config), self.encoder, stage, work, &mut writer)?;
+        hashes.check_unchanged(files)?;
         writer.finish()?;
         TokenFile::open(path, key)
     }

@@ -59,7 +59,11 @@ impl<'a> Encoder<'a> {
     fn encode(&self, files: &[InputFile], piece: &Piece) -> Result<Encoded, DataError> {
         let path = || files[piece.file].path.clone();
         let place = || piece.place.to_string();
-        let failed = |source: TokenizerError| DataError::Encode { path: path(), place: place(), source };
+        let failed = |source: TokenizerError| DataError::Encode {
+            path: path(),
+            place: place(),
+            source: Box::new(source),
+        };
         let starts = piece.starts;
         match (&piece.content, &self.chat) {
             (Content::Text(text), _) => {

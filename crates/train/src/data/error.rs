@@ -21,6 +21,8 @@ pub enum DataError {
     NotAFile { path: PathBuf },
     #[error("{path}: cannot be {action}: {source}")]
     Io { path: PathBuf, action: &'static str, source: io::Error },
+    #[error("{path}: the file changed while it was read")]
+    Changed { path: PathBuf },
 
     // Reading files.
     #[error("{path}: found a file that is not {expected}, as its name says")]
@@ -52,7 +54,7 @@ pub enum DataError {
     #[error("`tokenizer.vocab_size` is {found}, expected {min} to {max}")]
     VocabSize { found: usize, min: usize, max: usize },
     #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    Tokenizer(Box<TokenizerError>),
     #[error("{file}: {detail}")]
     TokenizerFile { file: String, detail: String },
     #[error("{file}: `{field}` is {found}, expected {expected}")]
@@ -60,7 +62,7 @@ pub enum DataError {
     #[error("the tokenizer cannot be trained: {detail}")]
     TrainTokenizer { detail: String },
     #[error("{path}: {place}: {source}")]
-    Encode { path: PathBuf, place: String, source: TokenizerError },
+    Encode { path: PathBuf, place: String, source: Box<TokenizerError> },
 
     // Conversations.
     #[error("found no chat template: expected `data.chat.template`, or one in the folder of the tokenizer")]
@@ -102,6 +104,12 @@ pub enum DataError {
 
     #[error("stopped")]
     Stopped,
+}
+
+impl From<TokenizerError> for DataError {
+    fn from(error: TokenizerError) -> Self {
+        Self::Tokenizer(Box::new(error))
+    }
 }
 
 impl DataError {

@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `files` | which files there are, and what kind each is |
-//! | `read`, `parquet` | documents, in bounded pieces |
+//! | `read`, `columns` | documents, in bounded pieces |
 //! | `tokenizer` | the tokenizer of a run: given, or trained on the data |
 //! | `chat` | conversations as text, and which of it the assistant wrote |
 //! | `encode` | documents to tokens, on all threads, in order |
@@ -20,12 +20,13 @@
 
 mod cache;
 mod chat;
+mod columns;
 mod dataset;
 mod encode;
 mod error;
 mod files;
 mod order;
-mod parquet;
+
 mod read;
 mod tokenizer;
 mod work;

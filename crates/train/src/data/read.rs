@@ -2,8 +2,8 @@
 //!
 //! A long document comes in pieces of at most [`PIECE_MAX_BYTES`], cut where a word ends. Tokens at
 //! such a cut may differ from those of the text in one go; with the patterns of GPT-2 and LLaMA 3
-//! they do not, because those never join a letter or digit to white space after it. Cuts depend on
-//! the text alone. A document without text is left out. It knows no tokens.
+//! they do not, because those never join a letter or digit to white space after it; tokenizers in
+//! the manner of LLaMA 2 put a space before every piece. Cuts depend on the text alone. A document without text is left out. It knows no tokens.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 
+use super::columns::ParquetRows;
 use super::error::{DataError, kind, shown};
 use super::files::{Compression, InputFile};
-use super::parquet::ParquetRows;
 use crate::config::{DataConfig, DataFormat};
 
 /// The longest piece. Half of the run of white space at which LLaMA 3's pattern gives up.
@@ -280,14 +280,11 @@ impl Bytes {
         const BOM: &[u8] = b"\xef\xbb\xbf";
         let failed = |source| DataError::Io { path: file.path.clone(), action: "opened", source };
         let counted = Counted { file: File::open(&file.path).map_err(failed)?, count: Arc::clone(count) };
-        let unpacked: Box<dyn Read + Send> = match file.compression {
+        let mut unpacked: Box<dyn Read + Send> = match file.compression {
             Compression::None => Box::new(counted),
             Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(counted)),
             Compression::Zstd => Box::new(zstd::Decoder::new(counted).map_err(failed)?),
         };
-        // A buffer that is filled only when empty holds at least the first bytes, unless the
-        // decompressor hands out single ones; chaining them back is right in any case.
-        let mut unpacked = unpacked;
         let mut head = Vec::new();
         unpacked.by_ref().take(BOM.len() as u64).read_to_end(&mut head).map_err(|e| read_failed(file, e))?;
         let has_bom = head == BOM;

@@ -72,11 +72,13 @@ impl Run {
     }
 
     fn warnings(&self) -> Vec<&str> {
-        let warning = |progress| match progress {
-            &Progress::Warning(ref warning) => Some(warning.as_str()),
-            Progress::Bytes { .. } => None,
-        };
-        self.news.iter().filter_map(warning).collect()
+        let mut warnings = Vec::new();
+        for news in &self.news {
+            if let Progress::Warning(warning) = news {
+                warnings.push(warning.as_str());
+            }
+        }
+        warnings
     }
 
     fn did(&self, wanted: Stage) -> bool {
@@ -104,7 +106,7 @@ fn story(number: u64) -> String {
     for i in 0..20 + number % 30 {
         state = order::mixed(state.wrapping_add(i + 1));
         text.push_str(WORDS[(state % 12) as usize]);
-        text.push_str(if state % 11 == 0 { ".\n\n" } else { " " });
+        text.push_str(if state.is_multiple_of(11) { ".\n\n" } else { " " });
     }
     text + "end\n"
 }
@@ -332,6 +334,25 @@ fn a_damaged_cache_is_told_and_made_again() {
         assert!(warnings[0].contains("the token cache is damaged"), "{warnings:?}");
         assert!(std::fs::read(&path).unwrap() == good);
     }
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_not_cached() {
+    let tokenizer = words();
+    let mut run = run_on_stories(50, json!({}));
+    let path = run.path("a.jsonl");
+    let stop = AtomicBool::new(false);
+    let error = run.work(|data, cache, work| {
+        let mut progress = |progress| {
+            if matches!(progress, Progress::Bytes { stage: Stage::TokeniseTraining, .. }) {
+                std::fs::write(&path, lines(&stories(51))).unwrap();
+            }
+        };
+        let mut work = Work { threads: work.threads, stop: &stop, progress: &mut progress };
+        Dataset::prepare(data, &tokenizer, cache, 7, &mut work).unwrap_err()
+    });
+    assert!(error.to_string().ends_with("a.jsonl: the file changed while it was read"), "{error}");
+    assert_eq!(token_files(&run), []);
 }
 
 #[test]
@@ -583,6 +604,7 @@ fn only_the_assistants_tokens_count() {
         })
         .collect();
     let mut run = chat_run(&rows, TEMPLATE);
+    run.config.sequence_length = 128;
     let (tokenizer, data) = prepare_chat(&mut run).unwrap();
     let index = 3;
     let file = order::Split::all(&data.train.split.file);
@@ -591,25 +613,25 @@ fn only_the_assistants_tokens_count() {
     let counted: Vec<u32> = tokens.iter().filter(|(_, counts)| *counts).map(|(id, _)| *id).collect();
     let decode = |ids: &[u32]| tokenizer.tokenizer.decode(ids);
     assert_eq!(all[0], tokenizer.bos.unwrap());
-    let want = "<|sys|>saw<|user|>the fox 3?<|end|><|assistant|>a river<|end|><|user|>and<|end|><|assistant|>home<|end|>";
-    assert_eq!(decode(&all), want.replace("<|end|><|user|>", "<|end|><|user|>"));
-    assert_eq!(decode(&counted), "a river<|end|>home<|end|>");
+    let want = "<|sys|>saw
+<|user|>the fox 3?<|end|>
+<|assistant|>a river<|end|>
+<|user|>and<|end|>
+<|assistant|>home<|end|>
+";
+    assert_eq!(decode(&all), want);
+    let answers = "a river<|end|>\nhome<|end|>\n";
+    assert_eq!(decode(&counted), answers);
 
     // In batches, conversations are whole, and the targets that count are those tokens.
     for index in 0..data.sequences_per_epoch() {
         let batch = data.batch(1, index);
-        assert_eq!(batch.tokens.len(), 64);
+        assert_eq!(batch.tokens.len(), 128);
         let mut row = 0;
         for segment in batch.segments {
             let targets = batch.targets[row..row + segment].iter().zip(&batch.counts[row..row + segment]);
             let counted: Vec<u32> = targets.filter(|(_, counts)| **counts).map(|(id, _)| *id).collect();
-            assert!(
-                ["a river<|end|>home<|end|>", "", "a river<|end|>home<|end"]
-                    .contains(&decode(&counted).as_str())
-                    || segment == 64,
-                "{}",
-                decode(&counted)
-            );
+            assert!(decode(&counted) == answers || counted.is_empty() && row + segment == 128);
             row += segment;
         }
     }
@@ -707,9 +729,13 @@ fn bad_conversations_and_templates_are_named() {
     let large = "{% for i in range(5000) %}{{ 'x' * 1000 }}{% endfor %}";
     check(good(), large, "more than 4194304 bytes of text");
     check(good(), &"x".repeat((1 << 20) + 1), "1048577 bytes, expected at most 1048576");
-    check(good(), &format!("{}1{}", "{{ (".repeat(1), ")".repeat(1)), "the chat template is wrong");
+    check(good(), "{{ (1)", "the chat template is wrong");
     check(good(), &format!("{{{{ {} }}}}", "(".repeat(100_000)), "the chat template is wrong");
-    check(good(), "{{ messages|length }}{{ messages[0].content }}", "fails");
+    check(
+        good(),
+        "a\n\n{{ messages[9].content }}",
+        "line 1: the chat template fails at line 3: undefined value",
+    );
     let last_differs = "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}";
     let long = conversation(&[("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]);
     check(long, last_differs, "message 1 changes how those before it are rendered");
@@ -733,9 +759,21 @@ fn json_in_templates_is_that_of_python() {
     assert_eq!(parts[1].text, "!");
 }
 
+const SYLLABLES: [&str; 40] = [
+    "ka", "ke", "ki", "ko", "ku", "ra", "re", "ri", "ro", "ru", "sa", "se", "si", "so", "su", "ta", "te",
+    "ti", "to", "tu", "na", "ne", "ni", "no", "nu", "ma", "me", "mi", "mo", "mu", "la", "le", "li", "lo",
+    "lu", "aaa", "ana", "nan", "é", "日本",
+];
+
 #[test]
 fn a_tokenizer_trained_twice_or_on_other_chunks_is_the_same() {
-    let texts = stories(3000);
+    // Words of syllables, so that there is much to merge and many pairs are as frequent as others.
+    let word = |i: u64| {
+        (0..1 + i % 4).map(|j| SYLLABLES[(order::mixed(i * 7 + j) % 40) as usize]).collect::<String>()
+    };
+    let text =
+        |i: u64| (0..30).map(|j| word(order::mixed(i * 31 + j) % 2000) + " ").collect::<String>() + "end\n";
+    let texts: Vec<String> = (0..3000).map(text).collect();
     let tokenizers = [
         ("a.txt", texts.concat()),
         ("a.txt", texts.concat()),
@@ -753,7 +791,7 @@ fn a_tokenizer_trained_twice_or_on_other_chunks_is_the_same() {
     }
     let tokenizer = &tokenizers[0];
     assert_eq!((tokenizer.bos, tokenizer.eos.as_slice(), tokenizer.vocab_size), (Some(0), &[0][..], 600));
-    assert_eq!(tokenizer.tokenizer.encode(" river", true).unwrap().len(), 2);
+    assert_eq!(tokenizer.tokenizer.encode(" ka", true).unwrap().len(), 2);
     let config: Value = serde_json::from_slice(&tokenizer.files[TOKENIZER_CONFIG_FILE]).unwrap();
     assert_eq!(config["tokenizer_class"], "PreTrainedTokenizerFast");
     assert_eq!(config["eos_token"], "<|endoftext|>");

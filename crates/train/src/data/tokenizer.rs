@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use serde_json::{Map, Value, json};
@@ -367,6 +367,7 @@ fn trained(
         None => {}
     }
     let json = train(vocab_size, &files, &Wanted::new(data), work)?;
+    hashes.check_unchanged(&files)?;
     let tokenizer = assembled(json.clone())?;
     if tokenizer.vocab_size < vocab_size {
         let found = tokenizer.vocab_size;
@@ -380,7 +381,7 @@ fn trained(
 }
 
 /// A kept tokenizer: its SHA-256 in hexadecimal, a new line, and `tokenizer.json`.
-fn read_kept(path: &PathBuf) -> Option<Result<Vec<u8>, ()>> {
+fn read_kept(path: &Path) -> Option<Result<Vec<u8>, ()>> {
     let bytes = path.is_file().then(|| read_side_file(path).ok())??;
     let kept = bytes.split_at_checked(64).and_then(|(digest, rest)| {
         let json = rest.strip_prefix(b"\n")?;
