@@ -13,6 +13,8 @@ use tercet::model::LoadError;
 use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
 use tercet_kernels::{IsaError, SelfTestError};
+use tercet_train::config::ConfigError as TrainConfigError;
+use tercet_train::trainer::TrainError;
 
 use crate::terminal::printable;
 
@@ -23,7 +25,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line cannot be understood, or asks for what this machine has not.
     Usage = 2,
-    /// The model is missing or was refused.
+    /// The model or data is missing or was refused.
     Model = 3,
     /// The model would not fit into memory.
     Memory = 5,
@@ -114,6 +116,30 @@ impl From<GenerateError> for Failure {
             }
             _ => Failure::new(Exit::Failed, error),
         }
+    }
+}
+
+impl From<TrainConfigError> for Failure {
+    fn from(error: TrainConfigError) -> Self {
+        TrainError::from(error).into()
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        let exit = match error {
+            TrainError::Config(_) => Exit::Usage,
+            TrainError::Data(_)
+            | TrainError::Source(_)
+            | TrainError::Start(_)
+            | TrainError::Teacher(_)
+            | TrainError::TeacherVocabulary { .. }
+            | TrainError::Vocabulary { .. }
+            | TrainError::Positions { .. } => Exit::Model,
+            _ => Exit::Failed,
+        };
+        let hint = error.hint().map(str::to_owned);
+        Failure { hint, ..Failure::new(exit, error) }
     }
 }
 

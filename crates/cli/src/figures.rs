@@ -21,6 +21,16 @@ pub(crate) fn percent(share: f64) -> String {
     if percent >= 9.95 || percent == 0.0 { format!("{percent:.0} %") } else { format!("{percent:.1} %") }
 }
 
+/// `45 s`, `12 min`, `3.4 h`, `2.1 days`.
+pub(crate) fn duration(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 4] = [(1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "days")];
+    let fits = |unit: &&(f64, &str)| seconds >= 2.0 * unit.0;
+    let (unit_seconds, unit) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
+    let value = seconds / unit_seconds;
+    let decimals = usize::from(value < 9.95 && *unit_seconds > 60.0);
+    format!("{value:.decimals$} {unit}")
+}
+
 /// Three digits and a prefix.
 fn scaled(value: f64, unit: &str) -> String {
     if value < 1000.0 {
@@ -61,5 +71,10 @@ mod tests {
         assert_eq!(count(2_410_000_000), "2.41 G");
         assert_eq!(percent(0.0123), "1.2 %");
         assert_eq!(percent(0.5), "50 %");
+        for (seconds, want) in
+            [(0.4, "0 s"), (119.0, "119 s"), (120.0, "2 min"), (7300.0, "2.0 h"), (180_000.0, "2.1 days")]
+        {
+            assert_eq!(duration(seconds), want);
+        }
     }
 }

@@ -1,42 +1,51 @@
-//! Ctrl-C: a generation ends with a clean last line, anything else at once.
+//! Ctrl-C and SIGTERM: what is awaited ends cleanly, anything else at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a shell reports for a process that SIGINT ended.
-pub(crate) const INTERRUPTED: u8 = 130;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
-/// Whether the user has asked to stop.
-#[derive(Clone, Default)]
+/// The signals that are listened to, and what a shell reports for a process that one ended.
+const SIGNALS: [(i32, u8); 2] = [(SIGINT, 130), (SIGTERM, 143)];
+
+/// Whether the user or the system has asked to stop.
 pub(crate) struct Interrupt {
-    /// Whether somebody looks at `is_pending` often.
-    is_awaited: Arc<AtomicBool>,
-    is_pending: Arc<AtomicBool>,
+    /// Whether the next signal ends the process at once.
+    ends_at_once: Arc<AtomicBool>,
+    /// Whether each of [`SIGNALS`] has come.
+    has_come: [Arc<AtomicBool>; 2],
 }
 
 impl Interrupt {
-    /// Listens from now on. Until [`Interrupt::expect`] is called, and at the second time, Ctrl-C
+    /// Listens from now on. Until [`Interrupt::expect`] is called, and at the second time, a signal
     /// ends the process at once.
     pub(crate) fn listen() -> Self {
-        let interrupt = Interrupt::default();
-        let heard = interrupt.clone();
-        let handler = move || {
-            let was_pending = heard.is_pending.swap(true, Ordering::SeqCst);
-            if was_pending || !heard.is_awaited.load(Ordering::SeqCst) {
-                std::process::exit(INTERRUPTED.into());
-            }
-        };
-        // Where no handler can be set, Ctrl-C ends the process as it does by default.
-        let _ = ctrlc::set_handler(handler);
+        let interrupt =
+            Interrupt { ends_at_once: Arc::new(AtomicBool::new(true)), has_come: Default::default() };
+        for ((signal, exit_code), has_come) in SIGNALS.iter().zip(&interrupt.has_come) {
+            // In this order: the second signal finds what the first has set. Where no handler can
+            // be set, the signal ends the process as it does by default.
+            let ends_at_once = || Arc::clone(&interrupt.ends_at_once);
+            let _ = flag::register_conditional_shutdown(*signal, i32::from(*exit_code), ends_at_once());
+            let _ = flag::register(*signal, Arc::clone(has_come));
+            let _ = flag::register(*signal, ends_at_once());
+        }
         interrupt
     }
 
-    /// From now on [`Interrupt::is_pending`] is asked often.
+    /// From now on [`Interrupt::exit_code`] is asked often.
     pub(crate) fn expect(&self) {
-        self.is_awaited.store(true, Ordering::SeqCst);
+        self.ends_at_once.store(false, Ordering::SeqCst);
+    }
+
+    /// The exit code of the signal that has come, if one has.
+    pub(crate) fn exit_code(&self) -> Option<u8> {
+        let mut signals = SIGNALS.iter().zip(&self.has_come);
+        signals.find(|(_, has_come)| has_come.load(Ordering::SeqCst)).map(|((_, exit_code), _)| *exit_code)
     }
 
     pub(crate) fn is_pending(&self) -> bool {
-        self.is_pending.load(Ordering::SeqCst)
+        self.exit_code().is_some()
     }
 }

@@ -21,10 +21,10 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "completions")]
 use commands::{completions, man};
-use commands::{doctor, inspect, run};
+use commands::{doctor, inspect, run, train};
 use failure::Failure;
 
-/// Run, inspect and check ternary language models (BitNet b1.58)
+/// Train, run, inspect and check ternary language models (BitNet b1.58)
 #[derive(Parser)]
 #[command(name = "tercet", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 struct Cli {
@@ -37,9 +37,9 @@ Exit codes:
   0    done
   1    failed
   2    wrong usage, or an instruction set in TERCET_ISA that this CPU lacks
-  3    the model is missing or was refused
+  3    the model or data is missing or was refused
   5    the model would not fit into memory
-  130  interrupted
+  130  interrupted (143: by SIGTERM)
 
 Environment:
   TERCET_ISA  the instruction set to use, one that `tercet doctor` lists; the fastest without it
@@ -48,6 +48,7 @@ Environment:
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Train(train::Train),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     #[cfg(feature = "completions")]
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os()));
     let result = match cli.command {
         Command::Run(run) => run.run(),
+        Command::Train(train) => train.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Doctor(doctor) => doctor.run(),
         #[cfg(feature = "completions")]

@@ -7,3 +7,4 @@ pub(crate) mod inspect;
 #[cfg(feature = "completions")]
 pub(crate) mod man;
 pub(crate) mod run;
+pub(crate) mod train;

@@ -20,7 +20,7 @@ use tercet::presets::Preset;
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
 use crate::failure::{Exit, Failure};
-use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
 use crate::{fit, model_argument};
 use origin::Origin;
@@ -220,7 +220,7 @@ impl Run {
         if let Some(digest) = told.digest {
             note(&format!("logits-sha256 {digest}"));
         }
-        Ok(ExitCode::from(if interrupt.is_pending() { INTERRUPTED } else { 0 }))
+        Ok(ExitCode::from(interrupt.exit_code().unwrap_or(0)))
     }
 
     fn generation_params(&self, sampling: SamplingParams) -> GenerationParams {

@@ -1,0 +1,210 @@
+//! `tercet train`: train a model as a configuration says.
+
+mod display;
+mod live;
+mod plain;
+mod report;
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use tercet_kernels::{Isa, Pool};
+use tercet_train::config::TrainConfig;
+use tercet_train::data::DataError;
+use tercet_train::trainer::{Outcome, Prepared, TrainError, estimate, prepare, train};
+
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::terminal::{note, print_json};
+use crate::{figures, machine};
+use display::{Display, Watcher};
+use report::{EstimateReport, OutcomeReport};
+
+/// Train a model
+///
+/// A run is one TOML file. It says what is trained on which text and how; `examples/` has some to
+/// begin with. Stop it with Ctrl-C whenever you like: the same command goes on where it stopped, and
+/// ends in the same model, to the last bit, as if it had not been stopped.
+///
+/// The run leaves `model` (to run), `checkpoints` (to go on from), `log.jsonl`, `log.csv`,
+/// `curves.svg` and TensorBoard's files in its output folder.
+#[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Train {
+    /// The configuration of the run
+    #[arg(value_name = "CONFIG")]
+    config: PathBuf,
+    /// Values that replace those of the configuration, such as `train.steps=1000`
+    #[arg(value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// A file or pattern of files to train on, in place of the configuration's; may be given several
+    /// times
+    #[arg(long, value_name = "FILE")]
+    data: Vec<String>,
+    /// The folder that takes the run, in place of the configuration's
+    #[arg(short, long, value_name = "FOLDER")]
+    output: Option<String>,
+    /// Say what the run will take, from a short probe, and train nothing
+    ///
+    /// The text is made into tokens all the same, since its length is not known before; the tokens
+    /// are kept for the run itself.
+    #[arg(long)]
+    dry_run: bool,
+    /// Threads [default: the cores this process may use]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Lines in place of a live display, also on a terminal
+    #[arg(long)]
+    plain: bool,
+    /// Leave the configuration out of what is told
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print one JSON object when all is done
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tercet train examples/tiny.toml
+  tercet train examples/tiny.toml --data my-text.txt --output runs/mine
+  tercet train examples/tiny.toml --dry-run
+  tercet train examples/tiny.toml train.steps=2000 model.linears=dense -o runs/dense";
+
+impl Train {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let interrupt = Interrupt::listen();
+        let isa = Isa::from_environment()?;
+        let config = TrainConfig::read_with(&self.config, &self.all_overrides())?;
+        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        interrupt.expect();
+        let is_live = !self.plain && io::stderr().is_terminal();
+        let mut watcher = Watcher { interrupt: &interrupt, display: Display::new(is_live) };
+        let prepared = match prepare(config, threads, &mut watcher) {
+            Ok(prepared) => prepared,
+            Err(TrainError::Data(DataError::Stopped)) => {
+                watcher.display.end();
+                note("stopped before training began; what was finished is kept");
+                return Ok(ExitCode::from(interrupt.exit_code().unwrap_or(1)));
+            }
+            Err(error) => {
+                watcher.display.end();
+                return Err(error.into());
+            }
+        };
+        watcher.display.end();
+        check_memory(&prepared)?;
+        let pool = Arc::new(Pool::new(isa, threads));
+        self.introduce(&prepared)?;
+        if self.dry_run {
+            return self.estimate(&prepared, &pool);
+        }
+        let outcome = train(&prepared, &pool, &mut watcher, None);
+        watcher.display.end();
+        self.conclude(&prepared, &outcome?, &interrupt)
+    }
+
+    /// Every change of the configuration that the command line asks for.
+    fn all_overrides(&self) -> Vec<String> {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let mut all = self.overrides.clone();
+        if !self.data.is_empty() {
+            let files: Vec<String> = self.data.iter().map(|file| quoted(file)).collect();
+            all.push(format!("data.train=[{}]", files.join(", ")));
+        }
+        all.extend(self.output.as_ref().map(|output| format!("run.output={}", quoted(output))));
+        all
+    }
+
+    /// Says what will be trained.
+    fn introduce(&self, prepared: &Prepared) -> Result<(), Failure> {
+        if !self.quiet {
+            note(prepared.config.to_toml()?.trim_end());
+            note("");
+        }
+        let need = prepared.memory_need();
+        let parameters = tercet_train::model::ParameterLayout::new(&prepared.model).count();
+        note(&format!(
+            "{}: {} parameters, {} of them ternary; {} steps of {} tokens",
+            prepared.name(),
+            figures::count(parameters),
+            figures::count(prepared.model.ternary_parameters()),
+            prepared.steps,
+            figures::count(prepared.config.tokens_per_step()),
+        ));
+        note(&format!("data: {}", prepared.dataset.description()));
+        note(&format!(
+            "memory: {}; files: {}",
+            figures::bytes(need.total_bytes()),
+            prepared.output().display()
+        ));
+        Ok(())
+    }
+
+    fn estimate(&self, prepared: &Prepared, pool: &Arc<Pool>) -> Result<ExitCode, Failure> {
+        let report = EstimateReport::from(&estimate(prepared, pool)?);
+        if self.json {
+            print_json(&report)?;
+        } else {
+            report.print()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Says how the run ended and what can be done next.
+    fn conclude(
+        &self,
+        prepared: &Prepared,
+        outcome: &Outcome,
+        interrupt: &Interrupt,
+    ) -> Result<ExitCode, Failure> {
+        let folder = outcome.folder.display();
+        if outcome.is_finished {
+            if let Some(validation) = &outcome.validation {
+                note(&format!("validation: {}", display::validation(validation)));
+            }
+            note(&format!("the model is in {folder}; its card is {folder}/README.md"));
+            let prompt = prepared.config.watch.sample_prompt.as_deref().unwrap_or("…");
+            note(&format!("run it:  tercet run {folder} \"{prompt}\""));
+        } else {
+            note(&format!(
+                "saved at step {} of {}; the same command goes on from there",
+                outcome.steps_done, prepared.steps
+            ));
+        }
+        if self.json {
+            print_json(&OutcomeReport::from(outcome))?;
+        }
+        Ok(ExitCode::from(if outcome.is_finished { 0 } else { interrupt.exit_code().unwrap_or(0) }))
+    }
+}
+
+/// Refuses what would not fit, before any of it is taken.
+fn check_memory(prepared: &Prepared) -> Result<(), Failure> {
+    let (need, Some(memory)) = (prepared.memory_need(), machine::memory()) else { return Ok(()) };
+    if need.total_bytes() <= memory.available_bytes {
+        return Ok(());
+    }
+    let message = format!(
+        "training needs {} of memory ({} parameters and optimizer, {} codes, {} activations, {} buffers), \
+         but {} of {} are available",
+        figures::bytes(need.total_bytes()),
+        figures::bytes(need.parameter_bytes),
+        figures::bytes(need.code_bytes),
+        figures::bytes(need.activation_bytes),
+        figures::bytes(need.scratch_bytes),
+        figures::bytes(memory.available_bytes),
+        figures::bytes(memory.total_bytes),
+    );
+    let hint = if need.parameter_bytes > memory.available_bytes {
+        "take a smaller model"
+    } else if prepared.config.train.recompute {
+        "a smaller `train.micro_batch` takes less; more `train.accumulation` makes up for it"
+    } else {
+        "`train.recompute=true` or a smaller `train.micro_batch` takes less"
+    };
+    Err(Failure::message(Exit::Memory, message).with_hint(hint))
+}
