@@ -2,21 +2,22 @@
 
 use anyhow::{Result, ensure};
 
-use crate::process;
+use crate::{process, venv};
 
-const GOLDEN: &str = "crates/tercet/tests/data/golden";
-const PYTHON: &str = ".venv/bin/python";
+/// The scripts, and the folder that each writes.
+const SCRIPTS: [(&str, &str); 2] = [
+    ("tools/reference.py", "crates/tercet/tests/data/golden"),
+    ("tools/reference_training.py", "crates/train/tests/data/golden"),
+];
 
 pub(crate) fn run() -> Result<()> {
-    if !process::root().join(PYTHON).exists() {
-        process::run(&mut process::command("python3", &["-m", "venv", ".venv"]))?;
+    let python = venv::python("tools/requirements-reference.txt")?;
+    for (script, folder) in SCRIPTS {
+        process::run(&mut process::command(&python, &[script, folder]))?;
+        let status = process::command("git", &["status", "--porcelain", "--", folder]).output()?;
+        let changes = String::from_utf8_lossy(&status.stdout);
+        ensure!(changes.is_empty(), "the golden files have changed:\n{changes}");
     }
-    let requirements = "tools/requirements-reference.txt";
-    process::run(&mut process::command(PYTHON, &["-m", "pip", "install", "--quiet", "-r", requirements]))?;
-    process::run(&mut process::command(PYTHON, &["tools/reference.py", GOLDEN]))?;
-    let status = process::command("git", &["status", "--porcelain", "--", GOLDEN]).output()?;
-    let changes = String::from_utf8_lossy(&status.stdout);
-    ensure!(changes.is_empty(), "the golden files have changed:\n{changes}");
     println!("the golden files are as committed");
     Ok(())
 }

@@ -3,11 +3,13 @@
 mod arm64;
 mod check;
 mod golden;
+mod interop;
 mod make_model;
 mod process;
 mod report;
 mod soak;
 mod test;
+mod venv;
 
 use std::process::ExitCode;
 
@@ -30,9 +32,11 @@ enum Task {
     Arm64(arm64::Arguments),
     /// Makes the golden files anew and wants them unchanged.
     Golden,
+    /// Asks other software whether it reads what tercet writes.
+    Interop(interop::Arguments),
     /// Writes a model folder with random weights.
     MakeModel(make_model::Arguments),
-    /// Runs what takes long: the fuzzers.
+    /// Runs what takes long: the fuzzers, and killed training runs.
     Soak(soak::Arguments),
 }
 
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Arm64(arguments) => arm64::run(&arguments).map(done),
         Task::Golden => golden::run().map(done),
+        Task::Interop(arguments) => interop::run(&arguments),
         Task::MakeModel(arguments) => make_model::run(&arguments).map(done),
         Task::Soak(arguments) => soak::run(&arguments).map(done),
     };

@@ -36,6 +36,10 @@ impl Report {
         self.skipped.extend(other.skipped);
     }
 
+    pub(crate) fn add_pass(&mut self) {
+        self.passed += 1;
+    }
+
     pub(crate) fn add_failure(&mut self, what: impl Into<String>) {
         self.failed.push(what.into());
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: what takes as long as one gives it.
+//! The fuzzers, one after the other.
 
 use anyhow::{Result, bail, ensure};
 
@@ -6,25 +6,16 @@ use crate::process;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    #[command(subcommand)]
-    kind: Kind,
+    /// Minutes, shared by all targets.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// The one target to fuzz.
+    #[arg(long)]
+    target: Option<String>,
 }
 
-#[derive(clap::Subcommand)]
-enum Kind {
-    /// Fuzzes every reader of files, or one.
-    Fuzz {
-        /// Minutes, shared by all targets.
-        #[arg(long, default_value_t = 10.0)]
-        minutes: f64,
-        /// The one target to fuzz.
-        #[arg(long)]
-        target: Option<String>,
-    },
-}
-
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let Kind::Fuzz { minutes, target } = &arguments.kind;
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let Arguments { minutes, target } = arguments;
     ensure!(*minutes > 0.0, "--minutes is {minutes}, expected more than 0");
     if !process::exists("cargo-fuzz") {
         bail!("cargo-fuzz is not installed: cargo install cargo-fuzz --locked");
