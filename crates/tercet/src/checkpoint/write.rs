@@ -98,7 +98,7 @@ fn shard_name(number: usize, shards: usize) -> String {
 /// Writes one file of `tensors` in this order and brings it to disk.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_file(
     path: &Path,
     tensors: &[NewTensor],
