@@ -675,7 +675,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn one_bit_flipped_in_any_file_is_found(file in 0usize..3, place in any::<prop::sample::Index>(), bit in 0u8..8) {
+        fn one_bit_flipped_in_any_file_is_found(
+            file in 0usize..3,
+            place in any::<prop::sample::Index>(),
+            bit in 0u8..8,
+        ) {
             let folder = tempfile::tempdir().unwrap();
             let mut store = open(&folder, 2);
             let saved = save(&mut store, 1, Some(0.5));

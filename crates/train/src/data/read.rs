@@ -3,7 +3,8 @@
 //! A long document comes in pieces of at most [`PIECE_MAX_BYTES`], cut where a word ends. Tokens at
 //! such a cut may differ from those of the text in one go; with the patterns of GPT-2 and LLaMA 3
 //! they do not, because those never join a letter or digit to white space after it; tokenizers in
-//! the manner of LLaMA 2 put a space before every piece. Cuts depend on the text alone. A document without text is left out. It knows no tokens.
+//! the manner of LLaMA 2 put a space before every piece. Cuts depend on the text alone. A document
+//! without text is left out. It knows no tokens.
 
 use std::collections::VecDeque;
 use std::fs::File;
