@@ -86,6 +86,10 @@ macro_rules! dispatchers {
                     // SAFETY: an `Isa` of this kind exists only where detection found AVX-512 F,
                     // BW, VL and VNNI, and AVX2, FMA and F16C.
                     Kind::Avx512Vnni => unsafe { crate::x86_64::avx512vnni::$name($($arg),*) },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: an `Isa` of this kind exists only where detection found what
+                    // `Avx512Vnni` needs, and VBMI.
+                    Kind::Avx512Vbmi => unsafe { crate::x86_64::avx512vbmi::$name($($arg),*) },
                     #[cfg(target_arch = "aarch64")]
                     // SAFETY: an `Isa` of this kind exists only where detection found the dot
                     // product.
@@ -98,7 +102,8 @@ macro_rules! dispatchers {
 
 operations! { dispatchers }
 dispatchers! {
-    fn ternary_tile[const M: usize](
-        layout: Layout, blocks: &[[u8; BLOCK_BYTES]], rows: [&[i8]; M], sums: &mut [[i32; TILE_ROWS]; M]
+    fn ternary_tiles[const R: usize, const M: usize](
+        layout: Layout, tiles: [&[[u8; BLOCK_BYTES]]; R], x: &[[[i8; 4]; M]],
+        sums: &mut [[[i32; TILE_ROWS]; M]; R]
     );
 }

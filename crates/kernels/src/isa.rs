@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vbmi,
     #[cfg(target_arch = "aarch64")]
     NeonDotprod,
 }
@@ -59,6 +61,9 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vnni");
             if avx2 && avx512vnni {
                 found.push(Isa(Kind::Avx512Vnni));
+                if is_x86_feature_detected!("avx512vbmi") {
+                    found.push(Isa(Kind::Avx512Vbmi));
+                }
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -104,6 +109,8 @@ impl Isa {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vnni => "avx512vnni",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vbmi => "avx512vbmi",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDotprod => "neon_dotprod",
         }

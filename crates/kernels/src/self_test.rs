@@ -83,17 +83,22 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
     )?;
     for layout in [Layout::TwoBit, Layout::BaseThree] {
         check(
-            "ternary_tile",
+            "ternary_tiles",
             both(&|isa| {
                 let codes: Vec<u8> = (0..TILE_ROWS * WIDTH).map(|i| (i * i / 7 % 3) as u8).collect();
                 let w = TernaryMatrix::from_codes(&codes, [TILE_ROWS, WIDTH], layout)
                     .expect("codes are 0, 1 or 2");
                 let mut row = [0i8; WIDTH + 60];
                 dispatch::absmax(isa, &x, &mut row);
-                let mut sums = [[0; TILE_ROWS]; 2];
-                dispatch::ternary_tile(isa, layout, w.tile(0), [&row[..]; 2], &mut sums);
-                let mut out = vec![0.0; TILE_ROWS];
-                dispatch::scale_sums(isa, &sums[1], 17, 0.3, &mut out);
+                let row = row.as_chunks().0;
+                let pairs: Vec<[[i8; 4]; 2]> = row.iter().map(|quad| [[1; 4], *quad]).collect();
+                let (mut one, mut two) = ([[[0; TILE_ROWS]; 1]; 1], [[[0; TILE_ROWS]; 2]; 1]);
+                dispatch::ternary_tiles(isa, layout, [w.tile(0)], row.as_chunks().0, &mut one);
+                dispatch::ternary_tiles(isa, layout, [w.tile(0)], &pairs, &mut two);
+                let mut out = vec![0.0; 3 * TILE_ROWS];
+                for (sums, out) in one[0].iter().chain(&two[0]).zip(out.chunks_exact_mut(TILE_ROWS)) {
+                    dispatch::scale_sums(isa, sums, 17, 0.3, out);
+                }
                 out
             }),
         )?;
@@ -133,12 +138,14 @@ mod tests {
             for (code, x) in [(2, -128), (2, 127), (0, -128), (1, 127)] {
                 let w = TernaryMatrix::from_codes(&vec![code; TILE_ROWS * COLS], [TILE_ROWS, COLS], layout)
                     .unwrap();
-                let row = vec![x; COLS];
+                let want = i32::from(code) * i32::from(x) * COLS as i32;
                 for isa in Isa::available() {
-                    let mut sums = [[0; TILE_ROWS]; 8];
-                    dispatch::ternary_tile(isa, layout, w.tile(0), [&row[..]; 8], &mut sums);
-                    let want = i32::from(code) * i32::from(x) * COLS as i32;
-                    assert_eq!(sums, [[want; TILE_ROWS]; 8], "{isa:?}, {layout:?}");
+                    let mut sums = [[[0; TILE_ROWS]; 8]; 3];
+                    dispatch::ternary_tiles(isa, layout, [w.tile(0); 3], &[[[x; 4]; 8]; COLS / 4], &mut sums);
+                    assert_eq!(sums, [[[want; TILE_ROWS]; 8]; 3], "{isa:?}, {layout:?}");
+                    let mut sums = [[[0; TILE_ROWS]; 1]; 4];
+                    dispatch::ternary_tiles(isa, layout, [w.tile(0); 4], &[[[x; 4]; 1]; COLS / 4], &mut sums);
+                    assert_eq!(sums, [[[want; TILE_ROWS]; 1]; 4], "{isa:?}, {layout:?}");
                 }
             }
         }

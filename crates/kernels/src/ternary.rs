@@ -8,8 +8,10 @@
 //! block  = 64 bytes = 16 rows x 4 bytes; byte (row, j) holds columns 4d + j of the block
 //!
 //! two bits     d = 0..4   16 columns a block    byte = c0 | c1 << 2 | c2 << 4 | c3 << 6
-//! base three   d = 0..5   20 columns a block    byte = c0 + 3 c1 + 9 c2 + 27 c3 + 81 c4
+//! base three   d = 0..5   20 columns a block    byte = c0 + 3 c1 + 9 c2 + 27 c3 + 84 c4
 //! ```
+//!
+//! The last place of base three is 84 and not 81, so that the six high bits of a byte tell c4.
 //!
 //! So one decoded digit of a block is 16 lanes of 4 codes: the operand of a 4-way dot product
 //! with 4 activations broadcast to every lane, and no horizontal sum is needed. Rows and columns
@@ -53,7 +55,8 @@ impl Layout {
     pub const fn digit(self, byte: u8, digit: usize) -> u8 {
         match self {
             Layout::TwoBit => byte >> (2 * digit) & 3,
-            Layout::BaseThree => byte / POWERS_OF_THREE[digit] % 3,
+            Layout::BaseThree if digit == 4 => byte / FIFTH_PLACE,
+            Layout::BaseThree => byte % FIFTH_PLACE / PLACES[digit] % 3,
         }
     }
 
@@ -65,12 +68,34 @@ impl Layout {
     const fn place(self, digit: usize) -> u8 {
         match self {
             Layout::TwoBit => 1 << (2 * digit),
-            Layout::BaseThree => POWERS_OF_THREE[digit],
+            Layout::BaseThree => PLACES[digit],
         }
     }
 }
 
-const POWERS_OF_THREE: [u8; 5] = [1, 3, 9, 27, 81];
+/// Where the fifth digit of base three stands: a multiple of 4 above the 81 values of the others.
+pub(crate) const FIFTH_PLACE: u8 = 84;
+const PLACES: [u8; 5] = [1, 3, 9, 27, FIFTH_PLACE];
+
+/// The first four digits of base three, two bits each, by a byte less its fifth digit's part.
+pub(crate) const PACKED_FOURS: [u8; 128] = {
+    let mut table = [0; 128];
+    let mut value = 0;
+    while value < 81 {
+        let v = value as u8;
+        table[value] = v % 3 | v / 3 % 3 << 2 | v / 9 % 3 << 4 | v / 27 << 6;
+        value += 1;
+    }
+    table
+};
+
+/// A block of base three as one of four digits of two bits, and the fifth digits alone.
+pub(crate) fn expand_base_three(block: &[u8; BLOCK_BYTES]) -> [[u8; BLOCK_BYTES]; 2] {
+    [
+        block.map(|byte| PACKED_FOURS[usize::from(byte % FIFTH_PLACE)]),
+        block.map(|byte| byte / FIFTH_PLACE),
+    ]
+}
 
 /// A code outside 0, 1, 2.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -331,7 +356,7 @@ mod tests {
         assert_eq!(two_bit.tile(0)[0][..4], [2 | 1 << 4 | 2 << 6; 4]);
         assert_eq!(two_bit.tile(0)[0][4..], [0b0101_0101; 60]);
         let base_three = TernaryMatrix::from_codes(&row, [1, 20], Layout::BaseThree).unwrap();
-        assert_eq!(base_three.tile(0)[0][..4], [2 + 9 + 2 * 27 + 81; 4]);
+        assert_eq!(base_three.tile(0)[0][..4], [2 + 9 + 2 * 27 + 84; 4]);
     }
 
     #[test]

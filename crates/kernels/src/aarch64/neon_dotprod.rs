@@ -9,41 +9,75 @@ use std::arch::aarch64::{
 };
 use std::arch::asm;
 
-use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
+use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("neon,dotprod");
 
-/// See [`scalar::ternary_tile`].
+/// See [`scalar::ternary_tiles`].
 ///
 /// `sdot` wraps only past i32, which `MAX_COLUMNS` in `ops` excludes.
 #[target_feature(enable = "neon,dotprod")]
-pub(crate) fn ternary_tile<const M: usize>(
+pub(crate) fn ternary_tiles<const R: usize, const M: usize>(
     layout: Layout,
-    blocks: &[[u8; BLOCK_BYTES]],
-    rows: [&[i8]; M],
-    sums: &mut [[i32; TILE_ROWS]; M],
+    tiles: [&[[u8; BLOCK_BYTES]]; R],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
 ) {
-    if layout != Layout::TwoBit {
-        return scalar::ternary_tile(layout, blocks, rows, sums);
-    }
-    let digit_mask = vdupq_n_u8(3);
-    let rows = rows.map(|row| row.as_chunks::<16>().0);
-    for quarter in 0..4 {
-        let mut chains = [vdupq_n_s32(0); M];
-        for (b, block) in blocks.iter().enumerate() {
-            let mut bytes = load(&block.as_chunks::<16>().0[quarter]);
-            for digit in 0..4 {
-                let codes = vreinterpretq_s8_u8(vandq_u8(bytes, digit_mask));
-                bytes = vshrq_n_u8::<2>(bytes);
-                for t in 0..M {
-                    chains[t] = sdot(chains[t], codes, broadcast(&rows[t][b], digit));
-                }
+    for (tile, sums) in tiles.into_iter().zip(sums) {
+        for quarter in 0..4 {
+            let chains = match layout {
+                Layout::TwoBit => two_bit(tile, quarter, x),
+                Layout::BaseThree => base_three(tile, quarter, x),
+            };
+            for t in 0..M {
+                store(&mut sums[t].as_chunks_mut::<4>().0[quarter], chains[t]);
             }
         }
-        for t in 0..M {
-            store(&mut sums[t].as_chunks_mut::<4>().0[quarter], chains[t]);
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn two_bit<const M: usize>(
+    tile: &[[u8; BLOCK_BYTES]],
+    quarter: usize,
+    x: &[[[i8; 4]; M]],
+) -> [int32x4_t; M] {
+    let digit_mask = vdupq_n_u8(3);
+    let mut chains = [vdupq_n_s32(0); M];
+    for (block, x) in tile.iter().zip(x.as_chunks::<4>().0) {
+        let mut bytes = load(&block.as_chunks::<16>().0[quarter]);
+        for x in x {
+            let codes = vreinterpretq_s8_u8(vandq_u8(bytes, digit_mask));
+            bytes = vshrq_n_u8::<2>(bytes);
+            for t in 0..M {
+                chains[t] = sdot(chains[t], codes, broadcast(x[t]));
+            }
         }
     }
+    chains
+}
+
+/// Each block is expanded by a table first.
+#[target_feature(enable = "neon,dotprod")]
+fn base_three<const M: usize>(
+    tile: &[[u8; BLOCK_BYTES]],
+    quarter: usize,
+    x: &[[[i8; 4]; M]],
+) -> [int32x4_t; M] {
+    let digit_mask = vdupq_n_u8(3);
+    let mut chains = [vdupq_n_s32(0); M];
+    for (block, x) in tile.iter().zip(x.as_chunks::<5>().0) {
+        let [four, fifth] = expand_base_three(block).map(|bytes| load(&bytes.as_chunks::<16>().0[quarter]));
+        let mut bytes = four;
+        for (digit, x) in x.iter().enumerate() {
+            let codes = if digit < 4 { vandq_u8(bytes, digit_mask) } else { fifth };
+            bytes = vshrq_n_u8::<2>(bytes);
+            for t in 0..M {
+                chains[t] = sdot(chains[t], vreinterpretq_s8_u8(codes), broadcast(x[t]));
+            }
+        }
+    }
+    chains
 }
 
 /// `sum[i] + Σ_j a[4i + j] · b[4i + j]`.
@@ -63,10 +97,9 @@ fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     sum
 }
 
-/// Activations `4 · digit ..` of a block in every 32-bit lane.
+/// Four activations in every 32-bit lane.
 #[target_feature(enable = "neon")]
-fn broadcast(row: &[i8; 16], digit: usize) -> int8x16_t {
-    let four = row.as_chunks::<4>().0[digit];
+fn broadcast(four: [i8; 4]) -> int8x16_t {
     vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(four.map(|x| x as u8))))
 }
 

@@ -7,11 +7,18 @@
 
 mod attention;
 pub mod backward;
+mod dense_product;
+mod int8_rows;
 mod optimizer;
-mod product;
 mod rows;
+mod ternary_product;
 
 pub use attention::{append, attention, rotate};
+pub use dense_product::dense_product;
+pub use int8_rows::{Int8Rows, quantize_rows};
 pub use optimizer::{MuonStep, Region, adamw, muon, sum_of_squares};
-pub use product::{Int8Rows, MAX_COLUMNS, dense_product, quantize_rows, ternary_product};
 pub use rows::{add_assign, embed, exponential, gather_rows, relu2_gate, rms_norm, silu_gate};
+pub use ternary_product::{MAX_COLUMNS, ternary_product};
+
+/// Claims an operation is cut into for each worker, so that a slow one leaves its share to others.
+const CLAIMS_A_WORKER: usize = 16;

@@ -31,24 +31,25 @@ pub(crate) const LANES: usize = 16;
 /// Absolute positions of a block of the key and value cache.
 pub const KV_BLOCK: usize = 64;
 
-/// `sums[t][r] = Σ_c code(r, c) · x[t][c]` for the 16 rows of one tile, exactly.
+/// `sums[r][t][i] = Σ_c code(i, c) · x[t][c]` for the 16 rows of each of `R` tiles, exactly.
 ///
-/// The codes are 0, 1, 2: the caller subtracts `Σ_c x[t][c]`. `rows[t]` holds at least the
-/// columns of all blocks. |sum| ≤ 2 · 128 · columns, checked against `MAX_COLUMNS` in `ops`.
-pub(crate) fn ternary_tile<const M: usize>(
+/// The codes are 0, 1, 2: the caller subtracts `Σ_c x[t][c]`. `x` is a panel of `M` tokens, for each
+/// 4 columns `[M, 4]`, with at least the columns of all blocks. |sum| ≤ 2 · 128 · columns, checked
+/// against `MAX_COLUMNS` in `ops`.
+pub(crate) fn ternary_tiles<const R: usize, const M: usize>(
     layout: Layout,
-    blocks: &[[u8; BLOCK_BYTES]],
-    rows: [&[i8]; M],
-    sums: &mut [[i32; TILE_ROWS]; M],
+    tiles: [&[[u8; BLOCK_BYTES]]; R],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
 ) {
-    let columns = layout.block_columns();
-    for (row, sums) in rows.iter().zip(sums) {
-        *sums = [0; TILE_ROWS];
-        for (block, x) in blocks.iter().zip(row.chunks_exact(columns)) {
-            for (r, bytes) in block.as_chunks::<4>().0.iter().enumerate() {
-                for (digit, x) in x.as_chunks::<4>().0.iter().enumerate() {
-                    for (byte, x) in bytes.iter().zip(x) {
-                        sums[r] += i32::from(layout.digit(*byte, digit)) * i32::from(*x);
+    for (tile, sums) in tiles.into_iter().zip(sums) {
+        *sums = [[0; TILE_ROWS]; M];
+        for (block, x) in tile.iter().zip(x.chunks_exact(layout.digits())) {
+            for (i, bytes) in block.as_chunks::<4>().0.iter().enumerate() {
+                for (digit, x) in x.iter().enumerate() {
+                    let codes = bytes.map(|byte| i32::from(layout.digit(byte, digit)));
+                    for (sums, x) in sums.iter_mut().zip(x) {
+                        sums[i] += codes.iter().zip(x).map(|(code, x)| code * i32::from(*x)).sum::<i32>();
                     }
                 }
             }

@@ -4,12 +4,12 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_loadu_si256, _mm256_madd_epi16,
+    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_loadu_si256, _mm256_madd_epi16,
     _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
     _mm256_srli_epi16, _mm256_storeu_si256,
 };
 
-use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
+use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("avx2,fma,f16c");
 
@@ -19,49 +19,137 @@ compile_definitions!("avx2,fma,f16c");
 const WIDEN_EVERY: usize = 15;
 const _: () = assert!(WIDEN_EVERY * 4 * 2 * 2 * 128 <= i16::MAX as usize);
 
-/// See [`scalar::ternary_tile`].
+/// How far ahead of a stream its bytes are asked for.
+const PREFETCH_BYTES: usize = 2048;
+/// Halves of tiles whose sums registers hold together, for one token.
+const ROW_HALVES: usize = 4;
+
+/// See [`scalar::ternary_tiles`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn ternary_tile<const M: usize>(
+pub(crate) fn ternary_tiles<const R: usize, const M: usize>(
     layout: Layout,
-    blocks: &[[u8; BLOCK_BYTES]],
-    rows: [&[i8]; M],
-    sums: &mut [[i32; TILE_ROWS]; M],
+    tiles: [&[[u8; BLOCK_BYTES]]; R],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
 ) {
-    if layout != Layout::TwoBit {
-        return scalar::ternary_tile(layout, blocks, rows, sums);
+    if layout == Layout::BaseThree {
+        for (tile, sums) in tiles.into_iter().zip(sums) {
+            base_three(tile, x, sums);
+        }
+        return;
     }
-    let digit_mask = _mm256_set1_epi8(3);
-    let ones = _mm256_set1_epi16(1);
-    for half in 0..2 {
-        let mut wide = [_mm256_setzero_si256(); M];
-        for (run, blocks) in blocks.chunks(WIDEN_EVERY).enumerate() {
-            let mut narrow = [_mm256_setzero_si256(); M];
-            for (b, block) in blocks.iter().enumerate() {
-                let mut bytes = load(&block.as_chunks::<32>().0[half]);
-                let first = (run * WIDEN_EVERY + b) * Layout::TwoBit.block_columns();
-                for digit in 0..4 {
-                    let codes = _mm256_and_si256(bytes, digit_mask);
-                    bytes = _mm256_srli_epi16::<2>(bytes);
-                    for t in 0..M {
-                        let products = _mm256_maddubs_epi16(codes, broadcast(rows[t], first + 4 * digit));
-                        narrow[t] = _mm256_add_epi16(narrow[t], products);
-                    }
+    let halves = |pair: usize| -> [Half<'_>; ROW_HALVES] {
+        std::array::from_fn(|i| (tiles[(2 * pair + i / 2).min(R - 1)], i % 2))
+    };
+    if M <= 2 {
+        for pair in 0..R.div_ceil(2) {
+            let wide = two_bit::<ROW_HALVES, M>(halves(pair), x);
+            for (i, wide) in wide.iter().enumerate().take(2 * (R - 2 * pair)) {
+                for (t, wide) in wide.iter().enumerate() {
+                    store(&mut sums[2 * pair + i / 2][t].as_chunks_mut::<8>().0[i % 2], *wide);
                 }
             }
-            for t in 0..M {
-                wide[t] = _mm256_add_epi32(wide[t], _mm256_madd_epi16(narrow[t], ones));
-            }
         }
-        for t in 0..M {
-            store(&mut sums[t].as_chunks_mut::<8>().0[half], wide[t]);
+    } else {
+        for (tile, sums) in tiles.into_iter().zip(sums) {
+            for half in 0..2 {
+                let [wide] = two_bit::<1, M>([(tile, half)], x);
+                for (t, wide) in wide.iter().enumerate() {
+                    store(&mut sums[t].as_chunks_mut::<8>().0[half], *wide);
+                }
+            }
         }
     }
 }
 
+/// Eight rows of a tile.
+type Half<'a> = (&'a [[u8; BLOCK_BYTES]], usize);
+
+/// Sums of `H` halves of tiles for `M` tokens.
+#[target_feature(enable = "avx2")]
+fn two_bit<const H: usize, const M: usize>(halves: [Half<'_>; H], x: &[[[i8; 4]; M]]) -> [[__m256i; M]; H] {
+    let digit_mask = _mm256_set1_epi8(3);
+    let ones = _mm256_set1_epi16(1);
+    let mut wide = [[_mm256_setzero_si256(); M]; H];
+    let count = halves[0].0.len();
+    let halves = halves.map(|(tile, half)| (&tile[..count], half));
+    let x = &x.as_chunks::<4>().0[..count];
+    for first in (0..count).step_by(WIDEN_EVERY) {
+        let mut narrow = [[_mm256_setzero_si256(); M]; H];
+        for b in first..count.min(first + WIDEN_EVERY) {
+            let mut bytes = halves.map(|(tile, half)| {
+                prefetch(&tile[b]);
+                load(&tile[b].as_chunks::<32>().0[half])
+            });
+            for x in &x[b] {
+                let codes = bytes.map(|bytes| _mm256_and_si256(bytes, digit_mask));
+                bytes = bytes.map(|bytes| _mm256_srli_epi16::<2>(bytes));
+                for t in 0..M {
+                    let x = broadcast(x[t]);
+                    for h in 0..H {
+                        let products = _mm256_maddubs_epi16(codes[h], x);
+                        narrow[h][t] = _mm256_add_epi16(narrow[h][t], products);
+                    }
+                }
+            }
+        }
+        for h in 0..H {
+            for t in 0..M {
+                wide[h][t] = _mm256_add_epi32(wide[h][t], _mm256_madd_epi16(narrow[h][t], ones));
+            }
+        }
+    }
+    wide
+}
+
+/// A tile in base three, each block expanded by a table first.
+#[target_feature(enable = "avx2")]
+fn base_three<const M: usize>(
+    tile: &[[u8; BLOCK_BYTES]],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[i32; TILE_ROWS]; M],
+) {
+    let digit_mask = _mm256_set1_epi8(3);
+    let ones = _mm256_set1_epi16(1);
+    let mut wide = [[_mm256_setzero_si256(); 2]; M];
+    for (block, x) in tile.iter().zip(x.as_chunks::<5>().0) {
+        let [four, fifth] = expand_base_three(block).map(|bytes| {
+            let halves = bytes.as_chunks::<32>().0;
+            [load(&halves[0]), load(&halves[1])]
+        });
+        for half in 0..2 {
+            let mut bytes = four[half];
+            let mut narrow = [_mm256_setzero_si256(); M];
+            for (digit, x) in x.iter().enumerate() {
+                let codes = if digit < 4 { _mm256_and_si256(bytes, digit_mask) } else { fifth[half] };
+                bytes = _mm256_srli_epi16::<2>(bytes);
+                for t in 0..M {
+                    let products = _mm256_maddubs_epi16(codes, broadcast(x[t]));
+                    narrow[t] = _mm256_add_epi16(narrow[t], products);
+                }
+            }
+            for t in 0..M {
+                wide[t][half] = _mm256_add_epi32(wide[t][half], _mm256_madd_epi16(narrow[t], ones));
+            }
+        }
+    }
+    for (sums, wide) in sums.iter_mut().zip(wide) {
+        for (sums, wide) in sums.as_chunks_mut::<8>().0.iter_mut().zip(wide) {
+            store(sums, wide);
+        }
+    }
+}
+
+/// Asks for the bytes that follow a block in its stream.
+#[target_feature(enable = "avx2")]
+fn prefetch(block: &[u8; BLOCK_BYTES]) {
+    let ahead = block.as_ptr().wrapping_add(PREFETCH_BYTES);
+    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+}
+
 /// Four activations in every 32-bit lane.
 #[target_feature(enable = "avx2")]
-fn broadcast(row: &[i8], first: usize) -> __m256i {
-    let four: [i8; 4] = row[first..first + 4].try_into().expect("four activations");
+fn broadcast(four: [i8; 4]) -> __m256i {
     _mm256_set1_epi32(i32::from_le_bytes(four.map(|x| x as u8)))
 }
 

@@ -4,65 +4,155 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_storeu_si512,
+    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_and_si512, _mm512_dpbusd_epi32,
+    _mm512_loadu_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srai_epi32,
+    _mm512_srli_epi16, _mm512_storeu_si512,
 };
 
-use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
+use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
 
-/// See [`scalar::ternary_tile`].
+/// How far ahead of a stream its bytes are asked for.
+const PREFETCH_BYTES: usize = 2048;
+
+/// See [`scalar::ternary_tiles`].
 ///
 /// `vpdpbusd` wraps only past i32, which `MAX_COLUMNS` in `ops` excludes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn ternary_tile<const M: usize>(
+pub(crate) fn ternary_tiles<const R: usize, const M: usize>(
     layout: Layout,
-    blocks: &[[u8; BLOCK_BYTES]],
-    rows: [&[i8]; M],
-    sums: &mut [[i32; TILE_ROWS]; M],
+    tiles: [&[[u8; BLOCK_BYTES]]; R],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
 ) {
-    if layout != Layout::TwoBit {
-        return scalar::ternary_tile(layout, blocks, rows, sums);
+    match layout {
+        Layout::TwoBit if M == 1 => two_bit_row(tiles, x, sums),
+        Layout::TwoBit => two_bit_panel(tiles, x, sums),
+        Layout::BaseThree => base_three(tiles, x, sums),
     }
-    let digit_mask = _mm512_set1_epi8(3);
-    // One token alone needs four chains to hide the latency of `vpdpbusd`; more hide their own.
-    let chain_mask = if M == 1 { 3 } else { 1 };
-    let mut chains = [[_mm512_setzero_si512(); 4]; M];
-    let rows = rows.map(|row| row.as_chunks::<16>().0);
-    for (b, block) in blocks.iter().enumerate() {
-        let mut bytes = load(block);
-        for digit in 0..4 {
-            let codes = _mm512_and_si512(bytes, digit_mask);
-            bytes = _mm512_srli_epi16::<2>(bytes);
-            for t in 0..M {
-                let chain = &mut chains[t][digit & chain_mask];
-                *chain = _mm512_dpbusd_epi32(*chain, codes, broadcast(&rows[t][b], digit));
+}
+
+/// One token: digits stay where they are in their bytes, each in a chain of its own, and the
+/// chains are shifted at the end.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn two_bit_row<const R: usize, const M: usize>(
+    tiles: [&[[u8; BLOCK_BYTES]]; R],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
+) {
+    let masks = digit_masks();
+    let mut chains = [[_mm512_setzero_si512(); 4]; R];
+    let count = tiles[0].len();
+    let tiles = tiles.map(|tile| &tile[..count]);
+    for (b, x) in x.as_chunks::<4>().0[..count].iter().enumerate() {
+        let x: [__m512i; 4] = std::array::from_fn(|digit| broadcast(x[digit][0]));
+        for r in 0..R {
+            prefetch(&tiles[r][b]);
+            let bytes = load(&tiles[r][b]);
+            for digit in 0..4 {
+                let codes = _mm512_and_si512(bytes, masks[digit]);
+                chains[r][digit] = _mm512_dpbusd_epi32(chains[r][digit], codes, x[digit]);
             }
         }
     }
-    for t in 0..M {
-        let [a, b, c, d] = chains[t];
-        let sum = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
-        store(&mut sums[t], sum);
+    for r in 0..R {
+        store(&mut sums[r][0], sum_of_digits(chains[r]));
     }
 }
 
-/// Activations `4 · digit ..` of a block in every 32-bit lane.
+/// Masks of the four digits of a byte, in place.
 #[target_feature(enable = "avx512f")]
-fn broadcast(row: &[i8; 16], digit: usize) -> __m512i {
-    let four = row.as_chunks::<4>().0[digit];
+pub(super) fn digit_masks() -> [__m512i; 4] {
+    [_mm512_set1_epi8(3), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30), _mm512_set1_epi8(0xc0u8 as i8)]
+}
+
+/// The sum of four chains, chain `d` of digits that stand `2 d` bits too high.
+#[target_feature(enable = "avx512f")]
+pub(super) fn sum_of_digits([a, b, c, d]: [__m512i; 4]) -> __m512i {
+    let (b, c) = (_mm512_srai_epi32::<2>(b), _mm512_srai_epi32::<4>(c));
+    let d = _mm512_srai_epi32::<6>(d);
+    _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn two_bit_panel<const R: usize, const M: usize>(
+    tiles: [&[[u8; BLOCK_BYTES]]; R],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
+) {
+    let digit_mask = _mm512_set1_epi8(3);
+    let mut chains = [[_mm512_setzero_si512(); M]; R];
+    let count = tiles[0].len();
+    let tiles = tiles.map(|tile| &tile[..count]);
+    for (b, x) in x.as_chunks::<4>().0[..count].iter().enumerate() {
+        let mut bytes: [__m512i; R] = std::array::from_fn(|r| load(&tiles[r][b]));
+        for x in x {
+            let codes = bytes.map(|bytes| _mm512_and_si512(bytes, digit_mask));
+            bytes = bytes.map(|bytes| _mm512_srli_epi16::<2>(bytes));
+            for t in 0..M {
+                let x = broadcast(x[t]);
+                for r in 0..R {
+                    chains[r][t] = _mm512_dpbusd_epi32(chains[r][t], codes[r], x);
+                }
+            }
+        }
+    }
+    for r in 0..R {
+        for t in 0..M {
+            store(&mut sums[r][t], chains[r][t]);
+        }
+    }
+}
+
+/// Without byte permutes a block is first expanded by a table in memory.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn base_three<const R: usize, const M: usize>(
+    tiles: [&[[u8; BLOCK_BYTES]]; R],
+    x: &[[[i8; 4]; M]],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
+) {
+    let digit_mask = _mm512_set1_epi8(3);
+    for (tile, sums) in tiles.into_iter().zip(sums) {
+        let mut chains = [_mm512_setzero_si512(); M];
+        for (block, x) in tile.iter().zip(x.as_chunks::<5>().0) {
+            let [four, fifth] = expand_base_three(block);
+            let (mut bytes, fifth) = (load(&four), load(&fifth));
+            for (digit, x) in x.iter().enumerate() {
+                let codes = if digit < 4 { _mm512_and_si512(bytes, digit_mask) } else { fifth };
+                bytes = _mm512_srli_epi16::<2>(bytes);
+                for t in 0..M {
+                    chains[t] = _mm512_dpbusd_epi32(chains[t], codes, broadcast(x[t]));
+                }
+            }
+        }
+        for t in 0..M {
+            store(&mut sums[t], chains[t]);
+        }
+    }
+}
+
+/// Four activations in every 32-bit lane.
+#[target_feature(enable = "avx512f")]
+pub(super) fn broadcast(four: [i8; 4]) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(four.map(|x| x as u8)))
 }
 
+/// Asks for the bytes that follow a block in its stream.
 #[target_feature(enable = "avx512f")]
-fn load(bytes: &[u8; BLOCK_BYTES]) -> __m512i {
+pub(super) fn prefetch(block: &[u8; BLOCK_BYTES]) {
+    let ahead = block.as_ptr().wrapping_add(PREFETCH_BYTES);
+    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+}
+
+#[target_feature(enable = "avx512f")]
+pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> __m512i {
     // SAFETY: the array is 64 readable bytes; `loadu` needs no alignment.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx512f")]
-fn store(lanes: &mut [i32; TILE_ROWS], value: __m512i) {
+pub(super) fn store(lanes: &mut [i32; TILE_ROWS], value: __m512i) {
     // SAFETY: the array is 64 writable bytes; `storeu` needs no alignment.
     unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), value) }
 }

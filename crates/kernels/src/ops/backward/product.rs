@@ -14,7 +14,7 @@ use std::ops::Range;
 use crate::buffer::Buffer;
 use crate::dispatch;
 use crate::gemm::{Destination, MatrixMut, MatrixRef, multiply};
-use crate::ops::product::Int8Rows;
+use crate::ops::int8_rows::Int8Rows;
 use crate::ops::rows::for_rows;
 use crate::pool::Worker;
 use crate::ternary::{TILE_ROWS, TernaryMatrix};
@@ -63,11 +63,12 @@ pub fn blend_matrix(worker: &Worker<'_>, w: &[f32], scale: f32, lambda: f32, out
 /// `x`: `m` rows quantized at `width`; `out`: `[m, width]`
 pub fn dequantize_rows(worker: &Worker<'_>, x: &Int8Rows, m: usize, width: usize, out: &Buffer<f32>) {
     let operation = worker.begin_operation();
-    let rows = x.read(worker);
+    let rows = x.read(worker, m);
     let mut out = out.write(worker, operation);
+    let mut codes = vec![0; width];
     for_rows(worker, operation, m, |row| {
-        let (codes, scale) = rows.row(row, width);
-        dispatch::dequantize(worker.isa(), codes, scale, out.slice(row * width, width));
+        let scale = rows.copy_row(row, &mut codes);
+        dispatch::dequantize(worker.isa(), &codes, scale, out.slice(row * width, width));
     });
 }
 
@@ -84,12 +85,13 @@ pub fn blend_rows(
     out: &Buffer<f32>,
 ) {
     let operation = worker.begin_operation();
-    let (x, rows) = (x.read(worker), quantized.read(worker));
+    let (x, rows) = (x.read(worker), quantized.read(worker, m));
     let mut out = out.write(worker, operation);
+    let mut codes = vec![0; width];
     for_rows(worker, operation, m, |row| {
-        let (codes, scale) = rows.row(row, width);
+        let scale = rows.copy_row(row, &mut codes);
         let out = out.slice(row * width, width);
-        dispatch::dequantize(worker.isa(), codes, scale, out);
+        dispatch::dequantize(worker.isa(), &codes, scale, out);
         dispatch::blend(worker.isa(), &x[row * width..][..width], lambda, out);
     });
 }
