@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "calling a function compiled for an instruction set that was detected")]
 
 use crate::isa::{Isa, Kind};
+use crate::quantized::{QuantizedTile, QuantizedType};
 use crate::scalar::backward::AdamwStep;
 use crate::scalar::{BlockSoftmax, CHAINS, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
@@ -105,5 +106,9 @@ dispatchers! {
     fn ternary_tiles[const R: usize, const M: usize](
         layout: Layout, tiles: [&[[u8; BLOCK_BYTES]]; R], x: &[[[i8; 4]; M]],
         sums: &mut [[[i32; TILE_ROWS]; M]; R]
+    );
+    fn quantized_tiles[const R: usize, const M: usize](
+        quantized_type: QuantizedType, tiles: [QuantizedTile<'_>; R], x: &[[[i8; 4]; M]],
+        group_sums: &[[i32; M]], out: &mut [[[f32; TILE_ROWS]; M]; R]
     );
 }

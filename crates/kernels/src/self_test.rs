@@ -4,6 +4,8 @@ use half::bf16;
 
 use crate::dispatch;
 use crate::isa::Isa;
+use crate::pool::Pool;
+use crate::quantized::{GROUP_COLUMNS, QuantizedMatrix, QuantizedType, group_sums};
 use crate::scalar::{BlockSoftmax, KV_BLOCK};
 use crate::ternary::{Layout, TILE_ROWS, TernaryMatrix};
 
@@ -100,6 +102,25 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
                     dispatch::scale_sums(isa, sums, 17, 0.3, out);
                 }
                 out
+            }),
+        )?;
+    }
+    for quantized_type in QuantizedType::ALL {
+        check(
+            "quantized_tiles",
+            both(&|isa| {
+                let pool = Pool::new(Isa::scalar(), 1);
+                let fill = |_: usize, out: &mut [f32]| {
+                    out.iter_mut().zip(y.iter().cycle()).for_each(|(out, y)| *out = *y);
+                };
+                let w = QuantizedMatrix::quantize(&pool, quantized_type, [TILE_ROWS, WIDTH], fill);
+                let mut row = [0i8; WIDTH + 60];
+                dispatch::absmax(isa, &x, &mut row);
+                let row = row.as_chunks().0.as_chunks().0;
+                let sums = group_sums::<1>(row, WIDTH.div_ceil(GROUP_COLUMNS));
+                let mut out = [[[0.0; TILE_ROWS]]];
+                dispatch::quantized_tiles(isa, quantized_type, [w.tile(0)], row, &sums, &mut out);
+                out[0][0].to_vec()
             }),
         )?;
     }

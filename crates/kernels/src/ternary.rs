@@ -91,10 +91,7 @@ pub(crate) const PACKED_FOURS: [u8; 128] = {
 
 /// A block of base three as one of four digits of two bits, and the fifth digits alone.
 pub(crate) fn expand_base_three(block: &[u8; BLOCK_BYTES]) -> [[u8; BLOCK_BYTES]; 2] {
-    [
-        block.map(|byte| PACKED_FOURS[usize::from(byte % FIFTH_PLACE)]),
-        block.map(|byte| byte / FIFTH_PLACE),
-    ]
+    [block.map(|byte| PACKED_FOURS[usize::from(byte % FIFTH_PLACE)]), block.map(|byte| byte / FIFTH_PLACE)]
 }
 
 /// A code outside 0, 1, 2.

@@ -12,7 +12,7 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use cases::{AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar};
-use tercet_kernels::{Isa, self_test};
+use tercet_kernels::{Isa, QuantizedType, self_test};
 
 /// The main thread alone: a pool of one starts none.
 const THREADS: [usize; 1] = [1];
@@ -21,11 +21,12 @@ const RANDOM_SHAPES: u64 = 24;
 /// Row widths on and about the lengths of vectors and of row reductions.
 const WIDTHS: [usize; 14] = [1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 257];
 
-const OPERATIONS: [(&str, fn()); 13] = [
+const OPERATIONS: [(&str, fn()); 14] = [
     ("ternary_product", ternary_product),
     ("ternary_product_edges", ternary_product_edges),
     ("quantize_rows", quantize_rows),
     ("dense_product", dense_product),
+    ("quantized_product", quantized_product),
     ("embed", embed),
     ("gather_rows", gather_rows),
     ("rms_norm", rms_norm),
@@ -74,6 +75,16 @@ fn ternary_product_edges() {
 fn quantize_rows() {
     for (seed, shape) in row_shapes() {
         assert_equals_scalar(&THREADS, |pool| cases::quantize_rows(pool, shape, seed));
+    }
+}
+
+fn quantized_product() {
+    for (seed, shape) in random_shapes([20, 70, 300]) {
+        for quantized_type in QuantizedType::ALL {
+            assert_equals_scalar(&THREADS, |pool| {
+                cases::quantized_product(pool, quantized_type, shape, seed)
+            });
+        }
     }
 }
 

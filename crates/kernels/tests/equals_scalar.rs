@@ -5,7 +5,7 @@ mod cases;
 
 use cases::{AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar};
 use proptest::prelude::*;
-use tercet_kernels::{Isa, KV_BLOCK, KvType, Layout, Pool, TernaryMatrix};
+use tercet_kernels::{Isa, KV_BLOCK, KvType, Layout, Pool, QuantizedType, TernaryMatrix};
 
 const THREADS: [usize; 3] = [1, 2, 3];
 
@@ -44,6 +44,15 @@ proptest! {
         for dense_type in DENSE_TYPES {
             assert_equals_scalar(&THREADS, |pool| cases::dense_product(pool, dense_type, [m, n, k], seed));
             assert_equals_scalar(&THREADS, |pool| cases::embed(pool, dense_type, [m, n, k], seed));
+        }
+    }
+
+    #[test]
+    fn quantized_product(m in 1usize..20, n in 1usize..70, k in 1usize..300, seed in any::<u64>()) {
+        for quantized_type in QuantizedType::ALL {
+            assert_equals_scalar(&THREADS, |pool| {
+                cases::quantized_product(pool, quantized_type, [m, n, k], seed)
+            });
         }
     }
 

@@ -114,7 +114,11 @@ impl Reference<'_> {
                 ops::quantize_rows(worker, x, m, width, &rows);
             });
             for (t, want) in want.chunks(width).enumerate() {
-                assert!(rows.codes_of(t, m, width) == want, "{}: {name}: codes of token {t} differ", self.name);
+                assert!(
+                    rows.codes_of(t, m, width) == want,
+                    "{}: {name}: codes of token {t} differ",
+                    self.name
+                );
             }
         }
         let output = linear.apply(pool, &input, m);

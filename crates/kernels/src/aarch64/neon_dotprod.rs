@@ -4,11 +4,12 @@
 #![expect(unsafe_code, reason = "vector loads take pointers; `sdot` has no stable intrinsic")]
 
 use std::arch::aarch64::{
-    int8x16_t, int32x4_t, uint8x16_t, vandq_u8, vdupq_n_s32, vdupq_n_u8, vld1q_u8, vreinterpretq_s8_s32,
-    vreinterpretq_s8_u8, vshrq_n_u8, vst1q_s32,
+    int8x16_t, int32x4_t, uint8x16_t, vandq_u8, vdupq_n_s32, vdupq_n_u8, veorq_u8, vld1q_u8, vorrq_u8,
+    vreinterpretq_s8_s32, vreinterpretq_s8_u8, vshlq_n_u8, vshrq_n_u8, vst1q_s32,
 };
 use std::arch::asm;
 
+use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("neon,dotprod");
@@ -37,11 +38,7 @@ pub(crate) fn ternary_tiles<const R: usize, const M: usize>(
 }
 
 #[target_feature(enable = "neon,dotprod")]
-fn two_bit<const M: usize>(
-    tile: &[[u8; BLOCK_BYTES]],
-    quarter: usize,
-    x: &[[[i8; 4]; M]],
-) -> [int32x4_t; M] {
+fn two_bit<const M: usize>(tile: &[[u8; BLOCK_BYTES]], quarter: usize, x: &[[[i8; 4]; M]]) -> [int32x4_t; M] {
     let digit_mask = vdupq_n_u8(3);
     let mut chains = [vdupq_n_s32(0); M];
     for (block, x) in tile.iter().zip(x.as_chunks::<4>().0) {
@@ -78,6 +75,83 @@ fn base_three<const M: usize>(
         }
     }
     chains
+}
+
+/// See [`scalar::quantized_tiles`].
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) fn quantized_tiles<const R: usize, const M: usize>(
+    quantized_type: QuantizedType,
+    tiles: [QuantizedTile<'_>; R],
+    x: &[[[i8; 4]; M]],
+    group_sums: &[[i32; M]],
+    out: &mut [[[f32; TILE_ROWS]; M]; R],
+) {
+    for (tile, out) in tiles.into_iter().zip(out) {
+        match quantized_type {
+            QuantizedType::Q8 => quantized_tile::<M, 8>(tile, x, group_sums, out),
+            QuantizedType::Q6 => quantized_tile::<M, 6>(tile, x, group_sums, out),
+            QuantizedType::Q4 => quantized_tile::<M, 4>(tile, x, group_sums, out),
+        }
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn quantized_tile<const M: usize, const BITS: usize>(
+    tile: QuantizedTile<'_>,
+    x: &[[[i8; 4]; M]],
+    group_sums: &[[i32; M]],
+    out: &mut [[f32; TILE_ROWS]; M],
+) {
+    *out = [[0.0; TILE_ROWS]; M];
+    let groups = tile.codes.as_chunks::<BLOCK_BYTES>().0.as_chunks::<BITS>().0.iter().zip(tile.scales);
+    let x = x.as_chunks::<GROUP_DIGITS>().0.iter().zip(group_sums);
+    for ((codes, scales), (x, group_sums)) in groups.zip(x) {
+        let scales = scales.map(scalar::Stored::to_f32);
+        for quarter in 0..4 {
+            let mut chains = [vdupq_n_s32(0); M];
+            for (digit, x) in x.iter().enumerate() {
+                let codes = quantized_digit(codes, digit, quarter);
+                for t in 0..M {
+                    chains[t] = sdot(chains[t], codes, broadcast(x[t]));
+                }
+            }
+            for t in 0..M {
+                let mut sums = [0; 4];
+                store(&mut sums, chains[t]);
+                // Codes of all 8 bits were made signed by taking their offset off.
+                let offset = if BITS == 8 { 0 } else { group_sums[t] << (BITS - 1) };
+                for (i, sum) in (4 * quarter..).zip(sums) {
+                    out[t][i] = scales[i].mul_add((sum - offset) as f32, out[t][i]);
+                }
+            }
+        }
+    }
+}
+
+/// The codes of 4 rows and 4 columns; those of 8 bits less their offset.
+#[target_feature(enable = "neon")]
+fn quantized_digit<const BITS: usize>(
+    group: &[[u8; BLOCK_BYTES]; BITS],
+    digit: usize,
+    quarter: usize,
+) -> int8x16_t {
+    let vector = |index: usize| load(&group[index].as_chunks::<16>().0[quarter]);
+    if BITS == 8 {
+        return vreinterpretq_s8_u8(veorq_u8(vector(digit), vdupq_n_u8(0x80)));
+    }
+    let pair = vector(digit / 2);
+    let low = if digit % 2 == 0 { vandq_u8(pair, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(pair) };
+    if BITS == 4 {
+        return vreinterpretq_s8_u8(low);
+    }
+    let high = vector(4 + digit / 4);
+    let high = match digit % 4 {
+        0 => vshlq_n_u8::<4>(high),
+        1 => vshlq_n_u8::<2>(high),
+        2 => high,
+        _ => vshrq_n_u8::<2>(high),
+    };
+    vreinterpretq_s8_u8(vorrq_u8(low, vandq_u8(high, vdupq_n_u8(0x30))))
 }
 
 /// `sum[i] + Σ_j a[4i + j] · b[4i + j]`.

@@ -6,11 +6,12 @@
 //! ```
 //!
 //! So the 4 codes that a 4-way dot product broadcasts lie beside those of the next token, and a
-//! single token is simply a row. Codes are padded with 0 to whole blocks of every layout.
+//! single token is simply a row. Codes are padded with 0 to whole blocks and groups of every layout.
 
 use crate::buffer::Buffer;
 use crate::dispatch;
 use crate::pool::{Pool, Worker};
+use crate::quantized::GROUP_COLUMNS;
 use crate::ternary::Layout;
 
 /// Tokens of the widest panel.
@@ -156,9 +157,10 @@ fn copy_row(panels: &[i8], stride: usize, m: usize, row: usize, codes: &mut [i8]
     }
 }
 
-/// Width after padding to whole blocks of every layout.
+/// Width after padding to whole blocks and groups of every layout.
 fn padded_width(width: usize) -> usize {
-    const BLOCKS: usize = 80;
+    const BLOCKS: usize = 160;
+    const _: () = assert!(BLOCKS.is_multiple_of(GROUP_COLUMNS));
     const _: () = assert!(BLOCKS.is_multiple_of(Layout::TwoBit.block_columns()));
     const _: () = assert!(BLOCKS.is_multiple_of(Layout::BaseThree.block_columns()));
     width.next_multiple_of(BLOCKS)

@@ -10,6 +10,7 @@ pub mod backward;
 mod dense_product;
 mod int8_rows;
 mod optimizer;
+mod quantized_product;
 mod rows;
 mod ternary_product;
 
@@ -17,6 +18,7 @@ pub use attention::{append, attention, rotate};
 pub use dense_product::dense_product;
 pub use int8_rows::{Int8Rows, quantize_rows};
 pub use optimizer::{MuonStep, Region, adamw, muon, sum_of_squares};
+pub use quantized_product::quantized_product;
 pub use rows::{add_assign, embed, exponential, gather_rows, relu2_gate, rms_norm, silu_gate};
 pub use ternary_product::{MAX_COLUMNS, ternary_product};
 

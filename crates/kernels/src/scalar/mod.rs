@@ -18,6 +18,7 @@ use half::{bf16, f16};
 
 use crate::aligned::Element;
 use crate::quantize::{ACTIVATION_MAX, SCALE_MIN};
+use crate::quantized::{GROUP_COLUMNS, GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 // The arch files find every operation in this module.
@@ -51,6 +52,35 @@ pub(crate) fn ternary_tiles<const R: usize, const M: usize>(
                     for (sums, x) in sums.iter_mut().zip(x) {
                         sums[i] += codes.iter().zip(x).map(|(code, x)| code * i32::from(*x)).sum::<i32>();
                     }
+                }
+            }
+        }
+    }
+}
+
+/// `out[r][t][i] = Σ_g scale(i, g) · Σ_c (code(i, c) - offset) · x[t][c]` for `R` tiles: the inner
+/// sums exactly, the outer one a fused chain over the groups, ascending.
+///
+/// `x` is a panel as for [`ternary_tiles`], `group_sums` the sums of its values in each group.
+pub(crate) fn quantized_tiles<const R: usize, const M: usize>(
+    quantized_type: QuantizedType,
+    tiles: [QuantizedTile<'_>; R],
+    x: &[[[i8; 4]; M]],
+    group_sums: &[[i32; M]],
+    out: &mut [[[f32; TILE_ROWS]; M]; R],
+) {
+    for (tile, out) in tiles.into_iter().zip(out) {
+        *out = [[0.0; TILE_ROWS]; M];
+        let groups = tile.codes.chunks_exact(quantized_type.group_bytes()).zip(tile.scales);
+        for ((codes, scales), (x, group_sums)) in groups.zip(x.chunks_exact(GROUP_DIGITS).zip(group_sums)) {
+            for t in 0..M {
+                for i in 0..TILE_ROWS {
+                    let products = (0..GROUP_COLUMNS).map(|column| {
+                        let code = i32::from(quantized_type.code(codes, i, column));
+                        code * i32::from(x[column / 4][t][column % 4])
+                    });
+                    let sum = products.sum::<i32>() - quantized_type.offset() * group_sums[t];
+                    out[t][i] = Stored::to_f32(scales[i]).mul_add(sum as f32, out[t][i]);
                 }
             }
         }

@@ -4,11 +4,16 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
-    _mm256_srli_epi16, _mm256_storeu_si256,
+    __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srli_epi16,
+    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32,
 };
 
+use half::f16;
+
+use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("avx2,fma,f16c");
@@ -138,6 +143,113 @@ fn base_three<const M: usize>(
             store(sums, wide);
         }
     }
+}
+
+/// See [`scalar::quantized_tiles`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn quantized_tiles<const R: usize, const M: usize>(
+    quantized_type: QuantizedType,
+    tiles: [QuantizedTile<'_>; R],
+    x: &[[[i8; 4]; M]],
+    group_sums: &[[i32; M]],
+    out: &mut [[[f32; TILE_ROWS]; M]; R],
+) {
+    for (tile, out) in tiles.into_iter().zip(out) {
+        match quantized_type {
+            QuantizedType::Q8 => quantized_tile::<M, 8>(tile, x, group_sums, out),
+            QuantizedType::Q6 => quantized_tile::<M, 6>(tile, x, group_sums, out),
+            QuantizedType::Q4 => quantized_tile::<M, 4>(tile, x, group_sums, out),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantized_tile<const M: usize, const BITS: usize>(
+    tile: QuantizedTile<'_>,
+    x: &[[[i8; 4]; M]],
+    group_sums: &[[i32; M]],
+    out: &mut [[f32; TILE_ROWS]; M],
+) {
+    let mut chains = [[_mm256_setzero_ps(); 2]; M];
+    let groups = tile.codes.as_chunks::<BLOCK_BYTES>().0.as_chunks::<BITS>().0.iter().zip(tile.scales);
+    let x = x.as_chunks::<GROUP_DIGITS>().0.iter().zip(group_sums);
+    for ((codes, scales), (x, group_sums)) in groups.zip(x) {
+        codes.iter().for_each(|block| prefetch(block));
+        for half in 0..2 {
+            let mut sums = [_mm256_setzero_si256(); M];
+            for (digit, x) in x.iter().enumerate() {
+                let codes = quantized_digit(codes, digit, half);
+                for t in 0..M {
+                    sums[t] = _mm256_add_epi32(sums[t], dot(codes, broadcast(x[t]), BITS == 8));
+                }
+            }
+            let scales = load_scales(&scales.as_chunks::<8>().0[half]);
+            for t in 0..M {
+                let offset = _mm256_set1_epi32(group_sums[t] << (BITS - 1));
+                let sum = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums[t], offset));
+                chains[t][half] = _mm256_fmadd_ps(scales, sum, chains[t][half]);
+            }
+        }
+    }
+    for (out, chains) in out.iter_mut().zip(chains) {
+        for (out, chain) in out.as_chunks_mut::<8>().0.iter_mut().zip(chains) {
+            store_floats(out, chain);
+        }
+    }
+}
+
+/// The codes of 8 rows and 4 columns.
+#[target_feature(enable = "avx2")]
+fn quantized_digit<const BITS: usize>(
+    group: &[[u8; BLOCK_BYTES]; BITS],
+    digit: usize,
+    half: usize,
+) -> __m256i {
+    let vector = |index: usize| load(&group[index].as_chunks::<32>().0[half]);
+    if BITS == 8 {
+        return vector(digit);
+    }
+    let pair = vector(digit / 2);
+    let pair = if digit % 2 == 0 { pair } else { _mm256_srli_epi16::<4>(pair) };
+    let low = _mm256_and_si256(pair, _mm256_set1_epi8(15));
+    if BITS == 4 {
+        return low;
+    }
+    let high = vector(4 + digit / 4);
+    let high = match digit % 4 {
+        0 => _mm256_slli_epi16::<4>(high),
+        1 => _mm256_slli_epi16::<2>(high),
+        2 => high,
+        _ => _mm256_srli_epi16::<2>(high),
+    };
+    _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)))
+}
+
+/// Four products of each 32-bit lane, summed. Codes of all 8 bits would saturate `vpmaddubsw`: their
+/// high nibbles are then multiplied by themselves.
+#[target_feature(enable = "avx2")]
+fn dot(codes: __m256i, x: __m256i, is_wide: bool) -> __m256i {
+    let ones = _mm256_set1_epi16(1);
+    if !is_wide {
+        return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, x), ones);
+    }
+    let nibble = _mm256_set1_epi8(15);
+    let low = _mm256_maddubs_epi16(_mm256_and_si256(codes, nibble), x);
+    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble);
+    let high = _mm256_maddubs_epi16(high, x);
+    _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, _mm256_set1_epi16(16)))
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn load_scales(scales: &[f16; 8]) -> __m256 {
+    // SAFETY: the array is 16 readable bytes; `loadu` needs no alignment.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(scales.as_ptr().cast()) })
+}
+
+#[target_feature(enable = "avx2")]
+fn store_floats(lanes: &mut [f32; 8], value: __m256) {
+    // SAFETY: the array is 32 writable bytes; `storeu` needs no alignment.
+    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), value) }
 }
 
 /// Asks for the bytes that follow a block in its stream.

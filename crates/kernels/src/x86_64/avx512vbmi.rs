@@ -10,6 +10,8 @@ use std::arch::x86_64::{
 use super::avx512vnni::{self, broadcast, digit_masks, load, prefetch, store, sum_of_digits};
 use crate::ternary::{BLOCK_BYTES, FIFTH_PLACE, Layout, PACKED_FOURS, TILE_ROWS};
 
+pub(crate) use super::avx512_quantized::quantized_tiles;
+
 compile_definitions!("avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c");
 
 /// See [`scalar::ternary_tiles`].

@@ -11,6 +11,8 @@ use std::arch::x86_64::{
 
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
+pub(crate) use super::avx512_quantized::quantized_tiles;
+
 compile_definitions!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
 
 /// How far ahead of a stream its bytes are asked for.

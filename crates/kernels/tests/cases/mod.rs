@@ -7,8 +7,8 @@
 use half::{bf16, f16};
 use tercet_kernels::ops::{self, Int8Rows};
 use tercet_kernels::{
-    Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvType, Layout, Pool, RotaryTable, Sequence,
-    TernaryMatrix,
+    Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvType, Layout, Pool, QuantizedMatrix,
+    QuantizedType, RotaryTable, Sequence, TernaryMatrix,
 };
 
 pub(crate) const LAYOUTS: [Layout; 2] = [Layout::TwoBit, Layout::BaseThree];
@@ -126,6 +126,28 @@ pub(crate) fn dense_product(
     let x = Buffer::from_slice(pool, &numbers.floats(m * k));
     let mut y = Buffer::zeroed(pool, m * n);
     pool.run(|worker| ops::dense_product(worker, w.view(), &x, m, &y));
+    y.as_mut_slice().to_vec()
+}
+
+/// The product with `w`, quantized.
+pub(crate) fn quantized_product(
+    pool: &Pool,
+    quantized_type: QuantizedType,
+    [m, n, k]: [usize; 3],
+    seed: u64,
+) -> Vec<f32> {
+    let mut numbers = Numbers(seed);
+    let w = numbers.floats(n * k);
+    let fill = |first: usize, out: &mut [f32]| out.copy_from_slice(&w[first * k..][..out.len()]);
+    let w = QuantizedMatrix::quantize(pool, quantized_type, [n, k], fill);
+    let x = Buffer::from_slice(pool, &numbers.floats(m * k));
+    let rows = Int8Rows::new(pool, m, k);
+    let mut y = Buffer::zeroed(pool, m * n);
+    pool.run(|worker| {
+        ops::quantize_rows(worker, &x, m, k, &rows);
+        worker.barrier();
+        ops::quantized_product(worker, &w, &rows, m, &y);
+    });
     y.as_mut_slice().to_vec()
 }
 
