@@ -13,6 +13,7 @@ mod machine;
 mod model_argument;
 mod table;
 mod terminal;
+mod weight_types;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

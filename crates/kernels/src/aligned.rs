@@ -7,6 +7,8 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+use crate::slab::{self, SLAB_FROM_BYTES, SlabPart};
+
 /// Alignment of every allocation: one cache line, and one AVX-512 register.
 const ALIGNMENT_BYTES: usize = 64;
 
@@ -26,6 +28,8 @@ elements!(u8, i8, i32, u32, f32, half::f16, half::bf16);
 pub struct AlignedVec<T: Element> {
     start: NonNull<T>,
     len: usize,
+    /// What holds them, where they have no allocation of their own.
+    slab: Option<SlabPart>,
 }
 
 impl<T: Element> AlignedVec<T> {
@@ -35,13 +39,24 @@ impl<T: Element> AlignedVec<T> {
     /// If the size in bytes overflows `isize`.
     pub fn zeroed(len: usize) -> Self {
         if len == 0 {
-            return AlignedVec { start: NonNull::dangling(), len };
+            return AlignedVec { start: NonNull::dangling(), len, slab: None };
         }
         let layout = Self::layout(len);
         // SAFETY: `len` is not 0 and no element type is empty, so the layout has a size.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start.cast::<T>()) else { handle_alloc_error(layout) };
-        AlignedVec { start, len }
+        AlignedVec { start, len, slab: None }
+    }
+
+    /// As [`zeroed`](Self::zeroed), for weights: large arrays lie in huge pages where the system
+    /// has them.
+    pub(crate) fn zeroed_weights(len: usize) -> Self {
+        let bytes = Self::layout(len).size();
+        let part = if bytes < SLAB_FROM_BYTES { None } else { slab::zeroed(bytes) };
+        match part.and_then(|part| Some((NonNull::new(part.start.cast::<T>())?, part))) {
+            Some((start, part)) => AlignedVec { start, len, slab: Some(part) },
+            None => Self::zeroed(len),
+        }
     }
 
     fn layout(len: usize) -> Layout {
@@ -83,7 +98,7 @@ impl<T: Element> DerefMut for AlignedVec<T> {
 
 impl<T: Element> Drop for AlignedVec<T> {
     fn drop(&mut self) {
-        if self.len > 0 {
+        if self.len > 0 && self.slab.is_none() {
             // SAFETY: it was allocated in `zeroed` with this very layout.
             unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) }
         }

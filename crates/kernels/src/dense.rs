@@ -159,9 +159,9 @@ impl DenseBuilder {
     pub fn new(pool: &Pool, dense_type: DenseType, [rows, cols]: [usize; 2]) -> Self {
         let len = rows * cols;
         let values = match dense_type {
-            DenseType::F32 => DenseBuffer::F32(Buffer::zeroed(pool, len)),
-            DenseType::F16 => DenseBuffer::F16(Buffer::zeroed(pool, len)),
-            DenseType::Bf16 => DenseBuffer::Bf16(Buffer::zeroed(pool, len)),
+            DenseType::F32 => DenseBuffer::F32(Buffer::zeroed_weights(pool, len)),
+            DenseType::F16 => DenseBuffer::F16(Buffer::zeroed_weights(pool, len)),
+            DenseType::Bf16 => DenseBuffer::Bf16(Buffer::zeroed_weights(pool, len)),
         };
         DenseBuilder { rows, cols, values }
     }

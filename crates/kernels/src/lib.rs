@@ -27,6 +27,7 @@ mod quantized;
 mod rotary;
 mod scalar;
 mod self_test;
+mod slab;
 mod ternary;
 
 #[cfg(target_arch = "aarch64")]

@@ -124,8 +124,8 @@ impl QuantizedMatrix {
         let groups = cols.div_ceil(GROUP_COLUMNS);
         let group_bytes = quantized_type.group_bytes();
         let tiles = rows.div_ceil(TILE_ROWS);
-        let codes = Buffer::zeroed(pool, tiles * groups * group_bytes);
-        let scales = Buffer::zeroed(pool, tiles * groups * TILE_ROWS);
+        let codes = Buffer::zeroed_weights(pool, tiles * groups * group_bytes);
+        let scales = Buffer::zeroed_weights(pool, tiles * groups * TILE_ROWS);
         pool.run(|worker| {
             let operation = worker.begin_operation();
             let (mut codes, mut scales) = (codes.write(worker, operation), scales.write(worker, operation));

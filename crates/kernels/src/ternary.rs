@@ -125,7 +125,7 @@ impl TernaryMatrix {
     pub fn from_codes(codes: &[u8], [rows, cols]: [usize; 2], layout: Layout) -> Result<Self, CodeError> {
         assert_eq!(codes.len(), rows * cols, "TernaryMatrix::from_codes: one code a weight");
         let tile_bytes = tile_bytes(cols, layout);
-        let mut bytes = AlignedVec::zeroed(layout.matrix_bytes([rows, cols]));
+        let mut bytes = AlignedVec::zeroed_weights(layout.matrix_bytes([rows, cols]));
         for (tile, tile_bytes) in bytes.chunks_exact_mut(tile_bytes.max(1)).enumerate() {
             let first = tile * TILE_ROWS;
             let last = (first + TILE_ROWS).min(rows);
@@ -243,7 +243,7 @@ pub struct TernaryBuilder {
 impl TernaryBuilder {
     /// Memory for a matrix of this shape.
     pub fn new(pool: &Pool, [rows, cols]: [usize; 2], layout: Layout) -> Self {
-        let bytes = Buffer::zeroed(pool, layout.matrix_bytes([rows, cols]));
+        let bytes = Buffer::zeroed_weights(pool, layout.matrix_bytes([rows, cols]));
         TernaryBuilder { rows, cols, layout, bytes }
     }
 

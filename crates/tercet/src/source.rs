@@ -123,10 +123,10 @@ pub struct MemoryFolder {
 }
 
 /// The bytes of an opened file, kept as its source has them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum FileBytes {
     /// Mapped from disk.
-    Mapped(MappedFile),
+    Mapped(Arc<MappedFile>),
     /// Compiled in.
     Static(&'static [u8]),
     /// Held in memory.
@@ -245,7 +245,7 @@ impl Source {
         }
         match self {
             Self::Folder(_) if !self.has(file) => Err(self.missing(file)),
-            Self::Folder(path) => Ok(FileBytes::Mapped(MappedFile::open(&path.join(file))?)),
+            Self::Folder(path) => Ok(FileBytes::Mapped(Arc::new(MappedFile::open(&path.join(file))?))),
             Self::Embedded(folder) => {
                 let found = folder.files.iter().find(|(name, _)| *name == file);
                 Ok(FileBytes::Static(found.ok_or_else(|| self.missing(file))?.1))

@@ -19,7 +19,7 @@ pub use dense_product::dense_product;
 pub use int8_rows::{Int8Rows, quantize_rows};
 pub use optimizer::{MuonStep, Region, adamw, muon, sum_of_squares};
 pub use quantized_product::quantized_product;
-pub use rows::{add_assign, embed, exponential, gather_rows, relu2_gate, rms_norm, silu_gate};
+pub use rows::{add_assign, embed, embed_with, exponential, gather_rows, relu2_gate, rms_norm, silu_gate};
 pub use ternary_product::{MAX_COLUMNS, ternary_product};
 
 /// Claims an operation is cut into for each worker, so that a slow one leaves its share to others.

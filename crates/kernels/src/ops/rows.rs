@@ -26,13 +26,28 @@ pub fn embed(
     tokens: impl Iterator<Item = u32> + Clone,
     out: &Buffer<f32>,
 ) {
-    let width = table.cols();
+    embed_with(worker, tokens, table.cols(), out, |token, row| {
+        assert!((token as usize) < table.rows(), "embed: every token is a row of the table");
+        table.read_row(worker.isa(), token as usize, row);
+    });
+}
+
+/// `out[t]` is what `read(tokens[t], row)` writes, for tables that are not in memory.
+///
+/// # Shapes
+/// `tokens`: an iterator, cloned by every worker; `out`: `[tokens, width]`
+pub fn embed_with(
+    worker: &Worker<'_>,
+    tokens: impl Iterator<Item = u32> + Clone,
+    width: usize,
+    out: &Buffer<f32>,
+    read: impl Fn(u32, &mut [f32]),
+) {
     let operation = worker.begin_operation();
     let mut rows = out.write(worker, operation);
     for_rows(worker, operation, tokens.clone().count(), |row| {
-        let token = tokens.clone().nth(row).expect("embed: a row a token") as usize;
-        assert!(token < table.rows(), "embed: every token is a row of the table");
-        table.read_row(worker.isa(), token, rows.slice(row * width, width));
+        let token = tokens.clone().nth(row).expect("embed_with: a row a token");
+        read(token, rows.slice(row * width, width));
     });
 }
 

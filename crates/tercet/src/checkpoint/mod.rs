@@ -86,18 +86,60 @@ impl TensorRef<'_> {
     /// # Panics
     /// If the elements are not floats of a weight's kind.
     pub fn read_f32(&self, first: usize, values: &mut [f32]) {
-        fn each<const BYTES: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; BYTES]) -> f32) {
-            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-                *value = to_f32(*bytes);
-            }
+        read_f32(self.dtype, self.bytes, first, values);
+    }
+
+    /// The rows of a matrix, to be read also when the checkpoint is gone.
+    ///
+    /// # Panics
+    /// If it is no matrix.
+    pub(crate) fn rows_on_disk(&self) -> RowsOnDisk {
+        let shape = self.shape.try_into().expect("TensorRef::rows_on_disk: a matrix");
+        let range = self.start..self.start + self.bytes.len();
+        RowsOnDisk { file: self.shard.clone(), range, dtype: self.dtype, shape }
+    }
+}
+
+/// The rows of a float matrix in a file that stays open.
+#[derive(Debug)]
+pub(crate) struct RowsOnDisk {
+    file: FileBytes,
+    range: Range<usize>,
+    dtype: Dtype,
+    shape: [usize; 2],
+}
+
+impl RowsOnDisk {
+    /// Rows and columns.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// Bytes of one row.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.range.len() / self.shape[0].max(1)
+    }
+
+    /// Reads a row as f32, exactly.
+    pub(crate) fn read(&self, row: usize, values: &mut [f32]) {
+        assert!(row < self.shape[0], "RowsOnDisk::read: the row exists");
+        read_f32(self.dtype, &self.file.bytes()[self.range.clone()], row * self.shape[1], values);
+    }
+}
+
+/// Reads float elements from `first` on as f32, exactly; as many as there is room for.
+fn read_f32(dtype: Dtype, bytes: &[u8], first: usize, values: &mut [f32]) {
+    fn each<const BYTES: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; BYTES]) -> f32) {
+        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+            *value = to_f32(*bytes);
         }
-        let from = |element_bytes: usize| &self.bytes[first * element_bytes..];
-        match self.dtype {
-            Dtype::F32 => each(from(4), values, f32::from_le_bytes),
-            Dtype::F16 => each(from(2), values, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
-            Dtype::BF16 => each(from(2), values, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-            other => panic!("TensorRef::read_f32: found {other}, expected F32, F16 or BF16"),
-        }
+    }
+    let from = |element_bytes: usize| &bytes[first * element_bytes..];
+    match dtype {
+        Dtype::F32 => each(from(4), values, f32::from_le_bytes),
+        Dtype::F16 => each(from(2), values, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => each(from(2), values, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+        other => panic!("read_f32: found {other}, expected F32, F16 or BF16"),
     }
 }
 

@@ -75,6 +75,11 @@ impl LinearInputs {
         }
     }
 
+    /// Room for quantized rows, between two calls of [`project`](Self::project).
+    pub(super) fn int8(&self) -> &Int8Rows {
+        &self.int8
+    }
+
     /// `y = linear(x)` for linears of one kind that share their input; ends with a barrier.
     pub(super) fn project(
         &self,

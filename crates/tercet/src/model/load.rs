@@ -7,24 +7,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tercet_kernels::quantize::{self, QuantizeError};
 use tercet_kernels::{
-    CodeError, DenseBuilder, DenseMatrix, DenseType, Layout, Pool, TernaryBuilder, TernaryMatrix,
+    CodeError, DenseBuilder, DenseMatrix, DenseType, Layout, Pool, QuantizedType, TernaryBuilder,
+    TernaryMatrix,
 };
 
 use super::error::{PLAUSIBLE_SCALES, SCALES};
-use super::{Attention, BitLinear, Layer, Linear, LoadError, Mlp, Model, RmsNorm};
-use crate::checkpoint::{Checkpoint, Dtype, TensorRef};
+use super::vocabulary::{Embedding, quantize_head};
+use super::{
+    Attention, BitLinear, Head, HeadType, Layer, Linear, LoadError, Mlp, Model, RmsNorm, WeightTypes,
+};
+use crate::checkpoint::{Checkpoint, Dtype, RowsOnDisk, TensorRef};
 use crate::config::{Config, EMBEDDING, HEAD, Linears, ScaleRule, linear_shape};
 use crate::source::Source;
 
 impl Model {
-    /// Loads the model in `source` for the workers of `pool`, ternary weights in `layout`.
+    /// Loads the model in `source` for the workers of `pool`.
     ///
     /// # Errors
     /// [`LoadError`] names the file and tensor or field, what was found and what was expected.
-    pub fn load(source: &Source, pool: Arc<Pool>, layout: Layout) -> Result<Model, LoadError> {
+    pub fn load(
+        source: &Source,
+        pool: Arc<Pool>,
+        weights: impl Into<WeightTypes>,
+    ) -> Result<Model, LoadError> {
         let checkpoint = Checkpoint::open(source)?;
         let config = Config::read(source, &checkpoint)?;
-        Model::from_checkpoint(&checkpoint, config, pool, layout)
+        Model::from_checkpoint(&checkpoint, config, pool, weights)
     }
 
     /// Loads the tensors of a checkpoint whose configuration was read already.
@@ -38,15 +46,15 @@ impl Model {
         checkpoint: &Checkpoint,
         config: Config,
         pool: Arc<Pool>,
-        layout: Layout,
+        weights: impl Into<WeightTypes>,
     ) -> Result<Model, LoadError> {
         tercet_kernels::self_test(pool.isa())?;
+        let WeightTypes { layout, head } = weights.into();
         let loader = Loader { pool: &pool, checkpoint, config: &config, layout };
-        let embed_tokens = loader.dense(EMBEDDING)?;
+        let (embed_tokens, lm_head) = loader.vocabulary(head)?;
         let layers =
             (0..config.num_hidden_layers).map(|layer| loader.layer(layer)).collect::<Result<Vec<_>, _>>()?;
         let norm = loader.norm("model.norm", config.rms_norm_eps)?;
-        let lm_head = if config.tie_word_embeddings { None } else { Some(loader.dense(HEAD)?) };
         check_scale_direction(&layers, &config, checkpoint)?;
         Ok(Model { config, embed_tokens, layers, norm, lm_head, pool })
     }
@@ -60,6 +68,63 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    /// Embedding and head. What is not multiplied stays in its file.
+    fn vocabulary(&self, head: HeadType) -> Result<(Embedding, Head), LoadError> {
+        let is_tied = self.config.tie_word_embeddings;
+        let head_name = if is_tied { EMBEDDING } else { HEAD };
+        let head = match head {
+            HeadType::Checkpoint => Head::Dense(Arc::new(self.dense(head_name)?)),
+            HeadType::Quantized(quantized_type) => self.quantized(head_name, quantized_type)?,
+        };
+        let embedding = match &head {
+            Head::Dense(table) if is_tied => Embedding::Table(Arc::clone(table)),
+            _ => Embedding::OnDisk(self.rows_on_disk(EMBEDDING, is_tied)?),
+        };
+        Ok((embedding, head))
+    }
+
+    /// A head in fewer bits.
+    fn quantized(&self, name: &str, quantized_type: QuantizedType) -> Result<Head, LoadError> {
+        let tensor = self.tensor(name);
+        let cols = tensor.shape[1];
+        let bad_number = FirstError::default();
+        let head = quantize_head(self.pool, quantized_type, [tensor.shape[0], cols], |row, values| {
+            tensor.read_f32(row * cols, values);
+            if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
+                bad_number.keep(row * cols + bad, row * cols + bad);
+                values.fill(0.0);
+            }
+        });
+        tensor.give_back(0..tensor.bytes.len());
+        match bad_number.into_inner() {
+            Some(index) => Err(not_finite(&tensor, name, index)),
+            None => Ok(head),
+        }
+    }
+
+    /// A table whose rows are read from the file; `is_checked` says that all its numbers were.
+    fn rows_on_disk(&self, name: &str, is_checked: bool) -> Result<RowsOnDisk, LoadError> {
+        let tensor = self.tensor(name);
+        if !is_checked {
+            let bad_number = FirstError::default();
+            let cols = tensor.shape[1];
+            self.pool.run(|worker| {
+                let mut values = vec![0.0; cols];
+                for row in (worker.index()..tensor.shape[0]).step_by(worker.threads()) {
+                    tensor.read_f32(row * cols, &mut values);
+                    if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
+                        bad_number.keep(row * cols + bad, row * cols + bad);
+                    }
+                }
+            });
+            tensor.give_back(0..tensor.bytes.len());
+            if let Some(index) = bad_number.into_inner() {
+                return Err(not_finite(&tensor, name, index));
+            }
+        }
+        Ok(tensor.rows_on_disk())
+    }
+
     fn layer(&self, layer: usize) -> Result<Layer, LoadError> {
         let config = self.config;
         let name = |part: &str| format!("model.layers.{layer}.{part}");

@@ -2,9 +2,9 @@
 //!
 //! It knows sizes and no machine: whether they fit is for whoever asks to find out.
 
-use tercet_kernels::{KV_BLOCK, KvType, Layout};
+use tercet_kernels::{KV_BLOCK, KvType};
 
-use super::SessionSize;
+use super::{HeadType, SessionSize, WeightTypes};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ExpectedTensor, Linears, TensorKind, expected_tensors, linear_shape};
 
@@ -27,7 +27,7 @@ impl MemoryNeed {
     pub fn of_checkpoint(
         config: &Config,
         checkpoint: &Checkpoint,
-        layout: Layout,
+        weights: impl Into<WeightTypes>,
         size: &SessionSize,
         kv_type: KvType,
     ) -> Self {
@@ -36,16 +36,25 @@ impl MemoryNeed {
             stored.expect("MemoryNeed: the configuration was checked against the checkpoint").bytes.len()
                 as u64
         };
-        Self::new(weight_bytes(config, layout, stored_bytes), config, size, kv_type)
+        Self::new(weight_bytes(config, weights.into(), stored_bytes), config, size, kv_type)
     }
 
     /// What `Model::random`, a session of this size and one cache take.
-    pub fn of_random(config: &Config, layout: Layout, size: &SessionSize, kv_type: KvType) -> Self {
+    pub fn of_random(
+        config: &Config,
+        weights: impl Into<WeightTypes>,
+        size: &SessionSize,
+        kv_type: KvType,
+    ) -> Self {
+        let weights = weights.into();
         const BF16_BYTES: u64 = 2;
         let stored_bytes = |tensor: &ExpectedTensor| elements(&tensor.shape) * BF16_BYTES;
         // While a table is made, its numbers are there twice.
-        let twice = config.vocab_size as u64 * config.hidden_size as u64 * BF16_BYTES;
-        Self::new(weight_bytes(config, layout, stored_bytes) + twice, config, size, kv_type)
+        let twice = match weights.head {
+            HeadType::Checkpoint => config.vocab_size as u64 * config.hidden_size as u64 * BF16_BYTES,
+            HeadType::Quantized(_) => 0,
+        };
+        Self::new(weight_bytes(config, weights, stored_bytes) + twice, config, size, kv_type)
     }
 
     /// All of it.
@@ -62,13 +71,25 @@ impl MemoryNeed {
     }
 }
 
-/// Bytes of all weights; dense ones have `stored_bytes`.
-fn weight_bytes(config: &Config, layout: Layout, stored_bytes: impl Fn(&ExpectedTensor) -> u64) -> u64 {
+/// Bytes of all weights in memory; dense ones have `stored_bytes`.
+fn weight_bytes(
+    config: &Config,
+    WeightTypes { layout, head }: WeightTypes,
+    stored_bytes: impl Fn(&ExpectedTensor) -> u64,
+) -> u64 {
     let bytes = |tensor: &ExpectedTensor| match (tensor.kind, config.linears) {
         (TensorKind::Linear, Linears::Packed { .. } | Linears::Masters) => {
             layout.matrix_bytes(linear_shape(config, linear_name(&tensor.name))) as u64
         }
-        (TensorKind::Linear | TensorKind::Embedding | TensorKind::Head, _) => stored_bytes(tensor),
+        (TensorKind::Linear, Linears::Dense) => stored_bytes(tensor),
+        // An embedding that is not the head stays in its file.
+        (TensorKind::Embedding, _) if !config.tie_word_embeddings => 0,
+        (TensorKind::Embedding | TensorKind::Head, _) => match head {
+            HeadType::Checkpoint => stored_bytes(tensor),
+            HeadType::Quantized(quantized_type) => {
+                quantized_type.matrix_bytes([config.vocab_size, config.hidden_size]) as u64
+            }
+        },
         (TensorKind::Norm | TensorKind::WeightScale, _) => elements(&tensor.shape) * 4,
     };
     expected_tensors(config).iter().map(bytes).sum()
@@ -100,7 +121,7 @@ fn scratch_bytes(config: &Config, size: &SessionSize) -> u64 {
     let widest = hidden.max(intermediate).max(attention);
     let row_floats = 3 * hidden + 3 * attention + 2 * key_value + 3 * intermediate + widest;
     // The int8 codes are padded to whole blocks; a scale and a sum belong to each row.
-    let row_bytes = 4 * row_floats + widest.next_multiple_of(80) + 8;
+    let row_bytes = 4 * row_floats + widest.next_multiple_of(160) + 8;
     let logit_row_bytes = 4 * (hidden + config.vocab_size);
     let bytes = |rows: usize, row_bytes: usize| (rows as u64).saturating_mul(row_bytes as u64);
     bytes(size.max_rows, row_bytes)
@@ -112,7 +133,7 @@ fn scratch_bytes(config: &Config, size: &SessionSize) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use tercet_kernels::{Isa, Pool};
+    use tercet_kernels::{Isa, Layout, Pool};
 
     use super::*;
     use crate::model::{Model, Scratch};
@@ -138,11 +159,7 @@ mod tests {
             let config = model.config();
             let need = MemoryNeed::of_checkpoint(config, &checkpoint, Layout::BaseThree, &SIZE, KvType::F16);
 
-            let embedding = model.embed_tokens().size_bytes();
-            let row = embedding / config.vocab_size;
-            let untied = if config.tie_word_embeddings { 0 } else { embedding };
-            // What a token reads leaves out norms and most of an untied embedding.
-            let read = model.weight_bytes_per_token() - row + untied;
+            let read = model.resident_bytes();
             let norms: usize = expected_tensors(config)
                 .iter()
                 .filter(|t| t.kind == TensorKind::Norm)
@@ -159,7 +176,7 @@ mod tests {
             assert_eq!(need.cache_bytes, cache.read_bytes(cache.capacity()) as u64, "{kind:?}");
 
             let widest = config.intermediate_size;
-            let inputs = SIZE.max_rows * (4 * widest + widest.next_multiple_of(80) + 8);
+            let inputs = SIZE.max_rows * (4 * widest + widest.next_multiple_of(160) + 8);
             let rotary = SIZE.context * config.head_dim;
             let want = 4 * (scratch_floats(&session.scratch) + rotary) + inputs;
             assert_eq!(need.scratch_bytes, want as u64, "{kind:?}");

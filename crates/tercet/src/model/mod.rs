@@ -17,18 +17,21 @@ mod load;
 mod memory;
 mod operations;
 mod random;
+mod vocabulary;
 
 use std::sync::Arc;
 
-use tercet_kernels::{Buffer, DenseMatrix, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
+use tercet_kernels::{Buffer, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
 
 pub use error::{ForwardError, LoadError};
 pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
 pub use operations::Operations;
+pub use vocabulary::{Head, HeadType, WeightTypes};
 
 use crate::config::{Activation, Config};
 use linear::LinearInputs;
+use vocabulary::Embedding;
 
 /// Grouped-query attention with rotary embedding.
 pub struct Attention {
@@ -172,10 +175,10 @@ struct Pass<'a> {
 pub struct Model {
     pool: Arc<Pool>,
     config: Config,
-    embed_tokens: DenseMatrix,
+    embed_tokens: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    lm_head: Option<DenseMatrix>,
+    lm_head: Head,
 }
 
 impl Model {
@@ -194,27 +197,20 @@ impl Model {
         &self.layers
     }
 
-    /// The embedding, `[vocabulary, hidden]`.
-    pub fn embed_tokens(&self) -> &DenseMatrix {
-        &self.embed_tokens
+    /// The vocabulary projection, `[vocabulary, hidden]`.
+    pub fn lm_head(&self) -> &Head {
+        &self.lm_head
     }
 
-    /// The vocabulary projection, `[vocabulary, hidden]`: the embedding where they are tied.
-    pub fn lm_head(&self) -> &DenseMatrix {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
-    }
-
-    /// Bytes of linears and tables in memory.
+    /// Bytes of linears and tables in memory. A table that is also the head counts once; one that
+    /// is read row by row from its file not at all.
     pub fn resident_bytes(&self) -> usize {
-        let head = self.lm_head.as_ref().map_or(0, DenseMatrix::size_bytes);
-        self.linear_bytes() + self.embed_tokens.size_bytes() + head
+        self.linear_bytes() + self.lm_head.size_bytes()
     }
 
     /// Bytes of weights that one decoded token reads: linears, head, one embedding row.
     pub fn weight_bytes_per_token(&self) -> usize {
-        self.linear_bytes()
-            + self.lm_head().size_bytes()
-            + self.embed_tokens.size_bytes() / self.embed_tokens.rows()
+        self.linear_bytes() + self.lm_head.size_bytes() + self.embed_tokens.row_bytes()
     }
 
     fn linear_bytes(&self) -> usize {
@@ -357,7 +353,7 @@ impl<'model> Session<'model> {
         model.pool.run(|worker| {
             let sequences = &*sequences;
             let tokens = sequences.iter().flat_map(|sequence| sequence.tokens.iter().copied());
-            ops::embed(worker, model.embed_tokens.view(), tokens, &s.hidden);
+            model.embed_tokens.read(worker, tokens, &s.hidden);
             worker.barrier();
             for (cache_layer, layer) in model.layers.iter().enumerate() {
                 let pass = Pass { config, rotary, sequences, rows, cache_layer };
@@ -373,7 +369,7 @@ impl<'model> Session<'model> {
             worker.barrier();
             ops::rms_norm(worker, &s.last, wanted, &model.norm.gain, model.norm.eps, &s.normed);
             worker.barrier();
-            ops::dense_product(worker, model.lm_head().view(), &s.normed, wanted, &s.logits);
+            model.lm_head.project(worker, &s.normed, wanted, s.inputs.int8(), &s.logits);
         });
 
         let logits = &s.logits.as_mut_slice()[..wanted * config.vocab_size];

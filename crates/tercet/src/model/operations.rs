@@ -95,10 +95,9 @@ impl Model {
     pub fn operations(&self, positions: usize, kv_type: KvType) -> Vec<Operations> {
         assert!(positions > 0, "Model::operations: a token attends to itself");
         let head = self.lm_head();
-        let embedding_row_bytes = self.embed_tokens.size_bytes() / self.embed_tokens.rows();
         let mut kinds = vec![Operations {
             layers: 1,
-            bytes: embedding_row_bytes as u64,
+            bytes: self.embed_tokens.row_bytes() as u64,
             ..Operations::none("embed_tokens")
         }];
         let linears: Vec<_> = self.layers.iter().map(Layer::linears).collect();
@@ -109,7 +108,7 @@ impl Model {
                 kinds.push(self.attention(positions, kv_type));
             }
         }
-        kinds.push(dense("lm_head", [head.rows(), head.cols()], head.size_bytes()));
+        kinds.push(dense("lm_head", head.shape(), head.size_bytes()));
         kinds
     }
 

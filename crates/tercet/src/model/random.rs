@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tercet_kernels::{DenseBuilder, DenseMatrix, DenseType, Layout, Pool, TernaryBuilder};
 
-use super::{Attention, BitLinear, Layer, Linear, Mlp, Model, RmsNorm};
+use super::vocabulary::{Embedding, quantize_head};
+use super::{Attention, BitLinear, Head, HeadType, Layer, Linear, Mlp, Model, RmsNorm, WeightTypes};
 use crate::config::{Config, linear_shape};
 use crate::random::{embedding_value, mix};
 
@@ -12,13 +13,12 @@ impl Model {
     /// A model of this shape whose weights are pseudo-random and the same for the same seed.
     ///
     /// Scales are such that every linear keeps the size of its input, so that a pass is finite;
-    /// the text it writes is noise. Embedding and head are bf16.
-    pub fn random(config: Config, pool: Arc<Pool>, layout: Layout, seed: u64) -> Model {
+    /// the text it writes is noise. Embedding and head are bf16, or the head in fewer bits.
+    pub fn random(config: Config, pool: Arc<Pool>, weights: impl Into<WeightTypes>, seed: u64) -> Model {
+        let WeightTypes { layout, head } = weights.into();
         let random = Random { pool: &pool, config: &config, layout, seed };
         let layers = (0..config.num_hidden_layers as u64).map(|layer| random.layer(layer * 8)).collect();
-        let vocabulary = [config.vocab_size, config.hidden_size];
-        let embed_tokens = random.dense(vocabulary, u64::MAX);
-        let lm_head = (!config.tie_word_embeddings).then(|| random.dense(vocabulary, u64::MAX - 1));
+        let (embed_tokens, lm_head) = random.vocabulary(head);
         let norm = unit_norm(config.hidden_size, config.rms_norm_eps);
         Model { config, embed_tokens, layers, norm, lm_head, pool }
     }
@@ -32,6 +32,29 @@ struct Random<'a> {
 }
 
 impl Random<'_> {
+    fn vocabulary(&self, head: HeadType) -> (Embedding, Head) {
+        let shape = [self.config.vocab_size, self.config.hidden_size];
+        let is_tied = self.config.tie_word_embeddings;
+        let seed = self.seed;
+        let element = move |stream: u64| move |i: u64| embedding_value(mix(seed ^ mix(stream) ^ i));
+        let head_element = element(if is_tied { u64::MAX } else { u64::MAX - 1 });
+        let head = match head {
+            HeadType::Checkpoint => Head::Dense(Arc::new(self.dense(shape, head_element))),
+            HeadType::Quantized(quantized_type) => {
+                quantize_head(self.pool, quantized_type, shape, |row, values| {
+                    for (i, value) in ((row * shape[1]) as u64..).zip(values) {
+                        *value = head_element(i).to_f32();
+                    }
+                })
+            }
+        };
+        let embedding = match &head {
+            Head::Dense(table) if is_tied => Embedding::Table(Arc::clone(table)),
+            _ => Embedding::Random { shape, value: Box::new(element(u64::MAX)) },
+        };
+        (embedding, head)
+    }
+
     fn layer(&self, first_stream: u64) -> Layer {
         let config = self.config;
         let hidden = config.hidden_size;
@@ -78,10 +101,8 @@ impl Random<'_> {
         Linear::Ternary(BitLinear { matrix: builder.finish(), scale, norm })
     }
 
-    fn dense(&self, [rows, cols]: [usize; 2], stream: u64) -> DenseMatrix {
-        let bytes: Vec<u8> = (0..(rows * cols) as u64)
-            .flat_map(|i| embedding_value(mix(self.seed ^ mix(stream) ^ i)).to_le_bytes())
-            .collect();
+    fn dense(&self, [rows, cols]: [usize; 2], element: impl Fn(u64) -> half::bf16) -> DenseMatrix {
+        let bytes: Vec<u8> = (0..(rows * cols) as u64).flat_map(|i| element(i).to_le_bytes()).collect();
         let builder = DenseBuilder::new(self.pool, DenseType::Bf16, [rows, cols]);
         self.pool.run(|worker| {
             builder.copy(worker, &bytes, |_| (), |_| unreachable!("the numbers are finite"));

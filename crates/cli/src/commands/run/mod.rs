@@ -15,13 +15,14 @@ use clap::{Args, ValueEnum};
 use tercet::config::Config;
 use tercet::digest::LogitsDigest;
 use tercet::generate::{FinishReason, GenerateError, Generated, GenerationParams, SamplingParams, generate};
-use tercet::model::{Session, SessionSize};
+use tercet::model::{Session, SessionSize, WeightTypes};
 use tercet::presets::Preset;
-use tercet_kernels::{Isa, KvType, Layout, Pool};
+use tercet_kernels::{Isa, KvType, Pool};
 
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
+use crate::weight_types::{Head, Weights};
 use crate::{fit, model_argument};
 use origin::Origin;
 use report::{Report, Speed, Timings, finish_reason, last_line};
@@ -52,6 +53,10 @@ pub(crate) struct Run {
     /// How ternary weights lie in memory; the text is the same
     #[arg(long, value_name = "BITS", default_value = "2bit", help_heading = "Model")]
     weights: Weights,
+    /// Numbers of the vocabulary projection: fewer bits are another function, close to the trained
+    /// one, and most of the bytes of a token
+    #[arg(long, value_name = "TYPE", default_value = "model", help_heading = "Model")]
+    head: Head,
     /// Numbers of the cache of keys and values; a close choice of a token may turn with it
     #[arg(long, value_name = "TYPE", default_value = "f16", help_heading = "Model")]
     kv: Kv,
@@ -121,32 +126,6 @@ const PRESET_TOKENS: usize = 64;
 const THREAD_WEIGHT_BYTES: u64 = 4 << 20;
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Weights {
-    /// Two bits a weight
-    #[value(name = "2bit")]
-    TwoBit,
-    /// Five weights in a byte
-    #[value(name = "1.6bit")]
-    BaseThree,
-}
-
-impl Weights {
-    fn layout(self) -> Layout {
-        match self {
-            Weights::TwoBit => Layout::TwoBit,
-            Weights::BaseThree => Layout::BaseThree,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Weights::TwoBit => "2bit",
-            Weights::BaseThree => "1.6bit",
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 enum Kv {
     /// Nothing is rounded
     F32,
@@ -183,14 +162,15 @@ impl Run {
         let sampling = self.sampling.params(origin.suggested_sampling()?)?;
         let tokens = origin.prompt_tokens(&prompt)?;
 
-        let (layout, kv_type) = (self.weights.layout(), self.kv.kv_type());
+        let weights = WeightTypes { layout: self.weights.layout(), head: self.head.head_type() };
+        let kv_type = self.kv.kv_type();
         let size = self.session_size(&origin.config, &tokens);
         check_prompt(&tokens, &size)?;
-        let need = origin.memory_need(layout, &size, kv_type);
+        let need = origin.memory_need(weights, &size, kv_type);
         fit::check(&need, &origin.name())?;
         tell_about(&origin, &size, isa);
         let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
-        let model = origin.load(&pool, layout, need.weight_bytes)?;
+        let model = origin.load(&pool, weights, need.weight_bytes)?;
 
         let params = self.generation_params(sampling);
         let mut session = Session::new(&model, size);
@@ -259,6 +239,7 @@ impl Run {
             isa: pool.isa().name(),
             threads: pool.threads(),
             weights: self.weights.name(),
+            head: self.head.name(),
             kv: self.kv.name(),
             logits_sha256: told.digest.as_deref(),
             version: env!("CARGO_PKG_VERSION"),

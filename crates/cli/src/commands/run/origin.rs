@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tercet::checkpoint::Checkpoint;
 use tercet::config::{Config, Linears, SuggestedSampling};
 use tercet::embedded;
-use tercet::model::{MemoryNeed, Model, SessionSize};
+use tercet::model::{MemoryNeed, Model, SessionSize, WeightTypes};
 use tercet::presets::{PRESETS, Preset};
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
-use tercet_kernels::{KvType, Layout, Pool};
+use tercet_kernels::{KvType, Pool};
 
 use crate::failure::{Exit, Failure};
 use crate::terminal::{note, while_loading};
@@ -93,12 +93,17 @@ impl Origin {
     }
 
     /// Memory that loading and running will take.
-    pub(super) fn memory_need(&self, layout: Layout, size: &SessionSize, kv_type: KvType) -> MemoryNeed {
+    pub(super) fn memory_need(
+        &self,
+        weights: WeightTypes,
+        size: &SessionSize,
+        kv_type: KvType,
+    ) -> MemoryNeed {
         match &self.kind {
             Kind::Files { checkpoint, .. } => {
-                MemoryNeed::of_checkpoint(&self.config, checkpoint, layout, size, kv_type)
+                MemoryNeed::of_checkpoint(&self.config, checkpoint, weights, size, kv_type)
             }
-            Kind::Random(_) => MemoryNeed::of_random(&self.config, layout, size, kv_type),
+            Kind::Random(_) => MemoryNeed::of_random(&self.config, weights, size, kv_type),
         }
     }
 
@@ -126,15 +131,20 @@ impl Origin {
     ///
     /// # Errors
     /// Exit code 3, if the model is refused.
-    pub(super) fn load(&self, pool: &Arc<Pool>, layout: Layout, weight_bytes: u64) -> Result<Model, Failure> {
+    pub(super) fn load(
+        &self,
+        pool: &Arc<Pool>,
+        weights: WeightTypes,
+        weight_bytes: u64,
+    ) -> Result<Model, Failure> {
         let (config, workers) = (self.config.clone(), Arc::clone(pool));
         while_loading(&self.name(), weight_bytes, || match &self.kind {
             Kind::Files { checkpoint, .. } => {
-                Ok(Model::from_checkpoint(checkpoint, config, workers, layout)?)
+                Ok(Model::from_checkpoint(checkpoint, config, workers, weights)?)
             }
             Kind::Random(_) => {
                 tercet_kernels::self_test(pool.isa())?;
-                Ok(Model::random(config, workers, layout, PRESET_SEED))
+                Ok(Model::random(config, workers, weights, PRESET_SEED))
             }
         })
     }

@@ -91,6 +91,7 @@ pub(super) struct Report<'a> {
     pub(super) isa: &'static str,
     pub(super) threads: usize,
     pub(super) weights: &'static str,
+    pub(super) head: &'static str,
     pub(super) kv: &'static str,
     pub(super) logits_sha256: Option<&'a str>,
     pub(super) version: &'static str,
