@@ -8,14 +8,15 @@
 //! So the 4 codes that a 4-way dot product broadcasts lie beside those of the next token, and a
 //! single token is simply a row. Codes are padded with 0 to whole blocks and groups of every layout.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
+use crate::isa::Isa;
 use crate::pool::{Pool, Worker};
 use crate::quantized::GROUP_COLUMNS;
 use crate::ternary::Layout;
 
 /// Tokens of the widest panel.
-const PANEL_TOKENS: usize = 8;
+pub(super) const PANEL_TOKENS: usize = 8;
 /// Columns whose codes lie together: those of one 4-way dot product.
 const QUAD: usize = 4;
 
@@ -25,7 +26,9 @@ pub struct Int8Rows {
     scales: Buffer<f32>,
     code_sums: Buffer<i32>,
     /// A row of codes for each worker, before it goes into its panel.
-    scratch: Buffer<i8>,
+    quads: Buffer<i8>,
+    /// Two rows of floats for each worker.
+    floats: Buffer<f32>,
     stride: usize,
 }
 
@@ -37,7 +40,8 @@ impl Int8Rows {
             codes: Buffer::zeroed(pool, max_rows * stride),
             scales: Buffer::zeroed(pool, max_rows),
             code_sums: Buffer::zeroed(pool, max_rows),
-            scratch: Buffer::zeroed(pool, pool.threads() * stride),
+            quads: Buffer::zeroed(pool, pool.threads() * stride),
+            floats: Buffer::zeroed(pool, pool.threads() * 2 * stride),
             stride,
         }
     }
@@ -56,6 +60,25 @@ impl Int8Rows {
             stride: self.stride,
             m,
         }
+    }
+
+    /// Begins writing `m` rows in `operation`.
+    pub(super) fn write<'a>(&'a self, worker: &'a Worker<'_>, operation: u32, m: usize) -> RowWriter<'a> {
+        RowWriter {
+            isa: worker.isa(),
+            worker: worker.index(),
+            m,
+            stride: self.stride,
+            codes: self.codes.write(worker, operation),
+            scales: self.scales.write(worker, operation),
+            code_sums: self.code_sums.write(worker, operation),
+            quads: self.quads.write(worker, operation),
+        }
+    }
+
+    /// Two rows of `width` floats for each worker, from `worker.index() * 2 * width` on.
+    pub(super) fn scratch<'a>(&'a self, worker: &'a Worker<'_>, operation: u32) -> Writer<'a, f32> {
+        self.floats.write(worker, operation)
     }
 
     /// The codes of one of `m` tokens, outside a run.
@@ -112,40 +135,38 @@ pub(super) fn panel_of(row: usize, m: usize) -> (usize, usize) {
     (first, width)
 }
 
-/// Quantizes each row of `x` by its largest magnitude. See [`crate::quantize`].
-///
-/// # Shapes
-/// `x`: `[m, width]`; `out`: room for `m` rows of `width`
-pub fn quantize_rows(worker: &Worker<'_>, x: &Buffer<f32>, m: usize, width: usize, out: &Int8Rows) {
-    assert!(out.fits(width), "quantize_rows: the rows fit");
-    let operation = worker.begin_operation();
-    let x = x.read(worker);
-    let mut codes = out.codes.write(worker, operation);
-    let mut scales = out.scales.write(worker, operation);
-    let mut code_sums = out.code_sums.write(worker, operation);
-    let mut scratch = out.scratch.write(worker, operation);
-    let padded = padded_width(width);
-    // A panel belongs to one worker.
-    while let Some(panel) = worker.claim(operation, m.div_ceil(PANEL_TOKENS) as u32) {
-        for row in panel * PANEL_TOKENS..m.min((panel + 1) * PANEL_TOKENS) {
-            let x = &x[row * width..][..width];
-            let (first, panel_width) = panel_of(row, m);
-            let (scale, sum) = if panel_width == 1 {
-                dispatch::absmax(worker.isa(), x, codes.slice(first * out.stride, padded))
-            } else {
-                let quads = scratch.slice(worker.index() * out.stride, padded);
-                let result = dispatch::absmax(worker.isa(), x, quads);
-                let panel = codes.slice(first * out.stride, panel_width * padded);
-                let places = panel.as_chunks_mut::<QUAD>().0.iter_mut();
-                let places = places.skip(row - first).step_by(panel_width);
-                for (place, quad) in places.zip(quads.as_chunks::<QUAD>().0) {
-                    *place = *quad;
-                }
-                result
-            };
-            scales.slice(row, 1)[0] = scale;
-            code_sums.slice(row, 1)[0] = sum;
-        }
+/// Int8 rows that one worker writes in one operation, whole panels at a time.
+pub(super) struct RowWriter<'a> {
+    isa: Isa,
+    worker: usize,
+    m: usize,
+    stride: usize,
+    codes: Writer<'a, i8>,
+    scales: Writer<'a, f32>,
+    code_sums: Writer<'a, i32>,
+    quads: Writer<'a, i8>,
+}
+
+impl RowWriter<'_> {
+    /// Quantizes a row into its panel.
+    pub(super) fn write_row(&mut self, row: usize, x: &[f32]) {
+        let (stride, padded) = (self.stride, padded_width(x.len()));
+        let (first, panel_width) = panel_of(row, self.m);
+        let (scale, sum) = if panel_width == 1 {
+            dispatch::absmax(self.isa, x, self.codes.slice(first * stride, padded))
+        } else {
+            let quads = self.quads.slice(self.worker * stride, padded);
+            let result = dispatch::absmax(self.isa, x, quads);
+            let panel = self.codes.slice(first * stride, panel_width * padded);
+            let places = panel.as_chunks_mut::<QUAD>().0.iter_mut();
+            let places = places.skip(row - first).step_by(panel_width);
+            for (place, quad) in places.zip(quads.as_chunks::<QUAD>().0) {
+                *place = *quad;
+            }
+            result
+        };
+        self.scales.slice(row, 1)[0] = scale;
+        self.code_sums.slice(row, 1)[0] = sum;
     }
 }
 

@@ -10,14 +10,16 @@ pub mod backward;
 mod dense_product;
 mod int8_rows;
 mod optimizer;
+mod prepare;
 mod quantized_product;
 mod rows;
 mod ternary_product;
 
 pub use attention::{append, attention, rotate};
 pub use dense_product::dense_product;
-pub use int8_rows::{Int8Rows, quantize_rows};
+pub use int8_rows::Int8Rows;
 pub use optimizer::{MuonStep, Region, adamw, muon, sum_of_squares};
+pub use prepare::{Norm, Source, prepare_rows, quantize_rows};
 pub use quantized_product::quantized_product;
 pub use rows::{add_assign, embed, embed_with, exponential, gather_rows, relu2_gate, rms_norm, silu_gate};
 pub use ternary_product::{MAX_COLUMNS, ternary_product};

@@ -166,6 +166,11 @@ impl Config {
         self.num_attention_heads * self.head_dim
     }
 
+    /// Whether the inputs of linears are kept as floats: dense ones, and those of norms inside.
+    pub(crate) fn linears_take_floats(&self) -> bool {
+        self.linears == Linears::Dense || self.norms.in_linear_eps.is_some()
+    }
+
     /// Ternary weights: those of the layers' linears, unless they are dense.
     pub fn ternary_parameters(&self) -> u64 {
         match self.linears {

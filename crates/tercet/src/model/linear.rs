@@ -2,7 +2,7 @@
 //!
 //! It knows no layer of a model; where linears share an input, it is prepared once for all.
 
-use tercet_kernels::ops::{self, Int8Rows};
+use tercet_kernels::ops::{self, Int8Rows, Norm, Source};
 use tercet_kernels::{Buffer, DenseMatrix, Pool, TernaryMatrix, Worker};
 
 /// The gain and ε of an RMSNorm.
@@ -12,6 +12,12 @@ pub struct RmsNorm {
     pub gain: Vec<f32>,
     /// Added to the mean square.
     pub eps: f32,
+}
+
+impl RmsNorm {
+    fn as_operand(&self) -> Norm<'_> {
+        Norm { gain: &self.gain, eps: self.eps }
+    }
 }
 
 /// A ternary linear: `y = absmax(norm(x)) · (codes - 1)ᵀ · scale`.
@@ -49,30 +55,50 @@ impl Linear {
         }
     }
 
+    /// Whether its input must be there as floats: a dense one's, or that of a norm inside.
+    fn takes_floats(&self) -> bool {
+        match self {
+            Linear::Ternary(linear) => linear.norm.is_some(),
+            Linear::Dense(_) => true,
+        }
+    }
+
     /// The linear alone, for checks against a reference: `x` is `[m, in]`, the result `[m, out]`.
     pub fn apply(&self, pool: &Pool, x: &[f32], m: usize) -> Vec<f32> {
         let [rows, cols] = self.shape();
-        let inputs = LinearInputs::new(pool, m, cols);
+        let inputs = LinearInputs::new(pool, m, cols, true);
         let x = Buffer::from_slice(pool, x);
         let mut y = Buffer::zeroed(pool, m * rows);
-        pool.run(|worker| inputs.project(worker, &x, m, &[(self, &y)]));
+        let input = Input { source: Source::Rows(&x), norm: None, shape: [m, cols] };
+        pool.run(|worker| inputs.project(worker, input, &[(self, &y)]));
         y.as_mut_slice().to_vec()
     }
 }
 
+/// Rows on their way to linears that share them.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    /// Where they come from.
+    pub(super) source: Source<'a>,
+    /// The norm before the linears, in families that have one.
+    pub(super) norm: Option<&'a RmsNorm>,
+    /// Rows and their width.
+    pub(super) shape: [usize; 2],
+}
+
 /// Room for the prepared inputs of linears.
 pub(super) struct LinearInputs {
-    /// `[rows, width]`, after the norm inside a linear.
+    /// `[rows, width]`, where rows must be kept as floats.
+    rows: Buffer<f32>,
+    /// `[rows, width]`, after a norm.
     normed: Buffer<f32>,
     int8: Int8Rows,
 }
 
 impl LinearInputs {
-    pub(super) fn new(pool: &Pool, max_rows: usize, max_width: usize) -> Self {
-        LinearInputs {
-            normed: Buffer::zeroed(pool, max_rows * max_width),
-            int8: Int8Rows::new(pool, max_rows, max_width),
-        }
+    pub(super) fn new(pool: &Pool, max_rows: usize, max_width: usize, keeps_floats: bool) -> Self {
+        let floats = || Buffer::zeroed(pool, if keeps_floats { max_rows * max_width } else { 0 });
+        LinearInputs { rows: floats(), normed: floats(), int8: Int8Rows::new(pool, max_rows, max_width) }
     }
 
     /// Room for quantized rows, between two calls of [`project`](Self::project).
@@ -80,36 +106,66 @@ impl LinearInputs {
         &self.int8
     }
 
-    /// `y = linear(x)` for linears of one kind that share their input; ends with a barrier.
+    /// `y = linear(norm(source))` for linears of one kind that share their input; ends with a
+    /// barrier.
     pub(super) fn project(
         &self,
         worker: &mut Worker<'_>,
-        x: &Buffer<f32>,
-        m: usize,
+        input: Input<'_>,
         linears: &[(&Linear, &Buffer<f32>)],
     ) {
-        let mut is_quantized = false;
-        for (linear, y) in linears {
-            match linear {
-                Linear::Dense(matrix) => ops::dense_product(worker, matrix.view(), x, m, y),
-                Linear::Ternary(linear) => {
-                    if let Some(norm) = &linear.norm {
-                        ops::rms_norm(worker, x, m, &norm.gain, norm.eps, &self.normed);
+        let [m, width] = input.shape;
+        if linears.iter().any(|(linear, _)| linear.takes_floats()) {
+            let x = self.floats(worker, input);
+            for (linear, y) in linears {
+                match linear {
+                    Linear::Dense(matrix) => ops::dense_product(worker, matrix.view(), x, m, y),
+                    Linear::Ternary(linear) => {
+                        let norm = linear.norm.as_ref().map(RmsNorm::as_operand);
+                        ops::prepare_rows(worker, Source::Rows(x), norm, [m, width], &self.int8);
                         worker.barrier();
-                        ops::quantize_rows(worker, &self.normed, m, linear.matrix.cols(), &self.int8);
-                        worker.barrier();
-                    } else if !is_quantized {
-                        ops::quantize_rows(worker, x, m, linear.matrix.cols(), &self.int8);
-                        worker.barrier();
-                        is_quantized = true;
-                    }
-                    ops::ternary_product(worker, &linear.matrix, linear.scale, &self.int8, m, y);
-                    if linear.norm.is_some() {
+                        ops::ternary_product(worker, &linear.matrix, linear.scale, &self.int8, m, y);
                         worker.barrier();
                     }
                 }
             }
+        } else {
+            let norm = input.norm.map(RmsNorm::as_operand);
+            ops::prepare_rows(worker, input.source, norm, [m, width], &self.int8);
+            worker.barrier();
+            for (linear, y) in linears {
+                if let Linear::Ternary(linear) = linear {
+                    ops::ternary_product(worker, &linear.matrix, linear.scale, &self.int8, m, y);
+                }
+            }
         }
         worker.barrier();
+    }
+
+    /// The normed rows as floats; ends with a barrier where it writes any.
+    fn floats<'a>(&'a self, worker: &mut Worker<'_>, input: Input<'a>) -> &'a Buffer<f32> {
+        let Input { source, norm, shape: [m, width] } = input;
+        let rows = match source {
+            Source::Rows(x) => x,
+            Source::Sum { x, y } => {
+                ops::add_assign(worker, x, y, m, width);
+                worker.barrier();
+                x
+            }
+            Source::SiluGate { gate, up } => {
+                ops::silu_gate(worker, gate, up, m, width, &self.rows);
+                worker.barrier();
+                &self.rows
+            }
+            Source::Relu2Gate { gate, up } => {
+                ops::relu2_gate(worker, gate, up, m, width, &self.rows);
+                worker.barrier();
+                &self.rows
+            }
+        };
+        let Some(norm) = norm else { return rows };
+        ops::rms_norm(worker, rows, m, &norm.gain, norm.eps, &self.normed);
+        worker.barrier();
+        &self.normed
     }
 }

@@ -113,16 +113,17 @@ fn cache_bytes(config: &Config, size: &SessionSize, kv_type: KvType) -> u64 {
     rows.saturating_mul(row_bytes as u64)
 }
 
-/// The buffers of `Scratch` and the rotary table.
+/// The buffers of `Scratch` and the rotary table; a few rows for each thread are left out.
 fn scratch_bytes(config: &Config, size: &SessionSize) -> u64 {
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
     let attention = config.attention_size();
     let key_value = config.num_key_value_heads * config.head_dim;
     let widest = hidden.max(intermediate).max(attention);
-    let row_floats = 3 * hidden + 3 * attention + 2 * key_value + 3 * intermediate + widest;
+    let kept = if config.linears_take_floats() { 2 * widest } else { 0 };
+    let row_floats = 2 * hidden + 2 * attention + 2 * key_value + 2 * intermediate + kept;
     // The int8 codes are padded to whole blocks; a scale and a sum belong to each row.
     let row_bytes = 4 * row_floats + widest.next_multiple_of(160) + 8;
-    let logit_row_bytes = 4 * (hidden + config.vocab_size);
+    let logit_row_bytes = 4 * (2 * hidden + config.vocab_size);
     let bytes = |rows: usize, row_bytes: usize| (rows as u64).saturating_mul(row_bytes as u64);
     bytes(size.max_rows, row_bytes)
         .saturating_add(bytes(size.max_logit_rows, logit_row_bytes))
@@ -142,10 +143,9 @@ mod tests {
     const SIZE: SessionSize = SessionSize { context: 70, max_rows: 5, max_logit_rows: 3 };
 
     fn scratch_floats(scratch: &Scratch) -> usize {
-        let Scratch { hidden, normed, q, k, v, attended, attended_normed, branch, gate, up, gated, .. } =
-            scratch;
-        let rows = [hidden, normed, q, k, v, attended, attended_normed, branch, gate, up, gated];
-        let logits = [&scratch.last, &scratch.logits];
+        let Scratch { hidden, q, k, v, attended, branch, gate, up, .. } = scratch;
+        let rows = [hidden, q, k, v, attended, branch, gate, up];
+        let logits = [&scratch.last, &scratch.normed, &scratch.logits];
         rows.iter().chain(&logits).map(|buffer| buffer.len()).sum()
     }
 
@@ -176,7 +176,8 @@ mod tests {
             assert_eq!(need.cache_bytes, cache.read_bytes(cache.capacity()) as u64, "{kind:?}");
 
             let widest = config.intermediate_size;
-            let inputs = SIZE.max_rows * (4 * widest + widest.next_multiple_of(160) + 8);
+            let kept = if config.linears_take_floats() { 8 * widest } else { 0 };
+            let inputs = SIZE.max_rows * (kept + widest.next_multiple_of(160) + 8);
             let rotary = SIZE.context * config.head_dim;
             let want = 4 * (scratch_floats(&session.scratch) + rotary) + inputs;
             assert_eq!(need.scratch_bytes, want as u64, "{kind:?}");

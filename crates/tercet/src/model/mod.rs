@@ -21,6 +21,7 @@ mod vocabulary;
 
 use std::sync::Arc;
 
+use tercet_kernels::ops::Source;
 use tercet_kernels::{Buffer, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
 
 pub use error::{ForwardError, LoadError};
@@ -30,7 +31,7 @@ pub use operations::Operations;
 pub use vocabulary::{Head, HeadType, WeightTypes};
 
 use crate::config::{Activation, Config};
-use linear::LinearInputs;
+use linear::{Input, LinearInputs};
 use vocabulary::Embedding;
 
 /// Grouped-query attention with rotary embedding.
@@ -48,11 +49,11 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// `s.branch = o_proj(sub_norm(attention(q, k, v)))` of `x` (`[m, hidden]`).
-    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, s: &Scratch) {
+    /// `s.branch = o_proj(sub_norm(attention(q, k, v)))` of `input` (`[m, hidden]`).
+    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, input: Input<'_>, s: &Scratch) {
         let (config, m) = (pass.config, pass.rows);
         let qkv = [(&self.q_proj, &s.q), (&self.k_proj, &s.k), (&self.v_proj, &s.v)];
-        s.inputs.project(worker, x, m, &qkv); // [m, heads | kv heads | kv heads, head_dim]
+        s.inputs.project(worker, input, &qkv); // [m, heads | kv heads | kv heads, head_dim]
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &s.q);
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &s.k);
         worker.barrier();
@@ -61,8 +62,9 @@ impl Attention {
         let heads = config.num_attention_heads;
         ops::attention(worker, pass.sequences, pass.cache_layer, heads, &s.q, &s.attended);
         worker.barrier();
-        let attended = norm_of(worker, self.sub_norm.as_ref(), &s.attended, m, &s.attended_normed);
-        s.inputs.project(worker, attended, m, &[(&self.o_proj, &s.branch)]); // [m, hidden]
+        let source = Source::Rows(&s.attended);
+        let input = Input { source, norm: self.sub_norm.as_ref(), shape: [m, config.attention_size()] };
+        s.inputs.project(worker, input, &[(&self.o_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -79,19 +81,17 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))`.
-    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, s: &Scratch) {
-        let (m, width) = (pass.rows, pass.config.intermediate_size);
+    /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))` of `input`.
+    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, input: Input<'_>, s: &Scratch) {
         let gate_up = [(&self.gate_proj, &s.gate), (&self.up_proj, &s.up)];
-        s.inputs.project(worker, x, m, &gate_up); // [m, intermediate]
-        match pass.config.hidden_act {
-            Activation::Silu => ops::silu_gate(worker, &s.gate, &s.up, m, width, &s.gated),
-            Activation::Relu2 => ops::relu2_gate(worker, &s.gate, &s.up, m, width, &s.gated),
-        }
-        worker.barrier();
-        // The gate has been used: its buffer takes the normed rows.
-        let gated = norm_of(worker, self.sub_norm.as_ref(), &s.gated, m, &s.gate);
-        s.inputs.project(worker, gated, m, &[(&self.down_proj, &s.branch)]); // [m, hidden]
+        s.inputs.project(worker, input, &gate_up); // [m, intermediate]
+        let source = match pass.config.hidden_act {
+            Activation::Silu => Source::SiluGate { gate: &s.gate, up: &s.up },
+            Activation::Relu2 => Source::Relu2Gate { gate: &s.gate, up: &s.up },
+        };
+        let shape = [pass.rows, pass.config.intermediate_size];
+        let input = Input { source, norm: self.sub_norm.as_ref(), shape };
+        s.inputs.project(worker, input, &[(&self.down_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -108,17 +108,16 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Adds attention and MLP to `s.hidden`.
-    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, s: &Scratch) {
-        let (m, hidden_size) = (pass.rows, pass.config.hidden_size);
-        let x = norm_of(worker, self.input_layernorm.as_ref(), &s.hidden, m, &s.normed);
-        self.self_attn.forward(worker, pass, x, s);
-        ops::add_assign(worker, &s.hidden, &s.branch, m, hidden_size);
-        worker.barrier();
-        let x = norm_of(worker, self.post_attention_layernorm.as_ref(), &s.hidden, m, &s.normed);
-        self.mlp.forward(worker, pass, x, s);
-        ops::add_assign(worker, &s.hidden, &s.branch, m, hidden_size);
-        worker.barrier();
+    /// Adds attention to `s.hidden`, and leaves what is still to be added in `s.branch`; `has_branch`
+    /// says that the layer before did.
+    fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, has_branch: bool, s: &Scratch) {
+        let shape = [pass.rows, pass.config.hidden_size];
+        let sum = Source::Sum { x: &s.hidden, y: &s.branch };
+        let source = if has_branch { sum } else { Source::Rows(&s.hidden) };
+        let input = Input { source, norm: self.input_layernorm.as_ref(), shape };
+        self.self_attn.forward(worker, pass, input, s);
+        let input = Input { source: sum, norm: self.post_attention_layernorm.as_ref(), shape };
+        self.mlp.forward(worker, pass, input, s);
     }
 
     /// The names of a layer's linears, as in the checkpoint.
@@ -146,20 +145,6 @@ impl Layer {
             (down, &mlp.down_proj),
         ]
     }
-}
-
-/// The normed rows, or the rows themselves where there is no norm; ends with a barrier.
-fn norm_of<'a>(
-    worker: &mut Worker<'_>,
-    norm: Option<&RmsNorm>,
-    x: &'a Buffer<f32>,
-    m: usize,
-    out: &'a Buffer<f32>,
-) -> &'a Buffer<f32> {
-    let Some(norm) = norm else { return x };
-    ops::rms_norm(worker, x, m, &norm.gain, norm.eps, out);
-    worker.barrier();
-    out
 }
 
 /// What a pass does not change: its sequences and tables.
@@ -240,19 +225,17 @@ pub enum LogitRows {
 
 /// Buffers of a forward pass, made once. `m` is the rows of a pass.
 struct Scratch {
-    hidden: Buffer<f32>,          // [m, hidden]
-    normed: Buffer<f32>,          // [m, hidden]
-    q: Buffer<f32>,               // [m, heads, head_dim]
-    k: Buffer<f32>,               // [m, kv heads, head_dim]
-    v: Buffer<f32>,               // [m, kv heads, head_dim]
-    attended: Buffer<f32>,        // [m, heads, head_dim]
-    attended_normed: Buffer<f32>, // [m, heads, head_dim]
-    branch: Buffer<f32>,          // [m, hidden]
-    gate: Buffer<f32>,            // [m, intermediate]
-    up: Buffer<f32>,              // [m, intermediate]
-    gated: Buffer<f32>,           // [m, intermediate]
+    hidden: Buffer<f32>,   // [m, hidden]
+    q: Buffer<f32>,        // [m, heads, head_dim]
+    k: Buffer<f32>,        // [m, kv heads, head_dim]
+    v: Buffer<f32>,        // [m, kv heads, head_dim]
+    attended: Buffer<f32>, // [m, heads, head_dim]
+    branch: Buffer<f32>,   // [m, hidden]
+    gate: Buffer<f32>,     // [m, intermediate]
+    up: Buffer<f32>,       // [m, intermediate]
     inputs: LinearInputs,
     last: Buffer<f32>,   // [logit rows, hidden]
+    normed: Buffer<f32>, // [logit rows, hidden]
     logits: Buffer<f32>, // [logit rows, vocabulary]
 }
 
@@ -265,18 +248,16 @@ impl Scratch {
         let rows_of = |width| Buffer::zeroed(pool, m * width);
         Scratch {
             hidden: rows_of(config.hidden_size),
-            normed: rows_of(config.hidden_size),
             q: rows_of(q_width),
             k: rows_of(kv_width),
             v: rows_of(kv_width),
             attended: rows_of(q_width),
-            attended_normed: rows_of(q_width),
             branch: rows_of(config.hidden_size),
             gate: rows_of(config.intermediate_size),
             up: rows_of(config.intermediate_size),
-            gated: rows_of(config.intermediate_size),
-            inputs: LinearInputs::new(pool, m, widest),
+            inputs: LinearInputs::new(pool, m, widest, config.linears_take_floats()),
             last: Buffer::zeroed(pool, size.max_logit_rows * config.hidden_size),
+            normed: Buffer::zeroed(pool, size.max_logit_rows * config.hidden_size),
             logits: Buffer::zeroed(pool, size.max_logit_rows * config.vocab_size),
         }
     }
@@ -357,8 +338,10 @@ impl<'model> Session<'model> {
             worker.barrier();
             for (cache_layer, layer) in model.layers.iter().enumerate() {
                 let pass = Pass { config, rotary, sequences, rows, cache_layer };
-                layer.forward(worker, &pass, s);
+                layer.forward(worker, &pass, cache_layer > 0, s);
             }
+            ops::add_assign(worker, &s.hidden, &s.branch, rows, config.hidden_size);
+            worker.barrier();
             match logit_rows {
                 LogitRows::All => ops::gather_rows(worker, &s.hidden, 0..rows, config.hidden_size, &s.last),
                 LogitRows::Last => {
@@ -398,7 +381,8 @@ impl<'model> Session<'model> {
         let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
         model.pool.run(|worker| {
             let pass = Pass { config, rotary, sequences: &sequences, rows, cache_layer: 0 };
-            model.layers[layer].forward(worker, &pass, s);
+            model.layers[layer].forward(worker, &pass, false, s);
+            ops::add_assign(worker, &s.hidden, &s.branch, rows, config.hidden_size);
         });
         s.hidden.as_mut_slice()[..hidden.len()].to_vec()
     }
