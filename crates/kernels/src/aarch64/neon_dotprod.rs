@@ -9,9 +9,22 @@ use std::arch::aarch64::{
 };
 use std::arch::asm;
 
+use crate::scalar::KvBlock;
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("neon,dotprod");
+
+/// See [`scalar::attend_block`].
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) fn attend_block<T: Stored, const G: usize>(
+    q: [&[f32]; G],
+    block: &KvBlock<'_, T>,
+    valid: [usize; G],
+    scale: f32,
+    out: &mut [f32],
+) -> [BlockSoftmax; G] {
+    scalar::attend_block(q, block, valid, scale, out)
+}
 
 /// See [`scalar::ternary_tiles`].
 ///
@@ -37,11 +50,7 @@ pub(crate) fn ternary_tiles<const R: usize, const M: usize>(
 }
 
 #[target_feature(enable = "neon,dotprod")]
-fn two_bit<const M: usize>(
-    tile: &[[u8; BLOCK_BYTES]],
-    quarter: usize,
-    x: &[[[i8; 4]; M]],
-) -> [int32x4_t; M] {
+fn two_bit<const M: usize>(tile: &[[u8; BLOCK_BYTES]], quarter: usize, x: &[[[i8; 4]; M]]) -> [int32x4_t; M] {
     let digit_mask = vdupq_n_u8(3);
     let mut chains = [vdupq_n_s32(0); M];
     for (block, x) in tile.iter().zip(x.as_chunks::<4>().0) {

@@ -9,6 +9,7 @@ use std::arch::x86_64::{
     _mm256_srli_epi16, _mm256_storeu_si256,
 };
 
+pub(crate) use super::attention::attend_block_avx2 as attend_block;
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("avx2,fma,f16c");

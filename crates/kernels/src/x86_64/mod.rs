@@ -1,5 +1,7 @@
 //! x86-64: one file an instruction set, the same operations in each.
 
+mod attention;
 pub(crate) mod avx2;
 pub(crate) mod avx512vbmi;
 pub(crate) mod avx512vnni;
+mod vectors;
