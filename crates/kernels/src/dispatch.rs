@@ -8,7 +8,7 @@
 use crate::isa::{Isa, Kind};
 use crate::quantized::{QuantizedTile, QuantizedType};
 use crate::scalar::backward::AdamwStep;
-use crate::scalar::{BlockSoftmax, CHAINS, Stored};
+use crate::scalar::{BlockSoftmax, CHAINS, KvBlock, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 macro_rules! operations {
@@ -46,9 +46,6 @@ macro_rules! operations {
             fn sum_words[](words: &[u32]) -> u32;
             fn to_f32[T: Stored](values: &[T], out: &mut [f32]);
             fn dense_dots[T: Stored, const R: usize, const M: usize](w: [&[T]; R], x: [&[f32]; M]) -> [[f32; R]; M];
-            fn attend_block[T: Stored](
-                q: &[f32], keys: &[T], values: &[T], valid: usize, scale: f32, out: &mut [f32]
-            ) -> BlockSoftmax;
         }
     };
 }
@@ -111,4 +108,7 @@ dispatchers! {
         quantized_type: QuantizedType, tiles: [QuantizedTile<'_>; R], x: &[[[i8; 4]; M]],
         group_sums: &[[i32; M]], out: &mut [[[f32; TILE_ROWS]; M]; R]
     );
+    fn attend_block[T: Stored, const G: usize](
+        q: [&[f32]; G], block: &KvBlock<'_, T>, valid: [usize; G], scale: f32, out: &mut [f32]
+    ) -> [BlockSoftmax; G];
 }

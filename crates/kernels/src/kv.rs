@@ -4,16 +4,21 @@
 //! block  = 64 absolute positions from the start of the sequence
 //! keys   = [block, kv head, head_dim, 64]     one position a lane: a score is a chain over rows
 //! values = [block, kv head, 64, head_dim]     an output is a chain over rows
+//! scales = [block, kv head, 2, 64]            int8 only: of the keys, then of the values
 //! ```
 //!
-//! Keys and values are stored in f32 or f16 and always read back from here, also for the tokens
-//! of the current pass. It knows no attention: that is `ops/attention.rs`.
+//! Keys and values are always read back from here, also for the tokens of the current pass. It
+//! knows no attention: that is `ops/attention.rs`.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
+use crate::aligned::Element;
 use crate::buffer::Buffer;
-use crate::pool::Pool;
-use crate::scalar::KV_BLOCK;
+use crate::dispatch;
+use crate::isa::Isa;
+use crate::pool::{Pool, Worker};
+use crate::scalar::{KV_BLOCK, KvBlock, Stored};
 
 /// The number type of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +27,109 @@ pub enum KvType {
     F32,
     /// IEEE half: half the bytes.
     F16,
+    /// Codes of 8 bits, quantized by `absmax` as activations are: a scale for the key and one for
+    /// the value of each position and head.
+    Int8,
 }
 
 impl KvType {
-    /// Bytes of one number.
-    pub const fn size_bytes(self) -> usize {
+    /// Bytes of the key, or of the value, of one position in one head.
+    pub const fn head_bytes(self, head_dim: usize) -> usize {
         match self {
-            KvType::F32 => 4,
-            KvType::F16 => 2,
+            KvType::F32 => 4 * head_dim,
+            KvType::F16 => 2 * head_dim,
+            KvType::Int8 => head_dim + size_of::<f32>(),
         }
     }
 }
 
+/// A number that a cache holds.
+pub(crate) trait KvNumber: Stored {
+    const HAS_SCALES: bool;
+
+    /// Stores a key or a value; returns its scale.
+    fn store(isa: Isa, x: &[f32], stored: &mut [Self]) -> f32;
+}
+
+impl KvNumber for f32 {
+    const HAS_SCALES: bool = false;
+
+    fn store(_: Isa, x: &[f32], stored: &mut [f32]) -> f32 {
+        stored.copy_from_slice(x);
+        1.0
+    }
+}
+
+impl KvNumber for f16 {
+    const HAS_SCALES: bool = false;
+
+    fn store(_: Isa, x: &[f32], stored: &mut [f16]) -> f32 {
+        stored.convert_from_f32_slice(x);
+        1.0
+    }
+}
+
+impl KvNumber for i8 {
+    const HAS_SCALES: bool = true;
+
+    fn store(isa: Isa, x: &[f32], stored: &mut [i8]) -> f32 {
+        dispatch::absmax(isa, x, stored).0
+    }
+}
+
 pub(crate) enum KvLayer {
-    F32 { keys: Buffer<f32>, values: Buffer<f32> },
-    F16 { keys: Buffer<f16>, values: Buffer<f16> },
+    F32(KvArrays<f32>),
+    F16(KvArrays<f16>),
+    Int8(KvArrays<i8>),
+}
+
+pub(crate) struct KvArrays<T: Element> {
+    pub(crate) keys: Buffer<T>,
+    pub(crate) values: Buffer<T>,
+    /// Empty where all scales are 1.
+    pub(crate) scales: Buffer<f32>,
+}
+
+impl<T: KvNumber> KvArrays<T> {
+    /// Room for so many blocks, one of each key and value head.
+    fn zeroed(pool: &Pool, areas: usize, head_dim: usize) -> Self {
+        let len = areas * head_dim * KV_BLOCK;
+        KvArrays {
+            keys: Buffer::zeroed(pool, len),
+            values: Buffer::zeroed(pool, len),
+            scales: Buffer::zeroed(pool, if T::HAS_SCALES { areas * 2 * KV_BLOCK } else { 0 }),
+        }
+    }
+
+    pub(crate) fn read<'a>(&'a self, worker: &'a Worker<'_>) -> KvSlices<'a, T> {
+        KvSlices {
+            keys: self.keys.read(worker),
+            values: self.values.read(worker),
+            scales: self.scales.read(worker).as_chunks().0,
+        }
+    }
+}
+
+/// The arrays of a layer that are being read.
+#[derive(Clone, Copy)]
+pub(crate) struct KvSlices<'a, T> {
+    keys: &'a [T],
+    values: &'a [T],
+    scales: &'a [[f32; KV_BLOCK]],
+}
+
+impl<'a, T> KvSlices<'a, T> {
+    /// Block `block` of head `head` of `heads`.
+    pub(crate) fn block(&self, block: usize, [head, heads]: [usize; 2], head_dim: usize) -> KvBlock<'a, T> {
+        const ONES: &[f32; KV_BLOCK] = &[1.0; KV_BLOCK];
+        let (area, len) = (block * heads + head, head_dim * KV_BLOCK);
+        KvBlock {
+            keys: &self.keys[area * len..][..len],
+            values: &self.values[area * len..][..len],
+            scales: [2 * area, 2 * area + 1].map(|i| self.scales.get(i).unwrap_or(ONES)),
+            stride: heads * len,
+        }
+    }
 }
 
 /// Keys and values of one sequence, for every layer.
@@ -60,14 +153,11 @@ impl KvCache {
         capacity: usize,
     ) -> Self {
         let capacity = capacity.next_multiple_of(KV_BLOCK);
-        let len = capacity * num_key_value_heads * head_dim;
+        let areas = capacity / KV_BLOCK * num_key_value_heads;
         let layer = |_| match kv_type {
-            KvType::F32 => {
-                KvLayer::F32 { keys: Buffer::zeroed(pool, len), values: Buffer::zeroed(pool, len) }
-            }
-            KvType::F16 => {
-                KvLayer::F16 { keys: Buffer::zeroed(pool, len), values: Buffer::zeroed(pool, len) }
-            }
+            KvType::F32 => KvLayer::F32(KvArrays::zeroed(pool, areas, head_dim)),
+            KvType::F16 => KvLayer::F16(KvArrays::zeroed(pool, areas, head_dim)),
+            KvType::Int8 => KvLayer::Int8(KvArrays::zeroed(pool, areas, head_dim)),
         };
         KvCache {
             layers: (0..num_layers).map(layer).collect(),
@@ -107,7 +197,7 @@ impl KvCache {
 
     /// Bytes that attending to `positions` positions reads, in all layers.
     pub fn read_bytes(&self, positions: usize) -> usize {
-        let row_bytes = self.num_key_value_heads * self.head_dim * self.kv_type.size_bytes();
+        let row_bytes = self.num_key_value_heads * self.kv_type.head_bytes(self.head_dim);
         2 * self.layers.len() * positions * row_bytes
     }
 

@@ -1,12 +1,12 @@
 //! A check of the chosen kernels against the definition, in well under 50 ms.
 
-use half::bf16;
+use half::{bf16, f16};
 
 use crate::dispatch;
 use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::quantized::{GROUP_COLUMNS, QuantizedMatrix, QuantizedType, group_sums};
-use crate::scalar::{BlockSoftmax, KV_BLOCK};
+use crate::scalar::{BlockSoftmax, KV_BLOCK, KvBlock, Stored};
 use crate::ternary::{Layout, TILE_ROWS, TernaryMatrix};
 
 /// An operation whose result differs from the definition on this CPU.
@@ -70,17 +70,17 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
             dispatch::dense_dots(isa, [&w[..]; 4], [&x[..]]).concat()
         }),
     )?;
+    check("attend_block", both(&|isa| attend_blocks(isa, |x| x)))?;
+    check("attend_block", both(&|isa| attend_blocks(isa, f16::from_f32)))?;
+    check("attend_block", both(&|isa| attend_blocks(isa, |x| (x * 127.0) as i8)))?;
     check(
-        "attend_block",
-        both(&|isa| {
-            let cache = numbers(20 * KV_BLOCK, 3);
-            let mut out = numbers(20, 4);
-            let mut total = BlockSoftmax { max: 0.5, sum: 1.5 };
-            let mut block_out = vec![0.0; 20];
-            let part = dispatch::attend_block(isa, &x[..20], &cache, &cache, 37, 0.25, &mut block_out);
-            dispatch::merge_blocks(isa, &mut total, &mut out, part, &block_out);
-            out.extend([total.max, total.sum]);
-            out
+        "merge_blocks",
+        row(&|isa, out| {
+            out.copy_from_slice(&x);
+            let (mut total, block) =
+                (BlockSoftmax { max: 0.5, sum: 1.5 }, BlockSoftmax { max: 0.7, sum: 3.0 });
+            dispatch::merge_blocks(isa, &mut total, out, block, &y);
+            out[0] += total.sum + total.max;
         }),
     )?;
     for layout in [Layout::TwoBit, Layout::BaseThree] {
@@ -125,6 +125,24 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
         )?;
     }
     Ok(())
+}
+
+/// Four queries, and then one, over a block whose numbers `store` makes.
+fn attend_blocks<T: Stored>(isa: Isa, store: fn(f32) -> T) -> Vec<f32> {
+    const HEAD_DIM: usize = 100;
+    let q = numbers(5 * HEAD_DIM, 3);
+    let [keys, values] =
+        [4, 5].map(|seed| -> Vec<T> { numbers(HEAD_DIM * KV_BLOCK, seed).into_iter().map(store).collect() });
+    let scales = numbers(2 * KV_BLOCK, 6);
+    let scales = scales.as_chunks().0;
+    let block = KvBlock { keys: &keys, values: &values, scales: [&scales[0], &scales[1]], stride: 0 };
+    let [a, b, c, d, e] = std::array::from_fn(|g| &q[g * HEAD_DIM..][..HEAD_DIM]);
+    let mut out = vec![0.0; 5 * HEAD_DIM];
+    let (four_out, one_out) = out.split_at_mut(4 * HEAD_DIM);
+    let four = dispatch::attend_block(isa, [a, b, c, d], &block, [36, 37, 37, 38], 0.1, four_out);
+    let one = dispatch::attend_block(isa, [e], &block, [17], 0.1, one_out);
+    out.extend(four.iter().chain(&one).flat_map(|part| [part.max, part.sum]));
+    out
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

@@ -70,8 +70,8 @@ proptest! {
 
     #[test]
     fn attention(
-        before in 0usize..150, len in 1usize..20, kv_heads in 1usize..4, group in 1usize..4,
-        half in 1usize..20, seed in any::<u64>(),
+        before in 0usize..150, len in 1usize..20, kv_heads in 1usize..4, group in 1usize..7,
+        half in 1usize..70, seed in any::<u64>(),
     ) {
         let shape = AttentionShape { before, len, kv_heads, heads: kv_heads * group, head_dim: 2 * half };
         assert_equals_scalar(&THREADS, |pool| shape.rotate(pool, seed));
@@ -82,12 +82,14 @@ proptest! {
 
     #[test]
     fn attention_does_not_depend_on_chunks(before in 0usize..150, len in 1usize..90, chunk in 1usize..90) {
-        let shape = AttentionShape { before, len, kv_heads: 2, heads: 4, head_dim: 6 };
+        let shape = AttentionShape { before, len, kv_heads: 2, heads: 6, head_dim: 22 };
         let pool = Pool::new(Isa::best(), 2);
-        prop_assert_eq!(
-            shape.attend(&pool, KvType::F16, chunk, 7),
-            shape.attend(&pool, KvType::F16, before + len, 7)
-        );
+        for kv_type in KV_TYPES {
+            prop_assert_eq!(
+                shape.attend(&pool, kv_type, chunk, 7),
+                shape.attend(&pool, kv_type, before + len, 7)
+            );
+        }
     }
 }
 
@@ -117,6 +119,20 @@ fn attention_is_softmax_of_scaled_scores() {
             let error = (f64::from(got[2 * t + d]) - want).abs();
             assert!(error < 1e-4 * want.abs().max(1.0), "position {t}: {} {want}", got[2 * t + d]);
         }
+    }
+}
+
+#[test]
+fn one_position_gives_its_value_as_activations_are_quantized() {
+    let shape = AttentionShape { before: 0, len: 1, kv_heads: 2, heads: 2, head_dim: 20 };
+    let got = shape.attend(&Pool::new(Isa::best(), 2), KvType::Int8, 1, 5);
+    let mut numbers = Numbers(5);
+    let [_, _, v] = [0; 3].map(|_| numbers.floats(2 * 20));
+    for (v, got) in v.chunks(20).zip(got.chunks(20)) {
+        let largest = v.iter().fold(1e-5f32, |a, v| a.max(v.abs()));
+        let want: Vec<f32> =
+            v.iter().map(|v| (v * (127.0 / largest)).round_ties_even() * (largest / 127.0)).collect();
+        assert_eq!(got, want);
     }
 }
 

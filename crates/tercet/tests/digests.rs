@@ -16,16 +16,17 @@ use tercet::model::{LogitRows, Model, Session, SessionSize};
 use tercet::source::Source;
 use tercet_kernels::{Isa, KvCache, KvType, Layout, Pool, Sequence};
 
-/// A golden model, and the digests of its logits with a cache in f32 and in f16.
+/// A golden model, and the digests of its logits with a cache in f32, f16 and int8.
 ///
 /// Recorded from the scalar definition on one thread. They change only with the arithmetic, and
 /// then on every machine.
-const MODELS: [(&str, [&str; 2]); 3] = [
+const MODELS: [(&str, [&str; 3]); 3] = [
     (
         "bitnet-packed-h100",
         [
             "f36a712da86938bba7669dc4f949651b87b7c2b82d3c2274f61dedfa24bde1a2",
             "8a13ecdbd8690ba64d75e0934700daaaf970ebcbf3f207f515010863f7b5edf8",
+            "66e37238c136af8f82c4075ee70b1452c7fcfba4d330a74eaa7dfb256488ace0",
         ],
     ),
     (
@@ -33,6 +34,7 @@ const MODELS: [(&str, [&str; 2]); 3] = [
         [
             "4f57929b92300bc5d22f364bb2ac25b172d7f17a450637c44d4ce088418c3073",
             "2ac412000cdc421b54603ac076253c664b7795b6dd3121edce1cb56f0b982e84",
+            "f02f244cded8fbeb60612403efec89399a1975fb14d5516f9e10f0d3af36d76a",
         ],
     ),
     (
@@ -40,6 +42,7 @@ const MODELS: [(&str, [&str; 2]); 3] = [
         [
             "bebe3d78cc12e95aee8b6e753a537d7568d315f171303036300ff8574734c5b6",
             "523e22187952cd5579b08fb3dfb448279bb8c7108d1570ffc852632398ae3f67",
+            "b603445495de9a11b02cb6e5add9f6805e3d6f0802c94f22f05deb5fb2e3055b",
         ],
     ),
 ];
@@ -93,10 +96,10 @@ fn load(name: &str, pool: &Arc<Pool>, layout: Layout) -> Model {
     Model::load(&Source::folder(folder).unwrap(), Arc::clone(pool), layout).unwrap()
 }
 
-fn check(model: &Model, chunks: &[usize], want: [&str; 2]) -> Result<(), String> {
+fn check(model: &Model, chunks: &[usize], want: [&str; 3]) -> Result<(), String> {
     let size = SessionSize { context: 2 * POSITIONS, max_rows: 2 * POSITIONS, max_logit_rows: 2 * POSITIONS };
     let mut session = Session::new(model, size);
-    for (kv_type, want) in [KvType::F32, KvType::F16].into_iter().zip(want) {
+    for (kv_type, want) in [KvType::F32, KvType::F16, KvType::Int8].into_iter().zip(want) {
         for chunk in chunks {
             let mut cache = session.new_cache(kv_type);
             let logits = run(&mut session, &mut cache, &tokens(model, 1), *chunk);

@@ -43,7 +43,7 @@ fn main() {
     let pool = Arc::new(Pool::new(Isa::best(), 2));
     let model = Model::load(&embedded::stories(), pool, Layout::TwoBit).unwrap();
     let mut session = Session::new(&model, SessionSize { context: 128, max_rows: 8, max_logit_rows: 1 });
-    for kv_type in [KvType::F32, KvType::F16] {
+    for kv_type in [KvType::F32, KvType::F16, KvType::Int8] {
         let mut cache = session.new_cache(kv_type);
         session.forward(&mut [Sequence { tokens: &[1, 2, 3], cache: &mut cache }], LogitRows::Last).unwrap();
         let before = ALLOCATIONS.load(Ordering::SeqCst);

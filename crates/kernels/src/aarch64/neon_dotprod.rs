@@ -10,9 +10,22 @@ use std::arch::aarch64::{
 use std::arch::asm;
 
 use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
+use crate::scalar::KvBlock;
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 compile_definitions!("neon,dotprod");
+
+/// See [`scalar::attend_block`].
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) fn attend_block<T: Stored, const G: usize>(
+    q: [&[f32]; G],
+    block: &KvBlock<'_, T>,
+    valid: [usize; G],
+    scale: f32,
+    out: &mut [f32],
+) -> [BlockSoftmax; G] {
+    scalar::attend_block(q, block, valid, scale, out)
+}
 
 /// See [`scalar::ternary_tiles`].
 ///

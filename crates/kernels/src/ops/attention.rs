@@ -1,18 +1,20 @@
 //! Rotary embedding, the cache, and softmax attention with grouped heads.
 
-use half::f16;
-
-use crate::aligned::Element;
 use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
-use crate::kv::{KvLayer, Sequence, locate};
+use crate::kv::{KvArrays, KvLayer, KvNumber, Sequence, locate};
 use crate::ops::rows::for_rows;
 use crate::pool::Worker;
 use crate::rotary::RotaryTable;
-use crate::scalar::{BlockSoftmax, KV_BLOCK, Stored};
+use crate::scalar::{BlockSoftmax, KV_BLOCK, KvBlock};
 
-/// Largest head dimension: a head's output is kept on the stack.
+/// Largest head dimension: what a block gives to a few heads is kept on the stack.
 const MAX_HEAD_DIM: usize = 1024;
+/// Queries of one key and value head for which a block is read and converted once.
+const TOGETHER: usize = 4;
+/// Queries of one key and value head that are claimed together and find its blocks in the cache of
+/// their core.
+const CLAIM_QUERIES: usize = 4 * TOGETHER;
 
 /// Rotates every head of every row by the angles of its position (rotate-half, as in LLaMA).
 ///
@@ -55,64 +57,99 @@ pub fn append(
     keys: &Buffer<f32>,
     values: &Buffer<f32>,
 ) {
+    let operation = worker.begin_operation();
     let (keys, values) = (keys.read(worker), values.read(worker));
-    let mut first_row = 0;
-    for sequence in sequences {
-        let rows = first_row..first_row + sequence.tokens.len();
-        first_row = rows.end;
-        let operation = worker.begin_operation();
-        match sequence.cache.layer(layer) {
-            KvLayer::F32 { keys: key_cache, values: value_cache } => {
-                let mut out = CacheWriter {
-                    keys: key_cache.write(worker, operation),
-                    values: value_cache.write(worker, operation),
-                };
-                append_heads(worker, operation, sequence, rows, keys, values, &mut out, |x| x);
+    let blocks = |sequence: &Sequence<'_>| {
+        let (first, end) = (sequence.cache.len(), sequence.cache.len() + sequence.tokens.len());
+        assert!(end <= sequence.cache.capacity(), "append: the cache has room");
+        first / KV_BLOCK..end.div_ceil(KV_BLOCK)
+    };
+    for_parts(
+        worker,
+        operation,
+        sequences,
+        |sequence| blocks(sequence).len(),
+        |part| {
+            let block = blocks(part.sequence).start + part.index;
+            match part.sequence.cache.layer(layer) {
+                KvLayer::F32(arrays) => append_block(worker, operation, arrays, &part, block, [keys, values]),
+                KvLayer::F16(arrays) => append_block(worker, operation, arrays, &part, block, [keys, values]),
+                KvLayer::Int8(arrays) => {
+                    append_block(worker, operation, arrays, &part, block, [keys, values])
+                }
             }
-            KvLayer::F16 { keys: key_cache, values: value_cache } => {
-                let mut out = CacheWriter {
-                    keys: key_cache.write(worker, operation),
-                    values: value_cache.write(worker, operation),
-                };
-                append_heads(worker, operation, sequence, rows, keys, values, &mut out, f16::from_f32);
-            }
-        }
-    }
+        },
+    );
 }
 
-struct CacheWriter<'a, T: Element> {
-    keys: Writer<'a, T>,
-    values: Writer<'a, T>,
+/// A share of the work on one key and value head of one sequence.
+struct Part<'a> {
+    sequence: &'a Sequence<'a>,
+    /// Row of the pass where the sequence begins.
+    first_row: usize,
+    kv_head: usize,
+    /// Its number among the shares of this head.
+    index: usize,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one loop over what `append` was given")]
-fn append_heads<T: Element>(
+/// Calls `f` with each part that this worker claims, where each head of a sequence has `parts` of it.
+fn for_parts<'a>(
     worker: &Worker<'_>,
     operation: u32,
-    sequence: &Sequence<'_>,
-    rows: std::ops::Range<usize>,
-    keys: &[f32],
-    values: &[f32],
-    out: &mut CacheWriter<'_, T>,
-    store: impl Fn(f32) -> T,
+    sequences: &'a [Sequence<'a>],
+    parts: impl Fn(&Sequence<'_>) -> usize,
+    mut f: impl FnMut(Part<'a>),
 ) {
-    let cache = &sequence.cache;
-    let (heads, head_dim) = (cache.num_key_value_heads, cache.head_dim);
-    assert!(rows.len() <= cache.capacity() - cache.len(), "append: the cache has room");
-    for_rows(worker, operation, heads, |head| {
-        for (position, row) in (cache.len()..).zip(rows.clone()) {
-            let (block, lane) = (position / KV_BLOCK, position % KV_BLOCK);
-            let area = (block * heads + head) * head_dim * KV_BLOCK;
-            let source = (row * heads + head) * head_dim;
-            for (d, key) in keys[source..source + head_dim].iter().enumerate() {
-                out.keys.slice(area + d * KV_BLOCK + lane, 1)[0] = store(*key);
+    let parts_of = |sequence: &Sequence<'_>| sequence.cache.num_key_value_heads * parts(sequence);
+    for_rows(worker, operation, sequences.iter().map(parts_of).sum(), |mut claim| {
+        let mut first_row = 0;
+        for sequence in sequences {
+            if claim < parts_of(sequence) {
+                let (kv_head, index) = (claim / parts(sequence), claim % parts(sequence));
+                return f(Part { sequence, first_row, kv_head, index });
             }
-            let stored = out.values.slice(area + lane * head_dim, head_dim);
-            for (stored, value) in stored.iter_mut().zip(&values[source..source + head_dim]) {
-                *stored = store(*value);
-            }
+            claim -= parts_of(sequence);
+            first_row += sequence.tokens.len();
         }
     });
+}
+
+/// Stores those positions of the pass that lie in block `block`.
+fn append_block<T: KvNumber>(
+    worker: &Worker<'_>,
+    operation: u32,
+    arrays: &KvArrays<T>,
+    part: &Part<'_>,
+    block: usize,
+    [keys, values]: [&[f32]; 2],
+) {
+    let cache = &part.sequence.cache;
+    let (heads, head_dim) = (cache.num_key_value_heads, cache.head_dim);
+    assert!(head_dim <= MAX_HEAD_DIM, "append: the head dimension is at most {MAX_HEAD_DIM}");
+    let (area, len) = (block * heads + part.kv_head, head_dim * KV_BLOCK);
+    let mut key_writer = arrays.keys.write(worker, operation);
+    let mut value_writer = arrays.values.write(worker, operation);
+    let mut scale_writer = arrays.scales.write(worker, operation);
+    let columns = key_writer.slice(area * len, len);
+    let rows = value_writer.slice(area * len, len);
+    let mut key = [T::default(); MAX_HEAD_DIM];
+    let key = &mut key[..head_dim];
+    let end = (cache.len() + part.sequence.tokens.len()).min((block + 1) * KV_BLOCK);
+    for position in cache.len().max(block * KV_BLOCK)..end {
+        let lane = position % KV_BLOCK;
+        let row = part.first_row + position - cache.len();
+        let source = (row * heads + part.kv_head) * head_dim;
+        let key_scale = T::store(worker.isa(), &keys[source..][..head_dim], key);
+        for (column, key) in columns.as_chunks_mut::<KV_BLOCK>().0.iter_mut().zip(&*key) {
+            column[lane] = *key;
+        }
+        let row = &mut rows[lane * head_dim..][..head_dim];
+        let value_scale = T::store(worker.isa(), &values[source..][..head_dim], row);
+        if T::HAS_SCALES {
+            let scales = scale_writer.slice(area * 2 * KV_BLOCK, 2 * KV_BLOCK);
+            (scales[lane], scales[KV_BLOCK + lane]) = (key_scale, value_scale);
+        }
+    }
 }
 
 /// Causal softmax attention of every row of the pass over its own sequence.
@@ -134,57 +171,113 @@ pub fn attention(
     let operation = worker.begin_operation();
     let q = q.read(worker);
     let mut out = out.write(worker, operation);
-    for_rows(worker, operation, rows_of(sequences) * heads, |index| {
-        let (row, head) = (index / heads, index % heads);
-        let (sequence, position) = locate(sequences, row);
-        let cache = &sequences[sequence].cache;
-        let head_dim = cache.head_dim;
-        let q = &q[index * head_dim..][..head_dim];
-        let out = out.slice(index * head_dim, head_dim);
-        let groups = KvHead {
-            heads: cache.num_key_value_heads,
-            head: head / (heads / cache.num_key_value_heads),
-            positions: position + 1,
-        };
-        match cache.layer(layer) {
-            KvLayer::F32 { keys, values } => {
-                attend(worker, q, keys.read(worker), values.read(worker), &groups, out)
-            }
-            KvLayer::F16 { keys, values } => {
-                attend(worker, q, keys.read(worker), values.read(worker), &groups, out)
-            }
+    let queries =
+        |sequence: &Sequence<'_>| sequence.tokens.len() * (heads / sequence.cache.num_key_value_heads);
+    let claims = |sequence: &Sequence<'_>| queries(sequence).div_ceil(CLAIM_QUERIES);
+    for_parts(worker, operation, sequences, claims, |part| {
+        let first = part.index * CLAIM_QUERIES;
+        let head = Head { worker, heads, q, part: &part };
+        let range = first..queries(part.sequence).min(first + CLAIM_QUERIES);
+        match part.sequence.cache.layer(layer) {
+            KvLayer::F32(arrays) => head.attend(arrays, range, &mut out),
+            KvLayer::F16(arrays) => head.attend(arrays, range, &mut out),
+            KvLayer::Int8(arrays) => head.attend(arrays, range, &mut out),
         }
     });
 }
 
-struct KvHead {
+/// The queries that read one key and value head: its query heads in one row, then those in the next.
+struct Head<'a> {
+    worker: &'a Worker<'a>,
     heads: usize,
-    head: usize,
-    positions: usize,
+    /// Of all rows and heads.
+    q: &'a [f32],
+    part: &'a Part<'a>,
 }
 
-fn attend<T: Stored>(worker: &Worker<'_>, q: &[f32], keys: &[T], values: &[T], kv: &KvHead, out: &mut [f32]) {
-    let head_dim = q.len();
-    assert!(head_dim <= MAX_HEAD_DIM, "attention: the head dimension is at most {MAX_HEAD_DIM}");
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    let area = head_dim * KV_BLOCK;
-    let mut block_out = [0.0; MAX_HEAD_DIM];
-    let block_out = &mut block_out[..head_dim];
-    let mut total: Option<BlockSoftmax> = None;
-    for block in 0..kv.positions.div_ceil(KV_BLOCK) {
-        let valid = KV_BLOCK.min(kv.positions - block * KV_BLOCK);
-        let first = (block * kv.heads + kv.head) * area;
-        let (keys, values) = (&keys[first..][..area], &values[first..][..area]);
-        match &mut total {
-            None => total = Some(dispatch::attend_block(worker.isa(), q, keys, values, valid, scale, out)),
-            Some(total) => {
-                let part = dispatch::attend_block(worker.isa(), q, keys, values, valid, scale, block_out);
-                dispatch::merge_blocks(worker.isa(), total, out, part, block_out);
+impl Head<'_> {
+    /// Queries of one row.
+    fn group(&self) -> usize {
+        self.heads / self.part.sequence.cache.num_key_value_heads
+    }
+
+    /// Positions that a query sees.
+    fn positions(&self, query: usize) -> usize {
+        self.part.sequence.cache.len() + query / self.group() + 1
+    }
+
+    /// Where the numbers of a query and of its output lie among all.
+    fn range(&self, query: usize) -> std::ops::Range<usize> {
+        let row = self.part.first_row + query / self.group();
+        let head = self.part.kv_head * self.group() + query % self.group();
+        let head_dim = self.part.sequence.cache.head_dim;
+        let first = (row * self.heads + head) * head_dim;
+        first..first + head_dim
+    }
+
+    /// At most [`CLAIM_QUERIES`] queries, block by block.
+    fn attend<T: KvNumber>(
+        &self,
+        arrays: &KvArrays<T>,
+        queries: std::ops::Range<usize>,
+        out: &mut Writer<'_, f32>,
+    ) {
+        let cache = &self.part.sequence.cache;
+        assert!(cache.head_dim <= MAX_HEAD_DIM, "attention: the head dimension is at most {MAX_HEAD_DIM}");
+        let slices = arrays.read(self.worker);
+        let mut totals = [BlockSoftmax::default(); CLAIM_QUERIES];
+        let mut block_out = [0.0; TOGETHER * MAX_HEAD_DIM];
+        for block in 0..self.positions(queries.end - 1).div_ceil(KV_BLOCK) {
+            let heads = [self.part.kv_head, cache.num_key_value_heads];
+            let kv = slices.block(block, heads, cache.head_dim);
+            let mut query = queries.start;
+            while query < queries.end {
+                let totals = &mut totals[query - queries.start..];
+                query += if queries.end - query >= TOGETHER {
+                    self.attend_block::<T, TOGETHER>(query, block, &kv, &mut block_out, totals, out)
+                } else {
+                    self.attend_block::<T, 1>(query, block, &kv, &mut block_out, totals, out)
+                };
+            }
+        }
+        for (query, total) in queries.zip(totals) {
+            let range = self.range(query);
+            for out in out.slice(range.start, range.len()) {
+                *out /= total.sum;
             }
         }
     }
-    let sum = total.expect("attention: a row sees at least itself").sum;
-    for out in out {
-        *out /= sum;
+
+    /// Adds what block `block` gives to the `G` queries from `first` on; returns `G`.
+    fn attend_block<T: KvNumber, const G: usize>(
+        &self,
+        first: usize,
+        block: usize,
+        kv: &KvBlock<'_, T>,
+        block_out: &mut [f32],
+        totals: &mut [BlockSoftmax],
+        out: &mut Writer<'_, f32>,
+    ) -> usize {
+        let isa = self.worker.isa();
+        let head_dim = self.part.sequence.cache.head_dim;
+        let seen = |query| self.positions(query).saturating_sub(block * KV_BLOCK).min(KV_BLOCK);
+        let valid = std::array::from_fn(|g| seen(first + g));
+        if valid[G - 1] == 0 {
+            return G;
+        }
+        let q = std::array::from_fn(|g| &self.q[self.range(first + g)]);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let block_out = &mut block_out[..G * head_dim];
+        let parts = dispatch::attend_block::<T, G>(isa, q, kv, valid, scale, block_out);
+        for (g, block_out) in block_out.chunks_exact(head_dim).enumerate() {
+            let out = out.slice(self.range(first + g).start, head_dim);
+            if block == 0 {
+                totals[g] = parts[g];
+                out.copy_from_slice(block_out);
+            } else if valid[g] > 0 {
+                dispatch::merge_blocks(isa, &mut totals[g], out, parts[g], block_out);
+            }
+        }
+        G
     }
 }

@@ -9,9 +9,11 @@
 //! - everything else is a separate multiplication and addition, and true division.
 //!
 //! The float definitions are marked `inline(always)`: an arch file compiles the same text for its
-//! instruction set, and Rust changes no float expression. Only the integer products are written
-//! anew there. Where the CPU has no fused multiply-add, `mul_add` is a slow library call.
+//! instruction set, and Rust changes no float expression. Only the integer products and, on x86-64,
+//! attention are written anew there. Where the CPU has no fused multiply-add, `mul_add` is a slow
+//! library call.
 
+mod attention;
 pub(crate) mod backward;
 
 use half::{bf16, f16};
@@ -22,6 +24,8 @@ use crate::quantized::{GROUP_COLUMNS, GROUP_DIGITS, QuantizedTile, QuantizedType
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 // The arch files find every operation in this module.
+pub use attention::KV_BLOCK;
+pub(crate) use attention::{BlockSoftmax, KvBlock, attend_block, greatest_lane, merge_blocks};
 pub(crate) use backward::{
     adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
     rotate_backward, silu_gate_backward, softmax, softmax_backward, squares,
@@ -29,8 +33,6 @@ pub(crate) use backward::{
 
 /// Lanes of a row reduction.
 pub(crate) const LANES: usize = 16;
-/// Absolute positions of a block of the key and value cache.
-pub const KV_BLOCK: usize = 64;
 
 /// `sums[r][t][i] = Σ_c code(i, c) · x[t][c]` for the 16 rows of each of `R` tiles, exactly.
 ///
@@ -89,11 +91,17 @@ pub(crate) fn quantized_tiles<const R: usize, const M: usize>(
 
 /// Adds 16 lanes: 8-4-2-1.
 #[inline(always)]
-pub(crate) fn add_lanes(mut lanes: [f32; LANES]) -> f32 {
+pub(crate) fn add_lanes(lanes: [f32; LANES]) -> f32 {
+    fold_lanes(lanes, |a, b| a + b)
+}
+
+/// One value of 16 lanes: 8-4-2-1.
+#[inline(always)]
+fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
-            lanes[i] += lanes[i + half];
+            lanes[i] = f(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }
@@ -123,12 +131,30 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
     add_lanes(lanes)
 }
 
-/// A stored number of a dense matrix.
+/// The type of a [`Stored`] number, for an arch file that loads vectors of it.
+pub(crate) enum Number {
+    F32,
+    F16,
+    Bf16,
+    I8,
+}
+
+/// A stored number of a dense matrix or of the cache.
 pub(crate) trait Stored: Element + Default {
+    const NUMBER: Number;
     fn to_f32(self) -> f32;
 }
 
+impl Stored for i8 {
+    const NUMBER: Number = Number::I8;
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from(self)
+    }
+}
+
 impl Stored for f32 {
+    const NUMBER: Number = Number::F32;
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self
@@ -136,6 +162,7 @@ impl Stored for f32 {
 }
 
 impl Stored for bf16 {
+    const NUMBER: Number = Number::Bf16;
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
@@ -143,6 +170,7 @@ impl Stored for bf16 {
 }
 
 impl Stored for f16 {
+    const NUMBER: Number = Number::F16;
     /// Exact for every half: the exponent is rebiased by a multiplication, which also makes
     /// subnormal halves right, without a branch.
     #[inline(always)]
@@ -253,29 +281,32 @@ pub(crate) fn add_assign(x: &mut [f32], y: &[f32]) {
     }
 }
 
+/// Adding it rounds to an integer: 1.5 · 2^23.
+pub(crate) const EXP_ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts: 355 / 512, which is exact in 9 bits, and the rest.
+pub(crate) const EXP_LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// 1 / 7!, …, 1 / 1!, 1 / 0!.
+pub(crate) const EXP_TAYLOR: [f32; 8] =
+    [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+
 /// `e^x` with a relative error below 2 ulp; below -87 it is +0, above 88 it stays at `e^88`.
 ///
 /// `n = rte(x / ln 2)`, `r = x - n ln 2` in two fused steps, a Taylor polynomial of degree 7
 /// (|r| ≤ 0.347, so the remainder is below 2^-27), then the exponent field.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to an integer
-    const LN2_HIGH: f32 = 0.693_359_4; // 355 / 512, exact in 9 bits
-    const LN2_LOW: f32 = -2.121_944_4e-4; // ln 2 - LN2_HIGH
     let clamped = if x > 88.0 { 88.0 } else { x };
-    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = n.mul_add(-LN2_HIGH, clamped);
-    let r = n.mul_add(-LN2_LOW, r);
-    let mut p = 1.0 / 5040.0;
-    p = r.mul_add(p, 1.0 / 720.0);
-    p = r.mul_add(p, 1.0 / 120.0);
-    p = r.mul_add(p, 1.0 / 24.0);
-    p = r.mul_add(p, 1.0 / 6.0);
-    p = r.mul_add(p, 0.5);
-    p = r.mul_add(p, 1.0);
-    p = r.mul_add(p, 1.0);
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, EXP_ROUND);
+    let n = shifted - EXP_ROUND;
+    let mut r = clamped;
+    for part in EXP_LN2 {
+        r = n.mul_add(-part, r);
+    }
+    let mut p = EXP_TAYLOR[0];
+    for coefficient in &EXP_TAYLOR[1..] {
+        p = r.mul_add(p, *coefficient);
+    }
+    let exponent = shifted.to_bits().wrapping_sub(EXP_ROUND.to_bits()).wrapping_add(127) << 23;
     let value = p * f32::from_bits(exponent);
     if x < -87.0 { 0.0 } else { value }
 }
@@ -303,81 +334,6 @@ pub(crate) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (a, b) = head.split_at_mut(cos.len());
     for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
         (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-    }
-}
-
-/// What one block of positions gives to the softmax of one head.
-#[derive(Clone, Copy)]
-pub(crate) struct BlockSoftmax {
-    /// Largest score of the block.
-    pub(crate) max: f32,
-    /// `Σ e^(score - max)`, a row reduction over the 64 positions.
-    pub(crate) sum: f32,
-}
-
-/// Attention of one query head over one block of the cache.
-///
-/// `keys` is `[head_dim, 64]`, `values` `[64, head_dim]`; only the first `valid` positions count.
-/// `scores[p] = scale · Σ_d q[d] · keys[d][p]`, `out[d] = Σ_p e^(scores[p] - max) · values[p][d]`.
-#[inline(always)]
-pub(crate) fn attend_block<T: Stored>(
-    q: &[f32],
-    keys: &[T],
-    values: &[T],
-    valid: usize,
-    scale: f32,
-    out: &mut [f32],
-) -> BlockSoftmax {
-    let mut scores = [0.0f32; KV_BLOCK];
-    let keys = keys.as_chunks::<KV_BLOCK>().0;
-    for group in 0..KV_BLOCK / LANES {
-        let mut chain = [0.0f32; LANES];
-        for (q, keys) in q.iter().zip(keys) {
-            for i in 0..LANES {
-                chain[i] = q.mul_add(keys[group * LANES + i].to_f32(), chain[i]);
-            }
-        }
-        for i in 0..LANES {
-            scores[group * LANES + i] = chain[i] * scale;
-        }
-    }
-    let mut max = f32::NEG_INFINITY;
-    for score in &scores[..valid] {
-        max = if *score > max { *score } else { max };
-    }
-    let mut lanes = [0.0f32; LANES];
-    for group in 0..KV_BLOCK / LANES {
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            let position = group * LANES + i;
-            let weight = exp(scores[position] - max);
-            scores[position] = if position < valid { weight } else { 0.0 };
-            *lane += scores[position];
-        }
-    }
-    out.fill(0.0);
-    for (weight, values) in scores[..valid].iter().zip(values.chunks_exact(out.len())) {
-        for (out, value) in out.iter_mut().zip(values) {
-            *out = weight.mul_add(value.to_f32(), *out);
-        }
-    }
-    BlockSoftmax { max, sum: add_lanes(lanes) }
-}
-
-/// Merges a block into what the earlier blocks gave.
-///
-/// `M = max(m₁, m₂)`, `a = e^(m₁ - M)`, `b = e^(m₂ - M)`; sums and outputs become `s₁·a + s₂·b`.
-#[inline(always)]
-pub(crate) fn merge_blocks(
-    total: &mut BlockSoftmax,
-    out: &mut [f32],
-    block: BlockSoftmax,
-    block_out: &[f32],
-) {
-    let max = if block.max > total.max { block.max } else { total.max };
-    let (a, b) = (exp(total.max - max), exp(block.max - max));
-    *total = BlockSoftmax { max, sum: total.sum * a + block.sum * b };
-    for (out, block) in out.iter_mut().zip(block_out) {
-        *out = *out * a + *block * b;
     }
 }
 

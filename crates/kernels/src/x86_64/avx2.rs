@@ -13,6 +13,7 @@ use std::arch::x86_64::{
 
 use half::f16;
 
+pub(crate) use super::attention::attend_block_avx2 as attend_block;
 use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 

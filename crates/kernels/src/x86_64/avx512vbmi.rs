@@ -7,6 +7,7 @@ use std::arch::x86_64::{
     _mm512_set1_epi8, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_sub_epi8,
 };
 
+pub(crate) use super::attention::attend_block_avx512 as attend_block;
 use super::avx512vnni::{self, broadcast, digit_masks, load, prefetch, store, sum_of_digits};
 use crate::ternary::{BLOCK_BYTES, FIFTH_PLACE, Layout, PACKED_FOURS, TILE_ROWS};
 

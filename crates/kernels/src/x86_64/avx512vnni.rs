@@ -9,6 +9,7 @@ use std::arch::x86_64::{
     _mm512_srli_epi16, _mm512_storeu_si512,
 };
 
+pub(crate) use super::attention::attend_block_avx512 as attend_block;
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 pub(crate) use super::avx512_quantized::quantized_tiles;

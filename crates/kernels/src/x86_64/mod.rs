@@ -1,6 +1,8 @@
 //! x86-64: one file an instruction set, the same operations in each.
 
+mod attention;
 pub(crate) mod avx2;
 mod avx512_quantized;
 pub(crate) mod avx512vbmi;
 pub(crate) mod avx512vnni;
+mod vectors;

@@ -13,7 +13,7 @@ use tercet_kernels::{
 
 pub(crate) const LAYOUTS: [Layout; 2] = [Layout::TwoBit, Layout::BaseThree];
 pub(crate) const DENSE_TYPES: [DenseType; 3] = [DenseType::F32, DenseType::F16, DenseType::Bf16];
-pub(crate) const KV_TYPES: [KvType; 2] = [KvType::F32, KvType::F16];
+pub(crate) const KV_TYPES: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Int8];
 
 /// A small, fast generator: the numbers only have to be varied and repeatable.
 pub(crate) struct Numbers(pub(crate) u64);

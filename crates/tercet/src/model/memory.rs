@@ -107,7 +107,7 @@ fn elements(shape: &[usize]) -> u64 {
 
 /// Keys and values of every layer, in whole blocks of positions.
 fn cache_bytes(config: &Config, size: &SessionSize, kv_type: KvType) -> u64 {
-    let row_bytes = config.num_key_value_heads * config.head_dim * kv_type.size_bytes();
+    let row_bytes = config.num_key_value_heads * kv_type.head_bytes(config.head_dim);
     let rows =
         (2 * config.num_hidden_layers) as u64 * (size.context as u64).next_multiple_of(KV_BLOCK as u64);
     rows.saturating_mul(row_bytes as u64)
@@ -172,8 +172,11 @@ mod tests {
             assert_eq!(need.weight_bytes, (read + 4 * (norms + scales)) as u64, "{kind:?}");
 
             let session = crate::model::Session::new(&model, SIZE);
-            let cache = session.new_cache(KvType::F16);
-            assert_eq!(need.cache_bytes, cache.read_bytes(cache.capacity()) as u64, "{kind:?}");
+            for kv_type in [KvType::F32, KvType::F16, KvType::Int8] {
+                let cache = session.new_cache(kv_type);
+                let want = cache.read_bytes(cache.capacity()) as u64;
+                assert_eq!(cache_bytes(config, &SIZE, kv_type), want, "{kind:?}, {kv_type:?}");
+            }
 
             let widest = config.intermediate_size;
             let kept = if config.linears_take_floats() { 8 * widest } else { 0 };

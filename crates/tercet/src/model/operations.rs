@@ -115,7 +115,7 @@ impl Model {
     fn attention(&self, positions: usize, kv_type: KvType) -> Operations {
         let config = &self.config;
         let layers = self.layers.len();
-        let key_value = config.num_key_value_heads * config.head_dim;
+        let position_bytes = 2 * config.num_key_value_heads * kv_type.head_bytes(config.head_dim);
         let [h, d, p] = [config.num_attention_heads, config.head_dim, positions].map(|size| size as u64);
         let additions = layers as u64 * (h * p * (d - 1) + h * d * (p - 1));
         let multiplications = layers as u64 * 2 * h * p * d;
@@ -123,7 +123,7 @@ impl Model {
             layers,
             float_additions: additions,
             float_multiplications: multiplications,
-            bytes: (layers * 2 * positions * key_value * kv_type.size_bytes()) as u64,
+            bytes: (layers * positions * position_bytes) as u64,
             dense_additions: additions,
             dense_multiplications: multiplications,
             ..Operations::none("attention")

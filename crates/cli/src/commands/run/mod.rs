@@ -131,6 +131,8 @@ enum Kv {
     F32,
     /// Half the memory
     F16,
+    /// A quarter: codes of 8 bits with a scale a position and head
+    Int8,
 }
 
 impl Kv {
@@ -138,6 +140,7 @@ impl Kv {
         match self {
             Kv::F32 => KvType::F32,
             Kv::F16 => KvType::F16,
+            Kv::Int8 => KvType::Int8,
         }
     }
 
@@ -145,6 +148,7 @@ impl Kv {
         match self {
             Kv::F32 => "f32",
             Kv::F16 => "f16",
+            Kv::Int8 => "int8",
         }
     }
 }
