@@ -3,7 +3,7 @@
 //! This file parses, dispatches and sets the exit code; each subcommand is a file of its own in
 //! `commands`. Results go to stdout, everything else to stderr.
 
-mod ceiling;
+mod ceilings;
 mod commands;
 mod failure;
 mod figures;

@@ -7,7 +7,7 @@
 
 use crate::isa::{Isa, Kind};
 use crate::scalar::backward::AdamwStep;
-use crate::scalar::{BlockSoftmax, CHAINS, Stored};
+use crate::scalar::{BlockSoftmax, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 macro_rules! operations {
@@ -41,8 +41,8 @@ macro_rules! operations {
             fn adamw[](
                 step: &AdamwStep, gradients: &[f32], m: &mut [f32], v: &mut [f32], weights: &mut [f32]
             );
-            fn multiply_adds[](rounds: usize, chains: &mut [f32; CHAINS]);
-            fn sum_words[](words: &[u32]) -> u32;
+            fn multiply_adds[const N: usize](rounds: usize, chains: &mut [f32; N]);
+            fn sum_streams[const S: usize](streams: [&[u32]; S], lines_ahead: usize) -> u32;
             fn to_f32[T: Stored](values: &[T], out: &mut [f32]);
             fn dense_dots[T: Stored, const R: usize, const M: usize](w: [&[T]; R], x: [&[f32]; M]) -> [[f32; R]; M];
             fn attend_block[T: Stored](
@@ -55,7 +55,7 @@ macro_rules! operations {
 macro_rules! compile {
     ($features:literal $(fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         use crate::scalar::backward::AdamwStep;
-        use crate::scalar::{self, BlockSoftmax, CHAINS, Stored};
+        use crate::scalar::{self, BlockSoftmax, Stored};
         $(
             #[target_feature(enable = $features)]
             pub(crate) fn $name<$($generics)*>($($arg: $type),*) $(-> $result)? {
@@ -101,4 +101,15 @@ dispatchers! {
     fn ternary_tile[const M: usize](
         layout: Layout, blocks: &[[u8; BLOCK_BYTES]], rows: [&[i8]; M], sums: &mut [[i32; TILE_ROWS]; M]
     );
+    fn int8_dots[](rounds: usize) -> i32;
+}
+
+/// `rounds` rounds of the dot product of bf16, where instruction set and CPU have one.
+pub(crate) fn bf16_dots(isa: Isa, rounds: usize) -> Option<f32> {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` of this kind exists only where detection found AVX-512 F.
+        Kind::Avx512Vnni => unsafe { crate::x86_64::avx512vnni::bf16_dots(rounds) },
+        _ => None,
+    }
 }

@@ -11,6 +11,8 @@ use std::arch::asm;
 
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
+pub(crate) use super::probe::sdot_dots as int8_dots;
+
 compile_definitions!("neon,dotprod");
 
 /// See [`scalar::ternary_tile`].
@@ -48,7 +50,7 @@ pub(crate) fn ternary_tile<const M: usize>(
 
 /// `sum[i] + Σ_j a[4i + j] · b[4i + j]`.
 #[target_feature(enable = "neon,dotprod")]
-fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+pub(super) fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     // SAFETY: the instruction reads and writes only the three registers named, and `dotprod` is
     // enabled here.
     unsafe {

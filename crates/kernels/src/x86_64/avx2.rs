@@ -11,6 +11,8 @@ use std::arch::x86_64::{
 
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
+pub(crate) use super::probe::maddubs_dots as int8_dots;
+
 compile_definitions!("avx2,fma,f16c");
 
 /// Blocks whose products an i16 lane may sum before it is widened to i32.

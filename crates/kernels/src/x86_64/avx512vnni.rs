@@ -10,6 +10,8 @@ use std::arch::x86_64::{
 
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
+pub(crate) use super::probe::{bf16_dots, vpdpbusd_dots as int8_dots};
+
 compile_definitions!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
 
 /// See [`scalar::ternary_tile`].
