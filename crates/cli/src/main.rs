@@ -4,6 +4,7 @@
 //! `commands`. Results go to stdout, everything else to stderr.
 
 mod ceilings;
+mod choices;
 mod commands;
 mod failure;
 mod figures;
@@ -11,6 +12,7 @@ mod fit;
 mod interrupt;
 mod machine;
 mod model_argument;
+mod origin;
 mod table;
 mod terminal;
 

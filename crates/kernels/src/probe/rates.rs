@@ -68,3 +68,18 @@ fn best_rate(pool: &Pool, products: usize, passes: usize, run: impl Fn(Isa, usiz
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_does_all_the_products() {
+        for isa in Isa::available() {
+            assert_eq!(dispatch::int8_dots(isa, 3), -6 * 3 * INT8_PRODUCTS as i32, "{isa:?}");
+            if let Some(sum) = dispatch::bf16_dots(isa, 3) {
+                assert_eq!(sum, (3 * BF16_PRODUCTS) as f32, "{isa:?}");
+            }
+        }
+    }
+}

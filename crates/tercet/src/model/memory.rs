@@ -41,11 +41,10 @@ impl MemoryNeed {
 
     /// What `Model::random`, a session of this size and one cache take.
     pub fn of_random(config: &Config, layout: Layout, size: &SessionSize, kv_type: KvType) -> Self {
-        const BF16_BYTES: u64 = 2;
-        let stored_bytes = |tensor: &ExpectedTensor| elements(&tensor.shape) * BF16_BYTES;
-        // While a table is made, its numbers are there twice.
-        let twice = config.vocab_size as u64 * config.hidden_size as u64 * BF16_BYTES;
-        Self::new(weight_bytes(config, layout, stored_bytes) + twice, config, size, kv_type)
+        /// Of a bf16 or f16: the types of dense tensors.
+        const NUMBER_BYTES: u64 = 2;
+        let stored_bytes = |tensor: &ExpectedTensor| elements(&tensor.shape) * NUMBER_BYTES;
+        Self::new(weight_bytes(config, layout, stored_bytes), config, size, kv_type)
     }
 
     /// All of it.

@@ -1,6 +1,5 @@
 //! `tercet run`: continue a text.
 
-mod origin;
 mod report;
 mod sampling;
 mod teller;
@@ -11,19 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tercet::config::Config;
 use tercet::digest::LogitsDigest;
 use tercet::generate::{FinishReason, GenerateError, Generated, GenerationParams, SamplingParams, generate};
 use tercet::model::{Session, SessionSize};
 use tercet::presets::Preset;
-use tercet_kernels::{Isa, KvType, Layout, Pool};
+use tercet_kernels::{Isa, Pool};
 
+use crate::choices::{Kv, Weights};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::origin::{self, Origin};
 use crate::terminal::{note, print_json};
 use crate::{fit, model_argument};
-use origin::Origin;
 use report::{Report, Speed, Timings, finish_reason, last_line};
 use sampling::Sampling;
 use teller::{Stdout, Teller, Told};
@@ -120,56 +120,6 @@ const PRESET_TOKENS: usize = 64;
 /// Weights that keep a thread busy between two barriers; with fewer, waiting takes longer.
 const THREAD_WEIGHT_BYTES: u64 = 4 << 20;
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Weights {
-    /// Two bits a weight
-    #[value(name = "2bit")]
-    TwoBit,
-    /// Five weights in a byte
-    #[value(name = "1.6bit")]
-    BaseThree,
-}
-
-impl Weights {
-    fn layout(self) -> Layout {
-        match self {
-            Weights::TwoBit => Layout::TwoBit,
-            Weights::BaseThree => Layout::BaseThree,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Weights::TwoBit => "2bit",
-            Weights::BaseThree => "1.6bit",
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Kv {
-    /// Nothing is rounded
-    F32,
-    /// Half the memory
-    F16,
-}
-
-impl Kv {
-    fn kv_type(self) -> KvType {
-        match self {
-            Kv::F32 => KvType::F32,
-            Kv::F16 => KvType::F16,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Kv::F32 => "f32",
-            Kv::F16 => "f16",
-        }
-    }
-}
-
 impl Run {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let interrupt = Interrupt::listen();
@@ -177,20 +127,21 @@ impl Run {
         let (model, prompt) = self.model_and_prompt()?;
         let prompt = self.prompt_text(prompt)?;
         let origin = match self.preset {
-            Some(preset) => Origin::random(preset),
-            None => Origin::open(model.as_deref())?,
+            Some(preset) => Origin::random(preset, self.weights),
+            None => Origin::open(model.as_deref(), self.weights)?,
         };
+        let tokenizer = origin.tokenizer()?;
         let sampling = self.sampling.params(origin.suggested_sampling()?)?;
-        let tokens = origin.prompt_tokens(&prompt)?;
+        let tokens = origin.prompt_tokens(tokenizer.as_ref(), &prompt)?;
 
-        let (layout, kv_type) = (self.weights.layout(), self.kv.kv_type());
+        let kv_type = self.kv.kv_type();
         let size = self.session_size(&origin.config, &tokens);
         check_prompt(&tokens, &size)?;
-        let need = origin.memory_need(layout, &size, kv_type);
+        let need = origin.memory_need(&size, kv_type);
         fit::check(&need, &origin.name())?;
         tell_about(&origin, &size, isa);
         let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
-        let model = origin.load(&pool, layout, need.weight_bytes)?;
+        let model = origin.load(&pool, need.weight_bytes)?;
 
         let params = self.generation_params(sampling);
         let mut session = Session::new(&model, size);
@@ -198,15 +149,15 @@ impl Run {
         let mut teller = Teller {
             interrupt: &interrupt,
             stdout: (!self.json).then(Stdout::new),
-            shows_tokens: origin.tokenizer().is_none(),
+            shows_tokens: tokenizer.is_none(),
             digest: self.logits_sha256.then(LogitsDigest::default),
             text: String::new(),
         };
         interrupt.expect();
-        if !self.no_display_prompt && origin.tokenizer().is_some() {
+        if !self.no_display_prompt && tokenizer.is_some() {
             teller.show_prompt(&prompt);
         }
-        let generated = generate(&mut session, &mut cache, origin.tokenizer(), &tokens, &params, &mut teller);
+        let generated = generate(&mut session, &mut cache, tokenizer.as_ref(), &tokens, &params, &mut teller);
         let told = teller.finish()?;
         let generated = generated?;
 
@@ -249,7 +200,7 @@ impl Run {
             model: origin.name(),
             family: origin.config.family.name(),
             prompt,
-            text: origin.tokenizer().map(|_| told.text.as_str()),
+            text: origin.has_text().then_some(told.text.as_str()),
             tokens: &generated.tokens,
             finish_reason: finish_reason(generated.finish_reason),
             seed: sampling.seed,
@@ -258,7 +209,7 @@ impl Run {
             bandwidth: speed.into(),
             isa: pool.isa().name(),
             threads: pool.threads(),
-            weights: self.weights.name(),
+            weights: origin.weights(),
             kv: self.kv.name(),
             logits_sha256: told.digest.as_deref(),
             version: env!("CARGO_PKG_VERSION"),
