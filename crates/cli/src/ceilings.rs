@@ -31,7 +31,7 @@ pub(crate) struct Rates {
 
 impl Rates {
     /// The better of two probes, rate by rate.
-    fn max(self, other: Rates) -> Rates {
+    pub(crate) fn max(self, other: Rates) -> Rates {
         Rates {
             read_bytes_per_s: self.read_bytes_per_s.max(other.read_bytes_per_s),
             int8_ops_per_s: self.int8_ops_per_s.max(other.int8_ops_per_s),

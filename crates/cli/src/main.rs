@@ -4,7 +4,6 @@
 //! `commands`. Results go to stdout, everything else to stderr.
 
 mod ceilings;
-mod choices;
 mod commands;
 mod failure;
 mod figures;
@@ -15,15 +14,16 @@ mod model_argument;
 mod origin;
 mod table;
 mod terminal;
+mod weight_types;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use commands::{bench, doctor, inspect, run, train};
 #[cfg(feature = "completions")]
 use commands::{completions, man};
-use commands::{doctor, inspect, run, train};
 use failure::Failure;
 
 /// Train, run, inspect and check ternary language models (BitNet b1.58)
@@ -51,6 +51,7 @@ Environment:
 enum Command {
     Run(Box<run::Run>),
     Train(train::Train),
+    Bench(Box<bench::Bench>),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     #[cfg(feature = "completions")]
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Train(train) => train.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Doctor(doctor) => doctor.run(),
         #[cfg(feature = "completions")]

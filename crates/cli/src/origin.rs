@@ -12,9 +12,9 @@ use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{KvType, Pool};
 
-use crate::choices::Weights;
 use crate::failure::{Exit, Failure};
 use crate::terminal::{note, while_loading};
+use crate::weight_types::Weights;
 use crate::{figures, model_argument};
 
 /// Tokens of a preset's prompt, where none is given.

@@ -24,6 +24,15 @@ pub enum DenseType {
 }
 
 impl DenseType {
+    /// `f32`, `f16` or `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DenseType::F32 => "f32",
+            DenseType::F16 => "f16",
+            DenseType::Bf16 => "bf16",
+        }
+    }
+
     /// Bytes of one number.
     pub const fn size_bytes(self) -> usize {
         match self {

@@ -47,6 +47,12 @@ impl MemoryNeed {
         Self::new(weight_bytes(config, layout, stored_bytes), config, size, kv_type)
     }
 
+    /// The buffers of a session that one decoded token fills, logits included. They are small enough
+    /// to stay in a cache between the layers, so a token takes them from memory once at most.
+    pub fn activation_bytes_per_token(config: &Config) -> u64 {
+        scratch_bytes(config, &SessionSize { context: 0, max_rows: 1, max_logit_rows: 1 })
+    }
+
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
         self.weight_bytes.saturating_add(self.cache_bytes).saturating_add(self.scratch_bytes)

@@ -16,9 +16,11 @@ mod linear;
 mod load;
 mod memory;
 mod operations;
+mod profile;
 mod random;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tercet_kernels::{Buffer, DenseMatrix, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
 
@@ -26,9 +28,11 @@ pub use error::{ForwardError, LoadError};
 pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
 pub use operations::Operations;
+pub use profile::WorkTimes;
 
 use crate::config::{Activation, Config};
 use linear::LinearInputs;
+use profile::{Profile, Work, timed};
 
 /// Grouped-query attention with rotary embedding.
 pub struct Attention {
@@ -49,17 +53,19 @@ impl Attention {
     fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, s: &Scratch) {
         let (config, m) = (pass.config, pass.rows);
         let qkv = [(&self.q_proj, &s.q), (&self.k_proj, &s.k), (&self.v_proj, &s.v)];
-        s.inputs.project(worker, x, m, &qkv); // [m, heads | kv heads | kv heads, head_dim]
+        pass.project(worker, s, x, &qkv); // [m, heads | kv heads | kv heads, head_dim]
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &s.q);
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &s.k);
         worker.barrier();
         ops::append(worker, pass.sequences, pass.cache_layer, &s.k, &s.v);
         worker.barrier();
         let heads = config.num_attention_heads;
-        ops::attention(worker, pass.sequences, pass.cache_layer, heads, &s.q, &s.attended);
-        worker.barrier();
+        timed(pass.profile, Work::Attention, worker, |worker| {
+            ops::attention(worker, pass.sequences, pass.cache_layer, heads, &s.q, &s.attended);
+            worker.barrier();
+        });
         let attended = norm_of(worker, self.sub_norm.as_ref(), &s.attended, m, &s.attended_normed);
-        s.inputs.project(worker, attended, m, &[(&self.o_proj, &s.branch)]); // [m, hidden]
+        pass.project(worker, s, attended, &[(&self.o_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -80,7 +86,7 @@ impl Mlp {
     fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, s: &Scratch) {
         let (m, width) = (pass.rows, pass.config.intermediate_size);
         let gate_up = [(&self.gate_proj, &s.gate), (&self.up_proj, &s.up)];
-        s.inputs.project(worker, x, m, &gate_up); // [m, intermediate]
+        pass.project(worker, s, x, &gate_up); // [m, intermediate]
         match pass.config.hidden_act {
             Activation::Silu => ops::silu_gate(worker, &s.gate, &s.up, m, width, &s.gated),
             Activation::Relu2 => ops::relu2_gate(worker, &s.gate, &s.up, m, width, &s.gated),
@@ -88,7 +94,7 @@ impl Mlp {
         worker.barrier();
         // The gate has been used: its buffer takes the normed rows.
         let gated = norm_of(worker, self.sub_norm.as_ref(), &s.gated, m, &s.gate);
-        s.inputs.project(worker, gated, m, &[(&self.down_proj, &s.branch)]); // [m, hidden]
+        pass.project(worker, s, gated, &[(&self.down_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -166,6 +172,20 @@ struct Pass<'a> {
     sequences: &'a [Sequence<'a>],
     rows: usize,
     cache_layer: usize,
+    profile: Option<&'a Profile>,
+}
+
+impl Pass<'_> {
+    /// `y = linear(x)` for linears that share their input; ends with a barrier.
+    fn project(
+        &self,
+        worker: &mut Worker<'_>,
+        s: &Scratch,
+        x: &Buffer<f32>,
+        linears: &[(&Linear, &Buffer<f32>)],
+    ) {
+        timed(self.profile, Work::Products, worker, |worker| s.inputs.project(worker, x, self.rows, linears));
+    }
 }
 
 /// A loaded model.
@@ -292,6 +312,7 @@ pub struct Session<'model> {
     size: SessionSize,
     rotary: RotaryTable,
     scratch: Scratch,
+    profile: Option<Profile>,
 }
 
 impl<'model> Session<'model> {
@@ -303,6 +324,7 @@ impl<'model> Session<'model> {
             size,
             rotary: RotaryTable::new(config.head_dim, config.rope_theta, size.context),
             scratch: Scratch::new(&model.pool, config, &size),
+            profile: None,
         }
     }
 
@@ -314,6 +336,16 @@ impl<'model> Session<'model> {
     /// The room it has.
     pub fn size(&self) -> SessionSize {
         self.size
+    }
+
+    /// Measures from now on where the time of passes goes, from 0.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::default());
+    }
+
+    /// Where the time went since [`start_profile`](Self::start_profile), if that was called.
+    pub fn work_times(&self) -> Option<WorkTimes> {
+        self.profile.as_ref().map(Profile::times)
     }
 
     /// An empty cache for one sequence of up to the session's context.
@@ -342,7 +374,8 @@ impl<'model> Session<'model> {
         sequences: &mut [Sequence<'_>],
         logit_rows: LogitRows,
     ) -> Result<&[f32], ForwardError> {
-        let Session { model, size, rotary, scratch: s } = self;
+        let Session { model, size, rotary, scratch: s, profile } = self;
+        let profile = profile.as_ref();
         let config = &model.config;
         let rows: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
         check_pass(config, size, sequences, rows)?;
@@ -354,13 +387,14 @@ impl<'model> Session<'model> {
             return Err(ForwardError::LogitRows { found: wanted, expected: size.max_logit_rows });
         }
 
+        let started = profile.map(|_| Instant::now());
         model.pool.run(|worker| {
             let sequences = &*sequences;
             let tokens = sequences.iter().flat_map(|sequence| sequence.tokens.iter().copied());
             ops::embed(worker, model.embed_tokens.view(), tokens, &s.hidden);
             worker.barrier();
             for (cache_layer, layer) in model.layers.iter().enumerate() {
-                let pass = Pass { config, rotary, sequences, rows, cache_layer };
+                let pass = Pass { config, rotary, sequences, rows, cache_layer, profile };
                 layer.forward(worker, &pass, s);
             }
             match logit_rows {
@@ -373,8 +407,13 @@ impl<'model> Session<'model> {
             worker.barrier();
             ops::rms_norm(worker, &s.last, wanted, &model.norm.gain, model.norm.eps, &s.normed);
             worker.barrier();
-            ops::dense_product(worker, model.lm_head().view(), &s.normed, wanted, &s.logits);
+            timed(profile, Work::Products, worker, |worker| {
+                ops::dense_product(worker, model.lm_head().view(), &s.normed, wanted, &s.logits);
+            });
         });
+        if let Some((profile, started)) = profile.zip(started) {
+            profile.add_pass(started.elapsed());
+        }
 
         let logits = &s.logits.as_mut_slice()[..wanted * config.vocab_size];
         if let Some(index) = logits.iter().position(|logit| !logit.is_finite()) {
@@ -401,7 +440,7 @@ impl<'model> Session<'model> {
         let tokens = vec![0; rows];
         let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
         model.pool.run(|worker| {
-            let pass = Pass { config, rotary, sequences: &sequences, rows, cache_layer: 0 };
+            let pass = Pass { config, rotary, sequences: &sequences, rows, cache_layer: 0, profile: None };
             model.layers[layer].forward(worker, &pass, s);
         });
         s.hidden.as_mut_slice()[..hidden.len()].to_vec()

@@ -18,11 +18,11 @@ use tercet::model::{Session, SessionSize};
 use tercet::presets::Preset;
 use tercet_kernels::{Isa, Pool};
 
-use crate::choices::{Kv, Weights};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::origin::{self, Origin};
 use crate::terminal::{note, print_json};
+use crate::weight_types::{Kv, Weights};
 use crate::{fit, model_argument};
 use report::{Report, Speed, Timings, finish_reason, last_line};
 use sampling::Sampling;

@@ -1,4 +1,4 @@
-//! Arguments that several commands share: how weights and cache are kept in memory.
+//! The flags that say how weights and cache are held in memory.
 
 use clap::ValueEnum;
 use tercet_kernels::{KvType, Layout};
@@ -33,6 +33,14 @@ impl Weights {
             Weights::DenseF16 => "dense-f16",
         }
     }
+}
+
+/// The numbers of the vocabulary projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Head {
+    /// As the model has them: bf16 in a ternary preset
+    #[value(alias = "bf16")]
+    Model,
 }
 
 /// Numbers of the cache of keys and values.
