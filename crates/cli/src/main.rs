@@ -5,6 +5,7 @@
 
 mod ceilings;
 mod commands;
+mod energy_counter;
 mod failure;
 mod figures;
 mod fit;

@@ -100,6 +100,45 @@ fn a_folder_needs_no_tokenizer() {
 }
 
 #[test]
+fn two_runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let rows = bench("-p 4 -n 2 -o json").success().stdout;
+    let (old, new, bad) = (file("old", &rows), file("new", &rows), file("bad", "{}"));
+    let found = tercet(["bench", "--compare", &old, &new, "-o", "json"]).success().json();
+    let verdicts: Vec<_> =
+        found.as_array().unwrap().iter().map(|row| row["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["same", "same"]);
+    let table = tercet(["bench", "--compare", &old, &new]).success().stdout;
+    assert!(table.contains("| within the noise") && table.lines().count() == 4, "{table}");
+    let refused = tercet(["bench", "--compare", &old, &bad]);
+    assert_eq!(refused.failure(), Some(1));
+    assert!(refused.stderr.contains("expected rows of `tercet bench`\nhint: "), "{}", refused.stderr);
+}
+
+#[test]
+fn the_tables_of_the_paper_are_computed_for_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("costs.svg");
+    let arguments = ["bench", "--paper", "--no-measure", "--memory", "160", "--svg", svg.to_str().unwrap()];
+    let found = tercet(arguments).success().stdout;
+    for part in ["## Memory", "## Largest batch in 172 GB", "71.4 times as much", "costs less than dense"] {
+        assert!(found.contains(part), "`{part}` is not in\n{found}");
+    }
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg"));
+    let rows =
+        tercet(["bench", "--paper", "--no-measure", "--sizes", "3b,70b", "-o", "json"]).success().json();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row["token_ms_origin"] == "computed" && row["resident_bytes"].is_null()));
+    assert!(number(&rows[3], "weight_bytes") > 1.3e11);
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for (arguments, code, says) in [
         ("-p 0 -n 0", 2, "found no test"),
@@ -107,6 +146,9 @@ fn what_cannot_be_measured_is_refused() {
         ("--parallel 0", 2, "expected numbers above 0"),
         ("--weights dense-f16", 2, "`--preset`"),
         ("--preset s -m model", 2, "cannot be used with"),
+        ("--paper --weights dense-f16", 2, "sets ternary weights beside dense ones"),
+        ("--paper --sizes 9b", 2, "expected one of 700m"),
+        ("--memory 4", 2, "--paper"),
         ("./nowhere", 3, "found nothing"),
         ("--preset 100b -c 134217728 --weights 1.6bit", 5, "of memory ("),
         ("--preset 70b --weights dense-f16 -p 0 -n 1", 5, "hint: take a smaller model or fewer bits"),

@@ -47,6 +47,12 @@ impl MemoryNeed {
         Self::new(weight_bytes(config, layout, stored_bytes), config, size, kv_type)
     }
 
+    /// Keys and values of one position, in all layers.
+    pub fn cache_bytes_per_position(config: &Config, kv_type: KvType) -> u64 {
+        let row_bytes = config.num_key_value_heads * config.head_dim * kv_type.size_bytes();
+        (2 * config.num_hidden_layers * row_bytes) as u64
+    }
+
     /// The buffers of a session that one decoded token fills, logits included. They are small enough
     /// to stay in a cache between the layers, so a token takes them from memory once at most.
     pub fn activation_bytes_per_token(config: &Config) -> u64 {
@@ -91,10 +97,8 @@ fn elements(shape: &[usize]) -> u64 {
 
 /// Keys and values of every layer, in whole blocks of positions.
 fn cache_bytes(config: &Config, size: &SessionSize, kv_type: KvType) -> u64 {
-    let row_bytes = config.num_key_value_heads * config.head_dim * kv_type.size_bytes();
-    let rows =
-        (2 * config.num_hidden_layers) as u64 * (size.context as u64).next_multiple_of(KV_BLOCK as u64);
-    rows.saturating_mul(row_bytes as u64)
+    let positions = (size.context as u64).next_multiple_of(KV_BLOCK as u64);
+    positions.saturating_mul(MemoryNeed::cache_bytes_per_position(config, kv_type))
 }
 
 /// The buffers of `Scratch` and the rotary table.

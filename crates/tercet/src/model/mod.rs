@@ -27,7 +27,7 @@ use tercet_kernels::{Buffer, DenseMatrix, KvCache, KvType, Pool, RotaryTable, Se
 pub use error::{ForwardError, LoadError};
 pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
-pub use operations::Operations;
+pub use operations::{Operations, PRODUCT_ENERGY_RATIO};
 pub use profile::WorkTimes;
 
 use crate::config::{Activation, Config};

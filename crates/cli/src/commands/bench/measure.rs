@@ -8,6 +8,7 @@ use tercet::model::{ForwardError, LogitRows, Model, Session, SessionSize, WorkTi
 use tercet_kernels::{KvCache, KvType, Sequence};
 
 use super::test::{Kind, PROMPT_ROWS, Test};
+use crate::energy_counter::EnergyCounter;
 use crate::machine;
 
 /// What was measured of one test.
@@ -19,6 +20,8 @@ pub(super) struct Measurement {
     pub(super) work_times: Option<WorkTimes>,
     /// What the process had resident after the test.
     pub(super) rss_bytes: Option<u64>,
+    /// What the processor used in all repetitions, where it has a counter.
+    pub(super) joules: Option<f64>,
 }
 
 /// Runs a test, with caches for at least `context` positions.
@@ -39,6 +42,7 @@ pub(super) fn measure(
     if test.kind == Kind::Prompt {
         session.start_profile();
     }
+    let energy = EnergyCounter::start();
     let mut samples = Vec::with_capacity(repeats);
     for _ in 0..repeats {
         let started = Instant::now();
@@ -49,7 +53,12 @@ pub(super) fn measure(
         samples.push(test.total_tokens() as f64 / started.elapsed().as_secs_f64());
         caches.iter_mut().for_each(|cache| cache.truncate(test.depth));
     }
-    Ok(Measurement { samples, work_times: session.work_times(), rss_bytes: machine::resident_bytes() })
+    Ok(Measurement {
+        samples,
+        work_times: session.work_times(),
+        rss_bytes: machine::resident_bytes(),
+        joules: energy.and_then(|energy| energy.joules()),
+    })
 }
 
 /// A cache for each sequence, filled to the depth of the test.

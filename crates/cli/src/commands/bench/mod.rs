@@ -1,14 +1,17 @@
 //! `tercet bench`: how fast this machine runs a model, as fractions of what it can do.
 
+mod compare;
 mod format;
 mod list;
 mod measure;
 mod output;
+mod paper;
 mod row;
 mod test;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +30,7 @@ use crate::{figures, fit, machine};
 use format::Format;
 use list::{List, counts, list};
 use measure::measure;
+use paper::Paper;
 use row::{Row, Setting};
 use test::{ModelSizes, Need, Test};
 
@@ -94,6 +98,13 @@ pub(crate) struct Bench {
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     repetitions: u16,
 
+    #[command(flatten)]
+    paper: Paper,
+    /// Tell which rows of two files, written with `-o json`, differ by more than the noise: by more
+    /// than two standard errors of the difference, and by more than 2 %
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    #[arg(conflicts_with_all = ["model", "positional", "preset"])]
+    compare: Option<Vec<PathBuf>>,
     /// How results are written
     #[arg(short, long, value_name = "FORMAT", default_value = "md")]
     output: Format,
@@ -104,20 +115,30 @@ Examples:
   tercet bench ./my-model
   tercet bench --preset 2b4t --weights 1.6bit -t 2 -p 512 -n 128 -o json
   tercet bench --preset 2b4t -p 0 --parallel 1,4,8,16
-  tercet bench --preset 700m -p 512 -n 128 -d 0,1536";
+  tercet bench --preset 700m -p 512 -n 128 -d 0,1536
+  tercet bench --compare old.json new.json
+  tercet bench --paper --weights 1.6bit --svg costs.svg";
 
 impl Bench {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let tests = self.tests()?;
+        let out = &mut io::stdout().lock();
+        if let Some([old, new]) = self.compare.as_deref() {
+            compare::compare(out, self.output, old, new)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let isa = Isa::from_environment()?;
+        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let pool = Arc::new(Pool::new(isa, threads));
+        if self.paper.paper {
+            return self.run_paper(out, &pool);
+        }
+        let tests = self.tests()?;
         let origin = match self.preset {
             Some(preset) => Origin::random(preset, self.weights),
             None => {
                 Origin::open(self.positional.as_ref().or(self.model.as_ref()).map(|m| &**m), self.weights)?
             }
         };
-        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
-        let pool = Arc::new(Pool::new(isa, threads));
         let need = self.largest_need(&origin, &tests);
         check_memory(&need, &origin)?;
         let before = ceilings::measure(&pool);
@@ -137,15 +158,31 @@ impl Bench {
             measured.push((test, measurement));
         }
         let after = ceilings::measure(&pool);
+        let weight_bytes = model.weight_bytes_per_token() as u64;
+        let sizes = ModelSizes { config: &origin.config, weight_bytes, kv_type: self.kv.kv_type() };
         let rows: Vec<Row> = measured
             .into_iter()
             .map(|(test, measurement)| {
-                let need = Need::of(test, &self.sizes(&origin, &model));
+                let need = Need::of(test, &sizes);
                 let setting = setting.clone();
                 Row::new(setting, test.to_string(), test.parallel, &need, measurement, [&before, &after])
             })
             .collect();
-        output::write(&mut io::stdout().lock(), self.output, &rows)?;
+        output::write(out, self.output, &rows)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn run_paper(&self, out: &mut impl Write, pool: &Arc<Pool>) -> Result<ExitCode, Failure> {
+        let ceilings = ceilings::measure(pool);
+        tell_ceilings(&ceilings, pool);
+        let setting = paper::Setting {
+            pool,
+            ceilings: &ceilings.now,
+            weights: self.weights,
+            kv_type: self.kv.kv_type(),
+            repeats: usize::from(self.repetitions),
+        };
+        self.paper.run(out, self.output, &setting)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -165,18 +202,6 @@ impl Bench {
             MemoryNeed { cache_bytes: need.cache_bytes.saturating_mul(test.parallel as u64), ..need }
         };
         tests.iter().map(need).max_by_key(MemoryNeed::total_bytes).expect("Bench: there is a test")
-    }
-
-    fn sizes<'a>(&self, origin: &'a Origin, model: &Model) -> ModelSizes<'a> {
-        let config = &origin.config;
-        let row_bytes = config.num_key_value_heads * config.head_dim * self.kv.kv_type().size_bytes();
-        ModelSizes {
-            config,
-            weight_bytes: model.weight_bytes_per_token() as u64,
-            position_bytes: (2 * config.num_hidden_layers * row_bytes) as u64,
-            activation_bytes: MemoryNeed::activation_bytes_per_token(config),
-            linear_parameters: config.linear_parameters(),
-        }
     }
 
     fn setting(&self, origin: &Origin, model: &Model, load_s: f64) -> Setting {

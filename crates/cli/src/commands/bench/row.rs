@@ -144,7 +144,7 @@ impl Row {
     }
 }
 
-fn median(samples: &[f64]) -> f64 {
+pub(super) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -156,7 +156,7 @@ fn median(samples: &[f64]) -> f64 {
 }
 
 /// Of a sample, with `n - 1`; 0 where there is only one.
-fn stddev(samples: &[f64]) -> f64 {
+pub(super) fn stddev(samples: &[f64]) -> f64 {
     if samples.len() < 2 {
         return 0.0;
     }
@@ -202,8 +202,12 @@ pub(super) mod tests {
             attention: Duration::from_millis(30),
             all: Duration::from_millis(100),
         };
-        let measurement =
-            Measurement { samples: samples.to_vec(), work_times: Some(times), rss_bytes: Some(1 << 30) };
+        let measurement = Measurement {
+            samples: samples.to_vec(),
+            work_times: Some(times),
+            rss_bytes: Some(1 << 30),
+            joules: None,
+        };
         let [before, after] = bandwidth.map(|now| Measured { now: rates(now), best: rates(50e9) });
         Row::new(setting(), "tg128".to_owned(), 1, &need, measurement, [&before, &after])
     }

@@ -5,7 +5,10 @@
 use std::fmt;
 
 use tercet::config::Config;
-use tercet::model::SessionSize;
+use tercet::model::{MemoryNeed, SessionSize};
+use tercet_kernels::KvType;
+
+use crate::ceilings::Rates;
 
 /// Tokens of a prompt that are computed together.
 pub(super) const PROMPT_ROWS: usize = 512;
@@ -116,31 +119,38 @@ pub(super) struct ModelSizes<'a> {
     pub(super) config: &'a Config,
     /// Bytes of weights that one pass reads.
     pub(super) weight_bytes: u64,
-    /// Bytes of keys and values of one position, in all layers.
-    pub(super) position_bytes: u64,
-    /// Bytes of the buffers that one token fills.
-    pub(super) activation_bytes: u64,
-    /// Weights of all layers' linears.
-    pub(super) linear_parameters: u64,
+    /// Numbers of the cache.
+    pub(super) kv_type: KvType,
 }
 
 impl Need {
+    /// How long it takes at the ceilings: reading and arithmetic go on at the same time.
+    pub(super) fn seconds(&self, ceilings: &Rates) -> f64 {
+        let reading = self.bytes / ceilings.read_bytes_per_s;
+        let arithmetic = self.int8_ops / ceilings.int8_ops_per_s + self.float_ops / ceilings.f32_ops_per_s;
+        reading.max(arithmetic)
+    }
+
     /// For one token of a test.
     pub(super) fn of(test: &Test, sizes: &ModelSizes<'_>) -> Self {
-        let ModelSizes { config, weight_bytes, position_bytes, activation_bytes, linear_parameters } = *sizes;
+        let ModelSizes { config, weight_bytes, kv_type } = *sizes;
         let [passes, tokens] = [test.passes(), test.total_tokens()].map(|count| count as f64);
         // The mean of the positions that a token attends to, itself among them.
         let attended = test.depth as f64 + (test.tokens + 1) as f64 / 2.0;
         // Of those that a pass reads: the last token of a pass attends to all of its sequence's.
         let read = test.depth as f64 + (test.tokens as f64 + test.tokens as f64 / passes) / 2.0;
-        let cache_bytes = position_bytes as f64 * read * passes * test.parallel as f64;
+        let cache_bytes = MemoryNeed::cache_bytes_per_position(config, kv_type) as f64
+            * read
+            * passes
+            * test.parallel as f64;
         let logit_rows = passes * test.parallel as f64;
         let head_ops = 2.0 * (config.vocab_size * config.hidden_size) as f64 * logit_rows / tokens;
         let attention_ops = 4.0 * (config.num_hidden_layers * config.attention_size()) as f64 * attended;
-        let linear_ops = 2.0 * linear_parameters as f64;
+        let linear_ops = 2.0 * config.linear_parameters() as f64;
         let int8_ops = 2.0 * config.ternary_parameters() as f64;
+        let activation_bytes = MemoryNeed::activation_bytes_per_token(config) as f64;
         Need {
-            bytes: (weight_bytes as f64 * passes + cache_bytes) / tokens + activation_bytes as f64,
+            bytes: (weight_bytes as f64 * passes + cache_bytes) / tokens + activation_bytes,
             int8_ops,
             float_ops: linear_ops - int8_ops + attention_ops + head_ops,
         }
@@ -165,28 +175,25 @@ mod tests {
     #[test]
     fn a_token_needs_what_the_sizes_say() {
         let config = Preset::by_name("2b4t").unwrap().config();
-        let sizes = ModelSizes {
-            config: &config,
-            weight_bytes: 1_000_000,
-            position_bytes: 100,
-            activation_bytes: 7,
-            linear_parameters: config.ternary_parameters(),
-        };
+        let sizes = ModelSizes { config: &config, weight_bytes: 1_000_000, kv_type: KvType::F16 };
+        // 30 layers with a key and a value of 5 heads of 128 numbers.
+        let position = 30.0 * 2.0 * 5.0 * 128.0 * 2.0;
+        let activations = MemoryNeed::activation_bytes_per_token(&config) as f64;
         let test = |kind, tokens, depth, parallel| Test { kind, tokens, depth, parallel };
         let decode = Need::of(&test(Kind::Decode, 3, 10, 1), &sizes);
         // Positions 11, 12 and 13 are read in the three passes.
-        assert_eq!(decode.bytes, 1_000_000.0 + 100.0 * 12.0 + 7.0);
+        assert_eq!(decode.bytes, 1_000_000.0 + position * 12.0 + activations);
         assert_eq!(decode.int8_ops, 2.0 * 2_084_044_800.0);
         let head = 2.0 * 328_335_360.0;
         assert_eq!(decode.float_ops, 4.0 * 30.0 * 2560.0 * 12.0 + head);
 
         let together = Need::of(&test(Kind::Decode, 3, 10, 4), &sizes);
-        assert_eq!(together.bytes, 250_000.0 + 100.0 * 12.0 + 7.0);
+        assert_eq!(together.bytes, 250_000.0 + position * 12.0 + activations);
         assert_eq!(together.float_ops, decode.float_ops);
 
         // Two passes, which read 512 and 1024 positions.
         let prompt = Need::of(&test(Kind::Prompt, 1024, 0, 1), &sizes);
-        assert_eq!(prompt.bytes, (2e6 + 100.0 * 1536.0) / 1024.0 + 7.0);
+        assert_eq!(prompt.bytes, (2e6 + position * 1536.0) / 1024.0 + activations);
         assert_eq!(prompt.float_ops, 4.0 * 30.0 * 2560.0 * 512.5 + head * 2.0 / 1024.0);
     }
 }
