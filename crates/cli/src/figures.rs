@@ -15,6 +15,16 @@ pub(crate) fn bytes_per_second(bytes_per_second: f64) -> String {
     scaled(bytes_per_second, "B/s")
 }
 
+/// `4.17 Gops`.
+pub(crate) fn operations(operations: f64) -> String {
+    scaled(operations, "ops")
+}
+
+/// `1.94 Tops/s`.
+pub(crate) fn operations_per_second(operations_per_second: f64) -> String {
+    scaled(operations_per_second, "ops/s")
+}
+
 /// `36.2 %`; small shares keep a digit that says something.
 pub(crate) fn percent(share: f64) -> String {
     let percent = 100.0 * share;

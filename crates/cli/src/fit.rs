@@ -5,12 +5,14 @@ use tercet::model::MemoryNeed;
 use crate::failure::{Exit, Failure};
 use crate::{figures, machine};
 
+/// Whether a model would fit now; where the system does not say, it is taken to.
+pub(crate) fn fits(need: &MemoryNeed) -> bool {
+    machine::memory().is_none_or(|memory| need.total_bytes() <= memory.available_bytes)
+}
+
 /// Refuses what would not fit, before any of it is loaded.
 pub(crate) fn check(need: &MemoryNeed, name: &str) -> Result<(), Failure> {
-    let Some(memory) = machine::memory() else { return Ok(()) };
-    if need.total_bytes() <= memory.available_bytes {
-        return Ok(());
-    }
+    let Some(memory) = machine::memory().filter(|_| !fits(need)) else { return Ok(()) };
     let message = format!(
         "{name}: needs {} of memory ({} weights, {} cache, {} buffers), but {} of {} are available",
         figures::bytes(need.total_bytes()),

@@ -45,13 +45,27 @@ pub(crate) fn memory() -> Option<Memory> {
     Some(memory)
 }
 
+/// Memory that this process has resident now, mapped files included; `None` where the system does
+/// not say.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    resident_bytes_of(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Reads `/proc/self/status`.
+fn resident_bytes_of(status: &str) -> Option<u64> {
+    bytes_field(status, "VmRSS:")
+}
+
+/// A field of a file in `/proc` that counts memory in kibibytes.
+fn bytes_field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 /// Reads `/proc/meminfo`.
 fn memory_of(meminfo: &str) -> Option<Memory> {
-    let field = |name: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kibibytes * 1024)
-    };
+    let field = |name: &str| bytes_field(meminfo, name);
     Some(Memory { total_bytes: field("MemTotal:")?, available_bytes: field("MemAvailable:")? })
 }
 
@@ -110,6 +124,7 @@ mod tests {
         let meminfo = "MemTotal:       16 kB\nMemFree: 1 kB\nMemAvailable:    8 kB\n";
         assert_eq!(memory_of(meminfo), Some(Memory { total_bytes: 16_384, available_bytes: 8192 }));
         assert_eq!(memory_of("MemTotal: 16 kB\n"), None);
+        assert_eq!(resident_bytes_of("VmPeak:\t 9 kB\nVmRSS:\t 3 kB\n"), Some(3072));
     }
 
     #[test]

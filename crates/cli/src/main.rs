@@ -3,14 +3,16 @@
 //! This file parses, dispatches and sets the exit code; each subcommand is a file of its own in
 //! `commands`. Results go to stdout, everything else to stderr.
 
-mod ceiling;
+mod ceilings;
 mod commands;
+mod energy_counter;
 mod failure;
 mod figures;
 mod fit;
 mod interrupt;
 mod machine;
 mod model_argument;
+mod origin;
 mod table;
 mod terminal;
 mod weight_types;
@@ -20,9 +22,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use commands::{bench, doctor, inspect, run, train};
 #[cfg(feature = "completions")]
 use commands::{completions, man};
-use commands::{doctor, inspect, run, train};
 use failure::Failure;
 
 /// Train, run, inspect and check ternary language models (BitNet b1.58)
@@ -50,6 +52,7 @@ Environment:
 enum Command {
     Run(Box<run::Run>),
     Train(train::Train),
+    Bench(Box<bench::Bench>),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     #[cfg(feature = "completions")]
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Train(train) => train.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Doctor(doctor) => doctor.run(),
         #[cfg(feature = "completions")]

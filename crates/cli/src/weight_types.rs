@@ -1,11 +1,11 @@
-//! The flags that say how weights are held in memory.
+//! The flags that say how weights and cache are held in memory.
 
 use clap::ValueEnum;
 use tercet::model::HeadType;
-use tercet_kernels::{Layout, QuantizedType};
+use tercet_kernels::{KvType, Layout, QuantizedType};
 
-/// How ternary weights lie in memory.
-#[derive(Clone, Copy, ValueEnum)]
+/// How the weights of linears lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Weights {
     /// Two bits a weight
     #[value(name = "2bit")]
@@ -13,12 +13,16 @@ pub(crate) enum Weights {
     /// Five weights in a byte
     #[value(name = "1.6bit")]
     BaseThree,
+    /// Floats of 16 bits, the full-precision baseline: with `--preset` only
+    #[value(name = "dense-f16")]
+    DenseF16,
 }
 
 impl Weights {
+    /// The layout of ternary weights; dense linears have none, and take any.
     pub(crate) fn layout(self) -> Layout {
         match self {
-            Weights::TwoBit => Layout::TwoBit,
+            Weights::TwoBit | Weights::DenseF16 => Layout::TwoBit,
             Weights::BaseThree => Layout::BaseThree,
         }
     }
@@ -27,14 +31,16 @@ impl Weights {
         match self {
             Weights::TwoBit => "2bit",
             Weights::BaseThree => "1.6bit",
+            Weights::DenseF16 => "dense-f16",
         }
     }
 }
 
 /// The numbers of the vocabulary projection.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Head {
-    /// As the checkpoint has them: the function that was trained
+    /// As the model has them, the function that was trained: bf16 in a ternary preset
+    #[value(alias = "bf16")]
     Model,
     /// 8.5 bits a weight, with int8 activations
     Q8,
@@ -60,6 +66,35 @@ impl Head {
             Head::Q8 => "q8",
             Head::Q6 => "q6",
             Head::Q4 => "q4",
+        }
+    }
+}
+
+/// Numbers of the cache of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    /// Nothing is rounded
+    F32,
+    /// Half the memory
+    F16,
+    /// A quarter: codes of 8 bits with a scale a position and head
+    Int8,
+}
+
+impl Kv {
+    pub(crate) fn kv_type(self) -> KvType {
+        match self {
+            Kv::F32 => KvType::F32,
+            Kv::F16 => KvType::F16,
+            Kv::Int8 => KvType::Int8,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kv::F32 => "f32",
+            Kv::F16 => "f16",
+            Kv::Int8 => "int8",
         }
     }
 }

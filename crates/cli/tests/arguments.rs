@@ -76,6 +76,7 @@ fn wrong_usage_exits_with_2() {
         &["run", "--top-p", "1.5", "a"],
         &["run", "--seed", "x", "a"],
         &["run", "--kv", "f8", "a"],
+        &["run", "--weights", "dense-f16", "a"],
         &["inspect", "--positions", "3"],
     ] {
         let found = tercet(arguments);

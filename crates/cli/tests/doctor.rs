@@ -18,13 +18,17 @@ fn every_instruction_set_is_well() {
         assert_eq!(set["logits_sha256"], STORIES_LOGITS_SHA256);
     }
     assert_eq!(sets.iter().filter(|set| set["is_chosen"] == true).count(), 1);
-    assert!(found["read_bytes_per_second"].as_f64().unwrap() > 1e6);
+    for ceiling in ["read_bytes_per_s", "int8_ops_per_s", "f32_ops_per_s"] {
+        assert!(found["ceilings"][ceiling].as_f64().unwrap() > 1e6, "{ceiling}");
+    }
 }
 
 #[test]
 fn people_get_a_table() {
     let found = tercet(["doctor"]).success();
-    for part in ["CPU", "memory", "read bandwidth", "instruction set", "chosen", STORIES_LOGITS_SHA256] {
+    for part in
+        ["CPU", "memory", "read bandwidth", "of int8", "instruction set", "chosen", STORIES_LOGITS_SHA256]
+    {
         assert!(found.stdout.contains(part), "`{part}` is not in\n{}", found.stdout);
     }
     assert_eq!(found.stderr, "");

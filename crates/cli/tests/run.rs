@@ -272,6 +272,13 @@ fn a_preset_runs_with_random_weights_and_says_so() {
 }
 
 #[test]
+fn a_preset_may_be_dense() {
+    let found = tercet(["run", "--preset", "s", "--weights", "dense-f16", "-n", "2", "--json"]).success();
+    assert!(found.stderr.contains("dense model: runs in full precision"), "{}", found.stderr);
+    assert_eq!(found.json()["weights"], "dense-f16");
+}
+
+#[test]
 fn an_unknown_preset_lists_those_there_are() {
     let found = tercet(["run", "--preset", "help"]);
     assert_eq!(found.failure(), Some(2));

@@ -24,6 +24,15 @@ pub enum DenseType {
 }
 
 impl DenseType {
+    /// `f32`, `f16` or `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DenseType::F32 => "f32",
+            DenseType::F16 => "f16",
+            DenseType::Bf16 => "bf16",
+        }
+    }
+
     /// Bytes of one number.
     pub const fn size_bytes(self) -> usize {
         match self {
@@ -186,6 +195,15 @@ impl DenseBuilder {
         }
     }
 
+    /// Fills it with `value(i)` for element `i`, rounded to its type, all workers together.
+    pub fn fill(&self, worker: &Worker<'_>, value: impl Fn(u64) -> f32) {
+        match &self.values {
+            DenseBuffer::F32(out) => fill(worker, out, value),
+            DenseBuffer::F16(out) => fill(worker, out, |i| f16::from_f32(value(i))),
+            DenseBuffer::Bf16(out) => fill(worker, out, |i| bf16::from_f32(value(i))),
+        }
+    }
+
     /// The finished matrix.
     pub fn finish(self) -> DenseMatrix {
         let values = match self.values {
@@ -194,6 +212,17 @@ impl DenseBuilder {
             DenseBuffer::Bf16(values) => DenseValues::Bf16(values.into_values()),
         };
         DenseMatrix { rows: self.rows, cols: self.cols, values }
+    }
+}
+
+fn fill<T: Element>(worker: &Worker<'_>, out: &Buffer<T>, value: impl Fn(u64) -> T) {
+    let operation = worker.begin_operation();
+    let mut values = out.write(worker, operation);
+    while let Some(index) = worker.claim(operation, out.len().div_ceil(COPY_ELEMENTS) as u32) {
+        let first = index * COPY_ELEMENTS;
+        for (i, out) in (first as u64..).zip(values.slice(first, COPY_ELEMENTS.min(out.len() - first))) {
+            *out = value(i);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::isa::{Isa, Kind};
 use crate::quantized::{QuantizedTile, QuantizedType};
 use crate::scalar::backward::AdamwStep;
-use crate::scalar::{BlockSoftmax, CHAINS, KvBlock, Stored};
+use crate::scalar::{BlockSoftmax, KvBlock, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 macro_rules! operations {
@@ -42,8 +42,8 @@ macro_rules! operations {
             fn adamw[](
                 step: &AdamwStep, gradients: &[f32], m: &mut [f32], v: &mut [f32], weights: &mut [f32]
             );
-            fn multiply_adds[](rounds: usize, chains: &mut [f32; CHAINS]);
-            fn sum_words[](words: &[u32]) -> u32;
+            fn multiply_adds[const N: usize](rounds: usize, chains: &mut [f32; N]);
+            fn sum_streams[const S: usize](streams: [&[u32]; S], lines_ahead: usize) -> u32;
             fn to_f32[T: Stored](values: &[T], out: &mut [f32]);
             fn dense_dots[T: Stored, const R: usize, const M: usize](w: [&[T]; R], x: [&[f32]; M]) -> [[f32; R]; M];
         }
@@ -53,7 +53,7 @@ macro_rules! operations {
 macro_rules! compile {
     ($features:literal $(fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         use crate::scalar::backward::AdamwStep;
-        use crate::scalar::{self, BlockSoftmax, CHAINS, Stored};
+        use crate::scalar::{self, BlockSoftmax, Stored};
         $(
             #[target_feature(enable = $features)]
             pub(crate) fn $name<$($generics)*>($($arg: $type),*) $(-> $result)? {
@@ -111,4 +111,15 @@ dispatchers! {
     fn attend_block[T: Stored, const G: usize](
         q: [&[f32]; G], block: &KvBlock<'_, T>, valid: [usize; G], scale: f32, out: &mut [f32]
     ) -> [BlockSoftmax; G];
+    fn int8_dots[](rounds: usize) -> i32;
+}
+
+/// `rounds` rounds of the dot product of bf16, where instruction set and CPU have one.
+pub(crate) fn bf16_dots(isa: Isa, rounds: usize) -> Option<f32> {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` of these kinds exists only where detection found AVX-512 F.
+        Kind::Avx512Vnni | Kind::Avx512Vbmi => unsafe { crate::x86_64::avx512vnni::bf16_dots(rounds) },
+        _ => None,
+    }
 }

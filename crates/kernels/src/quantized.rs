@@ -43,6 +43,15 @@ impl QuantizedType {
     /// All of them, the most exact first.
     pub const ALL: [QuantizedType; 3] = [QuantizedType::Q8, QuantizedType::Q6, QuantizedType::Q4];
 
+    /// Its name, as flags have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            QuantizedType::Q8 => "q8",
+            QuantizedType::Q6 => "q6",
+            QuantizedType::Q4 => "q4",
+        }
+    }
+
     /// Bits of a code.
     pub const fn bits(self) -> usize {
         match self {

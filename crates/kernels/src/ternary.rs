@@ -65,6 +65,27 @@ impl Layout {
         rows.div_ceil(TILE_ROWS) * tile_bytes(cols, self)
     }
 
+    /// Four bytes of codes, -1, 0 and +1 about equally often where the bits are even.
+    fn bytes_of_bits(self, bits: u64) -> [u8; 4] {
+        match self {
+            // Two draws: where the first is 3 the second counts, and where that is 3 too, code 1.
+            Layout::TwoBit => {
+                let low_of_threes = |codes: u32| codes & codes >> 1 & 0x5555_5555;
+                let (first, second) = (bits as u32, (bits >> 32) as u32);
+                let threes = 3 * low_of_threes(first);
+                let drawn = first & !threes | second & threes;
+                (drawn & !(low_of_threes(drawn) << 1)).to_le_bytes()
+            }
+            Layout::BaseThree => {
+                const FOURS: u64 = 3u64.pow(4);
+                std::array::from_fn(|i| {
+                    let value = ((bits >> (16 * i) & 0xffff) * (3 * FOURS)) >> 16;
+                    (value % FOURS) as u8 + FIFTH_PLACE * (value / FOURS) as u8
+                })
+            }
+        }
+    }
+
     const fn place(self, digit: usize) -> u8 {
         match self {
             Layout::TwoBit => 1 << (2 * digit),
@@ -272,6 +293,24 @@ impl TernaryBuilder {
         }
     }
 
+    /// Fills the whole matrix with codes made of bits, all workers together, for models with random
+    /// weights: no code ever stands by itself.
+    ///
+    /// `bits(i)` is 64 even bits, the same for the same `i`.
+    pub fn fill_random(&self, worker: &Worker<'_>, bits: impl Fn(u64) -> u64) {
+        let tile_bytes = tile_bytes(self.cols, self.layout);
+        let operation = worker.begin_operation();
+        let mut packed = self.bytes.write(worker, operation);
+        while let Some(tile) = worker.claim(operation, self.rows.div_ceil(TILE_ROWS) as u32) {
+            let packed = packed.slice(tile * tile_bytes, tile_bytes);
+            let groups = packed.as_chunks_mut::<4>().0;
+            for (i, bytes) in ((tile * groups.len()) as u64..).zip(groups) {
+                *bytes = self.layout.bytes_of_bits(bits(i));
+            }
+            pad_tile(packed, [TILE_ROWS.min(self.rows - tile * TILE_ROWS), self.cols], self.layout);
+        }
+    }
+
     /// The finished matrix. Tiles that were never packed hold weight -1.
     pub fn finish(self) -> TernaryMatrix {
         let TernaryBuilder { rows, cols, layout, bytes } = self;
@@ -302,6 +341,25 @@ fn pack_tile(bytes: &mut [u8], codes: &[u8], cols: usize, layout: Layout) -> Res
         }
     }
     Ok(())
+}
+
+/// Puts code 1 where a tile of `rows` rows has no weight.
+fn pad_tile(bytes: &mut [u8], [rows, cols]: [usize; 2], layout: Layout) {
+    let columns = layout.block_columns();
+    for (block, bytes) in bytes.chunks_exact_mut(BLOCK_BYTES).enumerate() {
+        let cols = cols - block * columns;
+        if rows == TILE_ROWS && cols >= columns {
+            continue;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let (row, column) = (at / DIGIT_COLUMNS, at % DIGIT_COLUMNS);
+            let code = |digit| {
+                let is_weight = row < rows && column + digit * DIGIT_COLUMNS < cols;
+                if is_weight { layout.digit(*byte, digit) } else { 1 }
+            };
+            *byte = (0..layout.digits()).map(|digit| code(digit) * layout.place(digit)).sum();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -362,6 +420,33 @@ mod tests {
         codes[18 * 33 + 32] = 3;
         let error = TernaryMatrix::from_codes(&codes, [20, 33], Layout::TwoBit).err();
         assert_eq!(error, Some(CodeError { row: 18, column: 32, code: 3 }));
+    }
+
+    #[test]
+    fn random_bits_become_even_codes_and_padding_zeros() {
+        let pool = Pool::new(Isa::scalar(), 2);
+        // SplitMix64's multiplications, for bits that look even.
+        let bits = |i: u64| {
+            let x = (i + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (x ^ x >> 31).wrapping_mul(0x94d0_49bb_1331_11eb)
+        };
+        for (layout, shape) in [
+            (Layout::TwoBit, [33, 67]),
+            (Layout::BaseThree, [33, 67]),
+            (Layout::TwoBit, [64, 640]),
+            (Layout::BaseThree, [64, 640]),
+        ] {
+            let builder = TernaryBuilder::new(&pool, shape, layout);
+            pool.run(|worker| builder.fill_random(worker, bits));
+            let matrix = builder.finish();
+            let [rows, cols] = shape;
+            let codes: Vec<u8> = (0..rows * cols).map(|i| matrix.code(i / cols, i % cols)).collect();
+            // Packing the codes again gives every byte again, padding included.
+            let again = TernaryMatrix::from_codes(&codes, shape, layout).unwrap();
+            assert!(*matrix.bytes == *again.bytes, "{layout:?} {shape:?}");
+            let shares = matrix.count().map(|count| count as f64 / (rows * cols) as f64);
+            assert!(shares.iter().all(|share| (0.28..0.41).contains(share)), "{layout:?}: {shares:?}");
+        }
     }
 
     #[test]

@@ -131,6 +131,17 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name.eq_ignore_ascii_case(name))
     }
 
+    /// The configuration of a full-precision LLaMA of this shape: the baseline of the paper.
+    pub fn dense_config(&self) -> Config {
+        Config {
+            hidden_act: Activation::Silu,
+            norms: Norms { pre: true, sub: None, in_linear_eps: None },
+            linears: Linears::Dense,
+            family: Family::DenseLlama,
+            ..self.config()
+        }
+    }
+
     /// The configuration of a model of this shape, with packed linears.
     pub fn config(&self) -> Config {
         let pre_only = Norms { pre: true, sub: None, in_linear_eps: None };

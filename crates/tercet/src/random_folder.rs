@@ -8,10 +8,12 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use half::bf16;
+
 use crate::checkpoint::{self, Dtype, NewTensor};
 use crate::config::{CONFIG_FILE, Config, ExpectedTensor, Linears, ScaleRule, TensorKind, expected_tensors};
 use crate::embedded;
-use crate::random::{embedding_value, mix};
+use crate::random::{EMBEDDING_LIMIT, even, mix};
 use crate::source::SourceError;
 
 /// Why a folder was not written.
@@ -130,7 +132,8 @@ impl Values {
             }
             TensorKind::Norm => (0..elements).try_for_each(|_| file.write_all(&1f32.to_le_bytes())),
             TensorKind::Embedding | TensorKind::Head => {
-                (0..elements).try_for_each(|i| file.write_all(&embedding_value(bits(i)).to_le_bytes()))
+                let value = |i| bf16::from_f32(even(bits(i), EMBEDDING_LIMIT));
+                (0..elements).try_for_each(|i| file.write_all(&value(i).to_le_bytes()))
             }
         }
     }

@@ -9,17 +9,19 @@ use serde::Serialize;
 use tercet::embedded::{self, STORIES_LOGITS_SHA256};
 use tercet_kernels::{Isa, Pool, self_test};
 
+use crate::ceilings::Rates;
 use crate::failure::{Exit, Failure};
 use crate::machine::{self, Memory};
 use crate::table::Table;
 use crate::terminal::{print_json, printable};
-use crate::{ceiling, figures};
+use crate::{ceilings, figures};
 
 /// Check this machine: CPU, memory, and that every instruction set gives the published digits
 ///
 /// The model inside continues a text with every instruction set of this CPU. The digest of its
-/// logits is the same on every machine; where it is not, this command fails. The read bandwidth,
-/// which `tercet run` compares itself with, is measured anew.
+/// logits is the same on every machine; where it is not, this command fails. The ceilings, which
+/// `tercet run` and `tercet bench` compare themselves with, are measured anew: memory bandwidth, and
+/// operations a second of each kind of arithmetic.
 #[derive(Args)]
 pub(crate) struct Doctor {
     /// Threads [default: the cores this process may use]
@@ -45,7 +47,7 @@ impl Doctor {
             cores: Pool::default_threads(),
             threads,
             memory: machine::memory(),
-            read_bytes_per_second: ceiling::measure(&Pool::new(chosen, threads)),
+            ceilings: ceilings::measure(&Pool::new(chosen, threads)).now,
             published_logits_sha256: STORIES_LOGITS_SHA256,
             instruction_sets: Isa::available()
                 .into_iter()
@@ -81,7 +83,7 @@ struct Diagnosis {
     cores: usize,
     threads: usize,
     memory: Option<Memory>,
-    read_bytes_per_second: f64,
+    ceilings: Rates,
     published_logits_sha256: &'static str,
     instruction_sets: Vec<InstructionSet>,
 }
@@ -137,8 +139,9 @@ impl Diagnosis {
             },
         );
         line("memory", &memory)?;
-        let bandwidth = figures::bytes_per_second(self.read_bytes_per_second);
+        let bandwidth = figures::bytes_per_second(self.ceilings.read_bytes_per_s);
         line("read bandwidth", &format!("{bandwidth} with {} threads", self.threads))?;
+        line("arithmetic", &self.ceilings.arithmetic())?;
         line("logits digest", self.published_logits_sha256)?;
         writeln!(out)?;
 

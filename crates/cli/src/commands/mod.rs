@@ -1,5 +1,6 @@
 //! The subcommands, one file each; their doc comments are their help.
 
+pub(crate) mod bench;
 #[cfg(feature = "completions")]
 pub(crate) mod completions;
 pub(crate) mod doctor;

@@ -13,6 +13,8 @@ use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::scalar::KvBlock;
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
+pub(crate) use super::probe::sdot_dots as int8_dots;
+
 compile_definitions!("neon,dotprod");
 
 /// See [`scalar::attend_block`].
@@ -169,7 +171,7 @@ fn quantized_digit<const BITS: usize>(
 
 /// `sum[i] + Σ_j a[4i + j] · b[4i + j]`.
 #[target_feature(enable = "neon,dotprod")]
-fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+pub(super) fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     // SAFETY: the instruction reads and writes only the three registers named, and `dotprod` is
     // enabled here.
     unsafe {

@@ -15,6 +15,7 @@
 
 mod attention;
 pub(crate) mod backward;
+pub(crate) mod probe;
 
 use half::{bf16, f16};
 
@@ -30,6 +31,7 @@ pub(crate) use backward::{
     adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
     rotate_backward, silu_gate_backward, softmax, softmax_backward, squares,
 };
+pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};
 
 /// Lanes of a row reduction.
 pub(crate) const LANES: usize = 16;
@@ -335,37 +337,6 @@ pub(crate) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
         (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
-}
-
-/// The 64-bit sum of `words`: reads memory as fast as it comes, for the bandwidth probe.
-#[inline(always)]
-pub(crate) fn sum_words(words: &[u32]) -> u32 {
-    let (groups, tail) = words.as_chunks::<64>();
-    let mut lanes = [0u32; 64];
-    for group in groups {
-        for i in 0..64 {
-            lanes[i] = lanes[i].wrapping_add(group[i]);
-        }
-    }
-    lanes.iter().chain(tail).fold(0, |sum, word| sum.wrapping_add(*word))
-}
-
-/// Fused multiply-adds of [`multiply_adds`] a round.
-pub(crate) const CHAINS: usize = 6 * LANES;
-
-/// `rounds` fused multiply-adds on each of 96 independent chains, for the arithmetic probe.
-///
-/// So many fill the pipelines of two units with a latency of four on 256-bit registers and leave
-/// registers free.
-#[inline(always)]
-pub(crate) fn multiply_adds(rounds: usize, chains: &mut [f32; CHAINS]) {
-    let mut lanes = *chains;
-    for _ in 0..rounds {
-        for lane in &mut lanes {
-            *lane = lane.mul_add(0.999, 1e-3);
-        }
-    }
-    *chains = lanes;
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(crate) use super::attention::attend_block_avx2 as attend_block;
 use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
+pub(crate) use super::probe::maddubs_dots as int8_dots;
+
 compile_definitions!("avx2,fma,f16c");
 
 /// Blocks whose products an i16 lane may sum before it is widened to i32.

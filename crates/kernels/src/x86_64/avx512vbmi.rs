@@ -12,6 +12,7 @@ use super::avx512vnni::{self, broadcast, digit_masks, load, prefetch, store, sum
 use crate::ternary::{BLOCK_BYTES, FIFTH_PLACE, Layout, PACKED_FOURS, TILE_ROWS};
 
 pub(crate) use super::avx512_quantized::quantized_tiles;
+pub(crate) use super::probe::vpdpbusd_dots as int8_dots;
 
 compile_definitions!("avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c");
 

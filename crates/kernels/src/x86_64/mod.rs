@@ -5,4 +5,5 @@ pub(crate) mod avx2;
 mod avx512_quantized;
 pub(crate) mod avx512vbmi;
 pub(crate) mod avx512vnni;
+mod probe;
 mod vectors;

@@ -175,8 +175,13 @@ impl Config {
     pub fn ternary_parameters(&self) -> u64 {
         match self.linears {
             Linears::Dense => 0,
-            Linears::Packed { .. } | Linears::Masters => tensors::linear_parameters(self),
+            Linears::Packed { .. } | Linears::Masters => self.linear_parameters(),
         }
+    }
+
+    /// Weights of the layers' linears, ternary or dense.
+    pub fn linear_parameters(&self) -> u64 {
+        tensors::linear_parameters(self)
     }
 
     /// Weights of the embedding and of a head that is not tied to it.

@@ -46,15 +46,22 @@ impl MemoryNeed {
         size: &SessionSize,
         kv_type: KvType,
     ) -> Self {
-        let weights = weights.into();
-        const BF16_BYTES: u64 = 2;
-        let stored_bytes = |tensor: &ExpectedTensor| elements(&tensor.shape) * BF16_BYTES;
-        // While a table is made, its numbers are there twice.
-        let twice = match weights.head {
-            HeadType::Checkpoint => config.vocab_size as u64 * config.hidden_size as u64 * BF16_BYTES,
-            HeadType::Quantized(_) => 0,
-        };
-        Self::new(weight_bytes(config, weights, stored_bytes) + twice, config, size, kv_type)
+        /// Of a bf16 or f16: the types of dense tensors.
+        const NUMBER_BYTES: u64 = 2;
+        let stored_bytes = |tensor: &ExpectedTensor| elements(&tensor.shape) * NUMBER_BYTES;
+        Self::new(weight_bytes(config, weights.into(), stored_bytes), config, size, kv_type)
+    }
+
+    /// Keys and values of one position, in all layers.
+    pub fn cache_bytes_per_position(config: &Config, kv_type: KvType) -> u64 {
+        let row_bytes = config.num_key_value_heads * kv_type.head_bytes(config.head_dim);
+        (2 * config.num_hidden_layers * row_bytes) as u64
+    }
+
+    /// The buffers of a session that one decoded token fills, logits included. They are small enough
+    /// to stay in a cache between the layers, so a token takes them from memory once at most.
+    pub fn activation_bytes_per_token(config: &Config) -> u64 {
+        scratch_bytes(config, &SessionSize { context: 0, max_rows: 1, max_logit_rows: 1 })
     }
 
     /// All of it.
@@ -107,10 +114,8 @@ fn elements(shape: &[usize]) -> u64 {
 
 /// Keys and values of every layer, in whole blocks of positions.
 fn cache_bytes(config: &Config, size: &SessionSize, kv_type: KvType) -> u64 {
-    let row_bytes = config.num_key_value_heads * kv_type.head_bytes(config.head_dim);
-    let rows =
-        (2 * config.num_hidden_layers) as u64 * (size.context as u64).next_multiple_of(KV_BLOCK as u64);
-    rows.saturating_mul(row_bytes as u64)
+    let positions = (size.context as u64).next_multiple_of(KV_BLOCK as u64);
+    positions.saturating_mul(MemoryNeed::cache_bytes_per_position(config, kv_type))
 }
 
 /// The buffers of `Scratch` and the rotary table; a few rows for each thread are left out.

@@ -16,10 +16,12 @@ mod linear;
 mod load;
 mod memory;
 mod operations;
+mod profile;
 mod random;
 mod vocabulary;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tercet_kernels::ops::Source;
 use tercet_kernels::{Buffer, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
@@ -27,11 +29,13 @@ use tercet_kernels::{Buffer, KvCache, KvType, Pool, RotaryTable, Sequence, Worke
 pub use error::{ForwardError, LoadError};
 pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
-pub use operations::Operations;
+pub use operations::{Operations, PRODUCT_ENERGY_RATIO};
+pub use profile::WorkTimes;
 pub use vocabulary::{Head, HeadType, WeightTypes};
 
 use crate::config::{Activation, Config};
 use linear::{Input, LinearInputs};
+use profile::{Profile, Work, timed};
 use vocabulary::Embedding;
 
 /// Grouped-query attention with rotary embedding.
@@ -53,18 +57,20 @@ impl Attention {
     fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, input: Input<'_>, s: &Scratch) {
         let (config, m) = (pass.config, pass.rows);
         let qkv = [(&self.q_proj, &s.q), (&self.k_proj, &s.k), (&self.v_proj, &s.v)];
-        s.inputs.project(worker, input, &qkv); // [m, heads | kv heads | kv heads, head_dim]
+        pass.project(worker, s, input, &qkv); // [m, heads | kv heads | kv heads, head_dim]
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &s.q);
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &s.k);
         worker.barrier();
         ops::append(worker, pass.sequences, pass.cache_layer, &s.k, &s.v);
         worker.barrier();
         let heads = config.num_attention_heads;
-        ops::attention(worker, pass.sequences, pass.cache_layer, heads, &s.q, &s.attended);
-        worker.barrier();
+        timed(pass.profile, Work::Attention, worker, |worker| {
+            ops::attention(worker, pass.sequences, pass.cache_layer, heads, &s.q, &s.attended);
+            worker.barrier();
+        });
         let source = Source::Rows(&s.attended);
         let input = Input { source, norm: self.sub_norm.as_ref(), shape: [m, config.attention_size()] };
-        s.inputs.project(worker, input, &[(&self.o_proj, &s.branch)]); // [m, hidden]
+        pass.project(worker, s, input, &[(&self.o_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -84,14 +90,14 @@ impl Mlp {
     /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))` of `input`.
     fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, input: Input<'_>, s: &Scratch) {
         let gate_up = [(&self.gate_proj, &s.gate), (&self.up_proj, &s.up)];
-        s.inputs.project(worker, input, &gate_up); // [m, intermediate]
+        pass.project(worker, s, input, &gate_up); // [m, intermediate]
         let source = match pass.config.hidden_act {
             Activation::Silu => Source::SiluGate { gate: &s.gate, up: &s.up },
             Activation::Relu2 => Source::Relu2Gate { gate: &s.gate, up: &s.up },
         };
         let shape = [pass.rows, pass.config.intermediate_size];
         let input = Input { source, norm: self.sub_norm.as_ref(), shape };
-        s.inputs.project(worker, input, &[(&self.down_proj, &s.branch)]); // [m, hidden]
+        pass.project(worker, s, input, &[(&self.down_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -154,6 +160,20 @@ struct Pass<'a> {
     sequences: &'a [Sequence<'a>],
     rows: usize,
     cache_layer: usize,
+    profile: Option<&'a Profile>,
+}
+
+impl Pass<'_> {
+    /// `y = linear(x)` for linears that share their input; ends with a barrier.
+    fn project(
+        &self,
+        worker: &mut Worker<'_>,
+        s: &Scratch,
+        input: Input<'_>,
+        linears: &[(&Linear, &Buffer<f32>)],
+    ) {
+        timed(self.profile, Work::Products, worker, |worker| s.inputs.project(worker, input, linears));
+    }
 }
 
 /// A loaded model.
@@ -269,6 +289,7 @@ pub struct Session<'model> {
     size: SessionSize,
     rotary: RotaryTable,
     scratch: Scratch,
+    profile: Option<Profile>,
 }
 
 impl<'model> Session<'model> {
@@ -280,6 +301,7 @@ impl<'model> Session<'model> {
             size,
             rotary: RotaryTable::new(config.head_dim, config.rope_theta, size.context),
             scratch: Scratch::new(&model.pool, config, &size),
+            profile: None,
         }
     }
 
@@ -291,6 +313,16 @@ impl<'model> Session<'model> {
     /// The room it has.
     pub fn size(&self) -> SessionSize {
         self.size
+    }
+
+    /// Measures from now on where the time of passes goes, from 0.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::default());
+    }
+
+    /// Where the time went since [`start_profile`](Self::start_profile), if that was called.
+    pub fn work_times(&self) -> Option<WorkTimes> {
+        self.profile.as_ref().map(Profile::times)
     }
 
     /// An empty cache for one sequence of up to the session's context.
@@ -319,7 +351,8 @@ impl<'model> Session<'model> {
         sequences: &mut [Sequence<'_>],
         logit_rows: LogitRows,
     ) -> Result<&[f32], ForwardError> {
-        let Session { model, size, rotary, scratch: s } = self;
+        let Session { model, size, rotary, scratch: s, profile } = self;
+        let profile = profile.as_ref();
         let config = &model.config;
         let rows: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
         check_pass(config, size, sequences, rows)?;
@@ -331,13 +364,14 @@ impl<'model> Session<'model> {
             return Err(ForwardError::LogitRows { found: wanted, expected: size.max_logit_rows });
         }
 
+        let started = profile.map(|_| Instant::now());
         model.pool.run(|worker| {
             let sequences = &*sequences;
             let tokens = sequences.iter().flat_map(|sequence| sequence.tokens.iter().copied());
             model.embed_tokens.read(worker, tokens, &s.hidden);
             worker.barrier();
             for (cache_layer, layer) in model.layers.iter().enumerate() {
-                let pass = Pass { config, rotary, sequences, rows, cache_layer };
+                let pass = Pass { config, rotary, sequences, rows, cache_layer, profile };
                 layer.forward(worker, &pass, cache_layer > 0, s);
             }
             ops::add_assign(worker, &s.hidden, &s.branch, rows, config.hidden_size);
@@ -352,8 +386,13 @@ impl<'model> Session<'model> {
             worker.barrier();
             ops::rms_norm(worker, &s.last, wanted, &model.norm.gain, model.norm.eps, &s.normed);
             worker.barrier();
-            model.lm_head.project(worker, &s.normed, wanted, s.inputs.int8(), &s.logits);
+            timed(profile, Work::Products, worker, |worker| {
+                model.lm_head.project(worker, &s.normed, wanted, s.inputs.int8(), &s.logits);
+            });
         });
+        if let Some((profile, started)) = profile.zip(started) {
+            profile.add_pass(started.elapsed());
+        }
 
         let logits = &s.logits.as_mut_slice()[..wanted * config.vocab_size];
         if let Some(index) = logits.iter().position(|logit| !logit.is_finite()) {
@@ -380,7 +419,7 @@ impl<'model> Session<'model> {
         let tokens = vec![0; rows];
         let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
         model.pool.run(|worker| {
-            let pass = Pass { config, rotary, sequences: &sequences, rows, cache_layer: 0 };
+            let pass = Pass { config, rotary, sequences: &sequences, rows, cache_layer: 0, profile: None };
             model.layers[layer].forward(worker, &pass, false, s);
             ops::add_assign(worker, &s.hidden, &s.branch, rows, config.hidden_size);
         });

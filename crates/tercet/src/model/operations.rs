@@ -16,7 +16,8 @@
 
 use tercet_kernels::KvType;
 
-use super::{Layer, Linear, Model};
+use super::{Layer, MemoryNeed, Model};
+use crate::config::{Config, Linears, linear_shape};
 
 /// Energy of one addition of int8 at 7 nm, in picojoules.
 const INT8_ADDITION_PJ: f64 = 0.007;
@@ -24,6 +25,10 @@ const INT8_ADDITION_PJ: f64 = 0.007;
 const FP16_ADDITION_PJ: f64 = 0.16;
 /// Energy of one multiplication of FP16 at 7 nm, in picojoules.
 const FP16_MULTIPLICATION_PJ: f64 = 0.34;
+
+/// How many times the energy of an int8 addition, which is what a ternary weight takes, the product
+/// with a dense FP16 weight takes: an addition and a multiplication. The 71.4 of the paper's figure 3.
+pub const PRODUCT_ENERGY_RATIO: f64 = (FP16_ADDITION_PJ + FP16_MULTIPLICATION_PJ) / INT8_ADDITION_PJ;
 
 /// The operations of one kind of layer for one token, all layers of the model together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +91,27 @@ impl Operations {
     }
 }
 
+impl Operations {
+    /// The operations of one token of a model of this shape that attends to `positions` positions,
+    /// itself among them, kind by kind in the order of their use; no bytes are counted.
+    ///
+    /// # Panics
+    /// If there are no positions.
+    pub fn of_config(config: &Config, positions: usize) -> Vec<Operations> {
+        assert!(positions > 0, "Operations::of_config: a token attends to itself");
+        let mut kinds = vec![Operations { layers: 1, ..Operations::none("embed_tokens") }];
+        for name in Layer::LINEARS {
+            let one = of_linear(name, linear_shape(config, name), config.linears != Linears::Dense);
+            kinds.push(Operations::sum(name, &vec![one; config.num_hidden_layers]));
+            if name == "self_attn.v_proj" {
+                kinds.push(attention(config, positions));
+            }
+        }
+        kinds.push(dense("lm_head", [config.vocab_size, config.hidden_size]));
+        kinds
+    }
+}
+
 impl Model {
     /// The operations of one token that attends to `positions` positions, itself among them, kind
     /// by kind in the order of their use.
@@ -93,66 +119,63 @@ impl Model {
     /// # Panics
     /// If there are no positions.
     pub fn operations(&self, positions: usize, kv_type: KvType) -> Vec<Operations> {
-        assert!(positions > 0, "Model::operations: a token attends to itself");
-        let head = self.lm_head();
-        let mut kinds = vec![Operations {
-            layers: 1,
-            bytes: self.embed_tokens.row_bytes() as u64,
-            ..Operations::none("embed_tokens")
-        }];
-        let linears: Vec<_> = self.layers.iter().map(Layer::linears).collect();
-        for (kind, name) in Layer::LINEARS.into_iter().enumerate() {
-            let each: Vec<_> = linears.iter().map(|linears| of_linear(name, linears[kind].1)).collect();
-            kinds.push(Operations::sum(name, &each));
-            if name == "self_attn.v_proj" {
-                kinds.push(self.attention(positions, kv_type));
-            }
+        let mut kinds = Operations::of_config(&self.config, positions);
+        for kind in &mut kinds {
+            kind.bytes = self.bytes_of(kind.name, positions, kv_type);
         }
-        kinds.push(dense("lm_head", head.shape(), head.size_bytes()));
         kinds
     }
 
-    fn attention(&self, positions: usize, kv_type: KvType) -> Operations {
-        let config = &self.config;
-        let layers = self.layers.len();
-        let position_bytes = 2 * config.num_key_value_heads * kv_type.head_bytes(config.head_dim);
-        let [h, d, p] = [config.num_attention_heads, config.head_dim, positions].map(|size| size as u64);
-        let additions = layers as u64 * (h * p * (d - 1) + h * d * (p - 1));
-        let multiplications = layers as u64 * 2 * h * p * d;
-        Operations {
-            layers,
-            float_additions: additions,
-            float_multiplications: multiplications,
-            bytes: (layers * positions * position_bytes) as u64,
-            dense_additions: additions,
-            dense_multiplications: multiplications,
-            ..Operations::none("attention")
+    fn bytes_of(&self, kind: &str, positions: usize, kv_type: KvType) -> u64 {
+        match kind {
+            "embed_tokens" => self.embed_tokens.row_bytes() as u64,
+            "attention" => positions as u64 * MemoryNeed::cache_bytes_per_position(&self.config, kv_type),
+            "lm_head" => self.lm_head().size_bytes() as u64,
+            linear => {
+                let linears = self.layers.iter().flat_map(Layer::linears);
+                let named = linears.filter(|(name, _)| *name == linear);
+                named.map(|(_, linear)| linear.size_bytes() as u64).sum()
+            }
         }
     }
 }
 
-fn of_linear(name: &'static str, linear: &Linear) -> Operations {
-    let as_dense = dense(name, linear.shape(), linear.size_bytes());
-    let [n, k] = linear.shape().map(|size| size as u64);
-    match linear {
-        Linear::Dense(_) => as_dense,
-        Linear::Ternary(_) => Operations {
-            int8_additions: as_dense.dense_additions,
-            float_additions: 0,
-            float_multiplications: k + n,
-            ..as_dense
-        },
+fn attention(config: &Config, positions: usize) -> Operations {
+    let layers = config.num_hidden_layers;
+    let [h, d, p] = [config.num_attention_heads, config.head_dim, positions].map(|size| size as u64);
+    let additions = layers as u64 * (h * p * (d - 1) + h * d * (p - 1));
+    let multiplications = layers as u64 * 2 * h * p * d;
+    Operations {
+        layers,
+        float_additions: additions,
+        float_multiplications: multiplications,
+        dense_additions: additions,
+        dense_multiplications: multiplications,
+        ..Operations::none("attention")
+    }
+}
+
+fn of_linear(name: &'static str, shape: [usize; 2], is_ternary: bool) -> Operations {
+    let as_dense = dense(name, shape);
+    if !is_ternary {
+        return as_dense;
+    }
+    let [n, k] = shape.map(|size| size as u64);
+    Operations {
+        int8_additions: as_dense.dense_additions,
+        float_additions: 0,
+        float_multiplications: k + n,
+        ..as_dense
     }
 }
 
 /// A dense product, which is its own dense counterpart.
-fn dense(name: &'static str, shape: [usize; 2], bytes: usize) -> Operations {
+fn dense(name: &'static str, shape: [usize; 2]) -> Operations {
     let [n, k] = shape.map(|size| size as u64);
     Operations {
         layers: 1,
         float_additions: n * (k - 1),
         float_multiplications: n * k,
-        bytes: bytes as u64,
         dense_additions: n * (k - 1),
         dense_multiplications: n * k,
         ..Operations::none(name)
@@ -204,13 +227,8 @@ mod tests {
 
     #[test]
     fn a_large_ternary_linear_takes_the_papers_share_of_energy() {
-        let as_dense = super::dense("", [50_000, 50_000], 0);
-        let ternary = Operations {
-            int8_additions: as_dense.dense_additions,
-            float_additions: 0,
-            float_multiplications: 100_000,
-            ..as_dense
-        };
+        assert_eq!(format!("{PRODUCT_ENERGY_RATIO:.1}"), "71.4");
+        let ternary = of_linear("", [50_000, 50_000], true);
         let times = ternary.dense_energy_pj() / ternary.energy_pj();
         assert!((times - 71.4).abs() < 0.2, "found {times}, expected the 71.4 of the paper's figure 3");
     }

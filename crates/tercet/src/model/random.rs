@@ -6,14 +6,15 @@ use tercet_kernels::{DenseBuilder, DenseMatrix, DenseType, Layout, Pool, Ternary
 
 use super::vocabulary::{Embedding, quantize_head};
 use super::{Attention, BitLinear, Head, HeadType, Layer, Linear, Mlp, Model, RmsNorm, WeightTypes};
-use crate::config::{Config, linear_shape};
-use crate::random::{embedding_value, mix};
+use crate::config::{Config, Linears, linear_shape};
+use crate::random::{EMBEDDING_LIMIT, even, mix};
 
 impl Model {
     /// A model of this shape whose weights are pseudo-random and the same for the same seed.
     ///
     /// Scales are such that every linear keeps the size of its input, so that a pass is finite;
-    /// the text it writes is noise. Embedding and head are bf16, or the head in fewer bits.
+    /// the text it writes is noise. Embedding and head are bf16, or the head in fewer bits; in a
+    /// dense model they are f16, as its linears are. Weights are made where they stay, by all workers.
     pub fn random(config: Config, pool: Arc<Pool>, weights: impl Into<WeightTypes>, seed: u64) -> Model {
         let WeightTypes { layout, head } = weights.into();
         let random = Random { pool: &pool, config: &config, layout, seed };
@@ -21,6 +22,14 @@ impl Model {
         let (embed_tokens, lm_head) = random.vocabulary(head);
         let norm = unit_norm(config.hidden_size, config.rms_norm_eps);
         Model { config, embed_tokens, layers, norm, lm_head, pool }
+    }
+}
+
+/// The number type of embedding and head.
+fn table_type(config: &Config) -> DenseType {
+    match config.linears {
+        Linears::Dense => DenseType::F16,
+        Linears::Packed { .. } | Linears::Masters => DenseType::Bf16,
     }
 }
 
@@ -35,15 +44,21 @@ impl Random<'_> {
     fn vocabulary(&self, head: HeadType) -> (Embedding, Head) {
         let shape = [self.config.vocab_size, self.config.hidden_size];
         let is_tied = self.config.tie_word_embeddings;
-        let seed = self.seed;
-        let element = move |stream: u64| move |i: u64| embedding_value(mix(seed ^ mix(stream) ^ i));
-        let head_element = element(if is_tied { u64::MAX } else { u64::MAX - 1 });
+        let head_stream = if is_tied { u64::MAX } else { u64::MAX - 1 };
+        let element = |stream: u64| {
+            let first = self.seed ^ mix(stream);
+            move |i: u64| even(mix(first ^ i), EMBEDDING_LIMIT)
+        };
         let head = match head {
-            HeadType::Checkpoint => Head::Dense(Arc::new(self.dense(shape, head_element))),
+            HeadType::Checkpoint => {
+                let table = self.dense(table_type(self.config), shape, EMBEDDING_LIMIT, head_stream);
+                Head::Dense(Arc::new(table))
+            }
             HeadType::Quantized(quantized_type) => {
+                let element = element(head_stream);
                 quantize_head(self.pool, quantized_type, shape, |row, values| {
                     for (i, value) in ((row * shape[1]) as u64..).zip(values) {
-                        *value = head_element(i).to_f32();
+                        *value = element(i);
                     }
                 })
             }
@@ -81,36 +96,69 @@ impl Random<'_> {
     }
 
     fn linear(&self, [rows, cols]: [usize; 2], stream: u64) -> Linear {
+        if self.config.linears == Linears::Dense {
+            // The variance of an even distribution is a third of its limit's square.
+            let limit = (3.0 / cols as f32).sqrt();
+            return Linear::Dense(self.dense(DenseType::F16, [rows, cols], limit, stream));
+        }
         let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);
-        self.pool.run(|worker| {
-            let fill = |first_row: usize, codes: &mut [u8]| {
-                let first = (first_row * cols) as u64;
-                for (i, codes) in (0..).zip(codes.chunks_mut(32)) {
-                    let mut bits = mix(self.seed ^ mix(stream) ^ (first + 32 * i));
-                    for code in codes {
-                        *code = (bits % 3) as u8;
-                        bits /= 3;
-                    }
-                }
-            };
-            builder.pack(worker, fill, |_| unreachable!("a remainder of 3 is 0, 1 or 2"));
-        });
+        let first = self.seed ^ mix(stream);
+        self.pool.run(|worker| builder.fill_random(worker, |i| mix(first ^ i)));
         // Two thirds of the weights are not 0: this scale keeps the variance of a normed input.
         let scale = (1.5 / cols as f32).sqrt();
         let norm = self.config.norms.in_linear_eps.map(|eps| unit_norm(cols, eps));
         Linear::Ternary(BitLinear { matrix: builder.finish(), scale, norm })
     }
 
-    fn dense(&self, [rows, cols]: [usize; 2], element: impl Fn(u64) -> half::bf16) -> DenseMatrix {
-        let bytes: Vec<u8> = (0..(rows * cols) as u64).flat_map(|i| element(i).to_le_bytes()).collect();
-        let builder = DenseBuilder::new(self.pool, DenseType::Bf16, [rows, cols]);
-        self.pool.run(|worker| {
-            builder.copy(worker, &bytes, |_| (), |_| unreachable!("the numbers are finite"));
-        });
+    fn dense(&self, dense_type: DenseType, shape: [usize; 2], limit: f32, stream: u64) -> DenseMatrix {
+        let builder = DenseBuilder::new(self.pool, dense_type, shape);
+        let first = self.seed ^ mix(stream);
+        self.pool.run(|worker| builder.fill(worker, |i| even(mix(first ^ i), limit)));
         builder.finish()
     }
 }
 
 fn unit_norm(width: usize, eps: f32) -> RmsNorm {
     RmsNorm { gain: vec![1.0; width], eps }
+}
+
+#[cfg(test)]
+mod tests {
+    use tercet_kernels::{Isa, KvType, Sequence};
+
+    use super::*;
+    use crate::model::{LogitRows, Session, SessionSize};
+    use crate::presets::PRESETS;
+
+    fn logits(config: &Config, layout: Layout, threads: usize) -> Vec<f32> {
+        let pool = Arc::new(Pool::new(Isa::best(), threads));
+        let model = Model::random(config.clone(), pool, layout, 3);
+        let mut session = Session::new(&model, SessionSize { context: 8, max_rows: 5, max_logit_rows: 1 });
+        let mut cache = session.new_cache(KvType::F16);
+        let mut sequences = [Sequence { tokens: &[1, 2, 3, 4, 5], cache: &mut cache }];
+        session.forward(&mut sequences, LogitRows::Last).unwrap().to_vec()
+    }
+
+    #[test]
+    fn every_shape_gives_finite_logits_whatever_the_threads() {
+        for preset in PRESETS {
+            for config in [preset.config(), preset.dense_config()] {
+                let small = Config {
+                    hidden_size: 64,
+                    intermediate_size: 172,
+                    num_hidden_layers: 2,
+                    num_attention_heads: 4,
+                    num_key_value_heads: 2,
+                    head_dim: 16,
+                    vocab_size: 100,
+                    ..config
+                };
+                for layout in [Layout::TwoBit, Layout::BaseThree] {
+                    let found = logits(&small, layout, 1);
+                    assert!(found.iter().any(|logit| *logit != 0.0), "{}", preset.name);
+                    assert_eq!(found, logits(&small, layout, 2), "{} {layout:?}", preset.name);
+                }
+            }
+        }
+    }
 }

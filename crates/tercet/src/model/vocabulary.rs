@@ -42,12 +42,12 @@ pub(super) enum Embedding {
     Table(Arc<DenseMatrix>),
     /// Rows of the checkpoint's file, read as they are needed.
     OnDisk(RowsOnDisk),
-    /// Pseudo-random rows `[rows, cols]` in bf16: element `i` of the table is `value(i)`.
+    /// Pseudo-random rows `[rows, cols]`: element `i` of the table is `value(i)`.
     Random {
         /// Rows and columns.
         shape: [usize; 2],
         /// The elements.
-        value: Box<dyn Fn(u64) -> half::bf16 + Send + Sync>,
+        value: Box<dyn Fn(u64) -> f32 + Send + Sync>,
     },
 }
 
@@ -66,7 +66,7 @@ impl Embedding {
         match self {
             Embedding::Table(table) => table.cols() * table.dense_type().size_bytes(),
             Embedding::OnDisk(rows) => rows.row_bytes(),
-            Embedding::Random { shape: [_, cols], .. } => cols * size_of::<half::bf16>(),
+            Embedding::Random { shape: [_, cols], .. } => cols * size_of::<f32>(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Embedding {
             }
             Embedding::Random { value, .. } => ops::embed_with(worker, tokens, cols, out, |token, out| {
                 for (i, out) in (u64::from(token) * cols as u64..).zip(out) {
-                    *out = value(i).to_f32();
+                    *out = value(i);
                 }
             }),
         }
@@ -122,6 +122,14 @@ impl Head {
         match self {
             Head::Dense(_) => HeadType::Checkpoint,
             Head::Quantized(matrix) => HeadType::Quantized(matrix.quantized_type()),
+        }
+    }
+
+    /// The name of its numbers.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Head::Dense(matrix) => matrix.dense_type().name(),
+            Head::Quantized(matrix) => matrix.quantized_type().name(),
         }
     }
 

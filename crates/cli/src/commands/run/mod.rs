@@ -1,6 +1,5 @@
 //! `tercet run`: continue a text.
 
-mod origin;
 mod report;
 mod sampling;
 mod teller;
@@ -11,20 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tercet::config::Config;
 use tercet::digest::LogitsDigest;
 use tercet::generate::{FinishReason, GenerateError, Generated, GenerationParams, SamplingParams, generate};
-use tercet::model::{Session, SessionSize, WeightTypes};
+use tercet::model::{Session, SessionSize};
 use tercet::presets::Preset;
-use tercet_kernels::{Isa, KvType, Pool};
+use tercet_kernels::{Isa, Pool};
 
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::origin::{self, Origin};
 use crate::terminal::{note, print_json};
-use crate::weight_types::{Head, Weights};
+use crate::weight_types::{Head, Kv, Weights};
 use crate::{fit, model_argument};
-use origin::Origin;
 use report::{Report, Speed, Timings, finish_reason, last_line};
 use sampling::Sampling;
 use teller::{Stdout, Teller, Told};
@@ -125,34 +124,6 @@ const PRESET_TOKENS: usize = 64;
 /// Weights that keep a thread busy between two barriers; with fewer, waiting takes longer.
 const THREAD_WEIGHT_BYTES: u64 = 4 << 20;
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Kv {
-    /// Nothing is rounded
-    F32,
-    /// Half the memory
-    F16,
-    /// A quarter: codes of 8 bits with a scale a position and head
-    Int8,
-}
-
-impl Kv {
-    fn kv_type(self) -> KvType {
-        match self {
-            Kv::F32 => KvType::F32,
-            Kv::F16 => KvType::F16,
-            Kv::Int8 => KvType::Int8,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Kv::F32 => "f32",
-            Kv::F16 => "f16",
-            Kv::Int8 => "int8",
-        }
-    }
-}
-
 impl Run {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let interrupt = Interrupt::listen();
@@ -160,21 +131,21 @@ impl Run {
         let (model, prompt) = self.model_and_prompt()?;
         let prompt = self.prompt_text(prompt)?;
         let origin = match self.preset {
-            Some(preset) => Origin::random(preset),
-            None => Origin::open(model.as_deref())?,
+            Some(preset) => Origin::random(preset, self.weights, self.head),
+            None => Origin::open(model.as_deref(), self.weights, self.head)?,
         };
+        let tokenizer = origin.tokenizer()?;
         let sampling = self.sampling.params(origin.suggested_sampling()?)?;
-        let tokens = origin.prompt_tokens(&prompt)?;
+        let tokens = origin.prompt_tokens(tokenizer.as_ref(), &prompt)?;
 
-        let weights = WeightTypes { layout: self.weights.layout(), head: self.head.head_type() };
         let kv_type = self.kv.kv_type();
         let size = self.session_size(&origin.config, &tokens);
         check_prompt(&tokens, &size)?;
-        let need = origin.memory_need(weights, &size, kv_type);
+        let need = origin.memory_need(&size, kv_type);
         fit::check(&need, &origin.name())?;
         tell_about(&origin, &size, isa);
         let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
-        let model = origin.load(&pool, weights, need.weight_bytes)?;
+        let model = origin.load(&pool, need.weight_bytes)?;
 
         let params = self.generation_params(sampling);
         let mut session = Session::new(&model, size);
@@ -182,15 +153,15 @@ impl Run {
         let mut teller = Teller {
             interrupt: &interrupt,
             stdout: (!self.json).then(Stdout::new),
-            shows_tokens: origin.tokenizer().is_none(),
+            shows_tokens: tokenizer.is_none(),
             digest: self.logits_sha256.then(LogitsDigest::default),
             text: String::new(),
         };
         interrupt.expect();
-        if !self.no_display_prompt && origin.tokenizer().is_some() {
+        if !self.no_display_prompt && tokenizer.is_some() {
             teller.show_prompt(&prompt);
         }
-        let generated = generate(&mut session, &mut cache, origin.tokenizer(), &tokens, &params, &mut teller);
+        let generated = generate(&mut session, &mut cache, tokenizer.as_ref(), &tokens, &params, &mut teller);
         let told = teller.finish()?;
         let generated = generated?;
 
@@ -233,7 +204,7 @@ impl Run {
             model: origin.name(),
             family: origin.config.family.name(),
             prompt,
-            text: origin.tokenizer().map(|_| told.text.as_str()),
+            text: origin.has_text().then_some(told.text.as_str()),
             tokens: &generated.tokens,
             finish_reason: finish_reason(generated.finish_reason),
             seed: sampling.seed,
@@ -242,8 +213,8 @@ impl Run {
             bandwidth: speed.into(),
             isa: pool.isa().name(),
             threads: pool.threads(),
-            weights: self.weights.name(),
-            head: self.head.name(),
+            weights: origin.weights(),
+            head: origin.head(),
             kv: self.kv.name(),
             logits_sha256: told.digest.as_deref(),
             version: env!("CARGO_PKG_VERSION"),

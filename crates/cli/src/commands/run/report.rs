@@ -6,7 +6,7 @@ use serde::Serialize;
 use tercet::generate::{FinishReason, Generated, SamplingParams};
 use tercet_kernels::Pool;
 
-use crate::{ceiling, figures};
+use crate::{ceilings, figures};
 
 /// How fast a run was, as far as that can be said.
 pub(super) struct Speed {
@@ -24,8 +24,8 @@ impl Speed {
         };
         let read_bytes_per_second = per_second(generated.decode_bytes, generated.decode_time);
         let ceiling_bytes_per_second = match read_bytes_per_second {
-            Some(_) if may_measure => Some(ceiling::recall_or_measure(pool)),
-            Some(_) => ceiling::recall(pool),
+            Some(_) if may_measure => Some(ceilings::recall_or_measure_bandwidth(pool)),
+            Some(_) => ceilings::recall_bandwidth(pool),
             None => None,
         };
         Speed {

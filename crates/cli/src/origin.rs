@@ -1,4 +1,4 @@
-//! What is run: the files of a model, or a known shape with random weights.
+//! What is run or measured: the files of a model, or a known shape with random weights.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tercet_kernels::{KvType, Pool};
 
 use crate::failure::{Exit, Failure};
 use crate::terminal::{note, while_loading};
+use crate::weight_types::{Head, Weights};
 use crate::{figures, model_argument};
 
 /// Tokens of a preset's prompt, where none is given.
@@ -22,13 +23,15 @@ const PRESET_PROMPT_TOKENS: usize = 16;
 const PRESET_SEED: u64 = 0;
 
 /// What is run, not loaded yet.
-pub(super) struct Origin {
-    pub(super) config: Config,
+pub(crate) struct Origin {
+    pub(crate) config: Config,
+    weights: Weights,
+    head: Head,
     kind: Kind,
 }
 
 enum Kind {
-    Files { source: Source, checkpoint: Checkpoint, tokenizer: Box<Tokenizer>, is_embedded: bool },
+    Files { source: Source, checkpoint: Checkpoint, is_embedded: bool },
     Random(&'static Preset),
 }
 
@@ -36,38 +39,68 @@ impl Origin {
     /// The model that was named; without a name, the one inside.
     ///
     /// # Errors
-    /// Exit code 3, if the model is missing or refused.
-    pub(super) fn open(model: Option<&OsStr>) -> Result<Self, Failure> {
+    /// Exit code 3, if the model is missing or refused; 2 if it cannot have such weights.
+    pub(crate) fn open(model: Option<&OsStr>, weights: Weights, head: Head) -> Result<Self, Failure> {
+        if weights == Weights::DenseF16 {
+            let message = "`--weights dense-f16` makes random weights, found no `--preset` of their shape";
+            let hint = "a model whose linears are dense runs as it is, whatever `--weights` says";
+            return Err(Failure::message(Exit::Usage, message).with_hint(hint));
+        }
         let source = model.map_or_else(|| Ok(embedded::stories()), model_argument::open)?;
         let checkpoint = Checkpoint::open(&source)?;
         let config = Config::read(&source, &checkpoint)?;
-        let tokenizer = Box::new(Tokenizer::read(&source, &config)?);
         let is_embedded = model.is_none();
-        Ok(Origin { config, kind: Kind::Files { source, checkpoint, tokenizer, is_embedded } })
+        Ok(Origin { config, weights, head, kind: Kind::Files { source, checkpoint, is_embedded } })
     }
 
     /// Random weights in this shape.
-    pub(super) fn random(preset: &'static Preset) -> Self {
-        Origin { config: preset.config(), kind: Kind::Random(preset) }
+    pub(crate) fn random(preset: &'static Preset, weights: Weights, head: Head) -> Self {
+        let config = match weights {
+            Weights::DenseF16 => preset.dense_config(),
+            Weights::TwoBit | Weights::BaseThree => preset.config(),
+        };
+        Origin { config, weights, head, kind: Kind::Random(preset) }
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.kind {
             Kind::Files { source, .. } => source.name(),
             Kind::Random(preset) => format!("preset {}", preset.name),
         }
     }
 
-    /// The tokenizer; random weights have none.
-    pub(super) fn tokenizer(&self) -> Option<&Tokenizer> {
+    /// How the linears lie in memory.
+    pub(crate) fn weights(&self) -> &'static str {
+        match (&self.kind, self.config.linears) {
+            (Kind::Files { .. }, Linears::Dense) => "dense",
+            _ => self.weights.name(),
+        }
+    }
+
+    /// The numbers of the vocabulary projection.
+    pub(crate) fn head(&self) -> &'static str {
+        self.head.name()
+    }
+
+    fn weight_types(&self) -> WeightTypes {
+        WeightTypes { layout: self.weights.layout(), head: self.head.head_type() }
+    }
+
+    /// Whether tokens are text; those of random weights are not.
+    pub(crate) fn has_text(&self) -> bool {
+        matches!(self.kind, Kind::Files { .. })
+    }
+
+    /// The tokenizer, where tokens are text.
+    pub(crate) fn tokenizer(&self) -> Result<Option<Tokenizer>, Failure> {
         match &self.kind {
-            Kind::Files { tokenizer, .. } => Some(tokenizer),
-            Kind::Random(_) => None,
+            Kind::Files { source, .. } => Ok(Some(Tokenizer::read(source, &self.config)?)),
+            Kind::Random(_) => Ok(None),
         }
     }
 
     /// What the model's makers suggest.
-    pub(super) fn suggested_sampling(&self) -> Result<SuggestedSampling, Failure> {
+    pub(crate) fn suggested_sampling(&self) -> Result<SuggestedSampling, Failure> {
         match &self.kind {
             Kind::Files { source, .. } => Ok(SuggestedSampling::read(source)?),
             Kind::Random(_) => Ok(SuggestedSampling::default()),
@@ -75,8 +108,12 @@ impl Origin {
     }
 
     /// The prompt as tokens; for random weights pseudo-random ones, as many as the prompt has words.
-    pub(super) fn prompt_tokens(&self, prompt: &str) -> Result<Vec<u32>, Failure> {
-        let Some(tokenizer) = self.tokenizer() else {
+    pub(crate) fn prompt_tokens(
+        &self,
+        tokenizer: Option<&Tokenizer>,
+        prompt: &str,
+    ) -> Result<Vec<u32>, Failure> {
+        let Some(tokenizer) = tokenizer else {
             // Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
             const MULTIPLIER: u64 = 2_654_435_761;
             let words = prompt.split_whitespace().count() as u64;
@@ -93,12 +130,8 @@ impl Origin {
     }
 
     /// Memory that loading and running will take.
-    pub(super) fn memory_need(
-        &self,
-        weights: WeightTypes,
-        size: &SessionSize,
-        kv_type: KvType,
-    ) -> MemoryNeed {
+    pub(crate) fn memory_need(&self, size: &SessionSize, kv_type: KvType) -> MemoryNeed {
+        let weights = self.weight_types();
         match &self.kind {
             Kind::Files { checkpoint, .. } => {
                 MemoryNeed::of_checkpoint(&self.config, checkpoint, weights, size, kv_type)
@@ -108,7 +141,7 @@ impl Origin {
     }
 
     /// Says on stderr what somebody should know who reads the text.
-    pub(super) fn introduce(&self) {
+    pub(crate) fn introduce(&self) {
         match &self.kind {
             Kind::Random(preset) => {
                 note(&format!("preset {}, random weights: the text is noise", preset.name));
@@ -131,13 +164,8 @@ impl Origin {
     ///
     /// # Errors
     /// Exit code 3, if the model is refused.
-    pub(super) fn load(
-        &self,
-        pool: &Arc<Pool>,
-        weights: WeightTypes,
-        weight_bytes: u64,
-    ) -> Result<Model, Failure> {
-        let (config, workers) = (self.config.clone(), Arc::clone(pool));
+    pub(crate) fn load(&self, pool: &Arc<Pool>, weight_bytes: u64) -> Result<Model, Failure> {
+        let (config, workers, weights) = (self.config.clone(), Arc::clone(pool), self.weight_types());
         while_loading(&self.name(), weight_bytes, || match &self.kind {
             Kind::Files { checkpoint, .. } => {
                 Ok(Model::from_checkpoint(checkpoint, config, workers, weights)?)
@@ -151,7 +179,7 @@ impl Origin {
 }
 
 /// The preset of this name, or an error that lists them.
-pub(super) fn preset(name: &str) -> Result<&'static Preset, String> {
+pub(crate) fn preset(name: &str) -> Result<&'static Preset, String> {
     Preset::by_name(name).ok_or_else(|| {
         let mut list = "expected one of".to_owned();
         for preset in PRESETS {

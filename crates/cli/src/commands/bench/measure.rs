@@ -1,0 +1,116 @@
+//! Timing a test: the cache filled to its depth, a pass to warm up, then repetition after repetition.
+//!
+//! Tokens are pseudo-random and the same in every run; no token is chosen and no text is made.
+
+use std::time::Instant;
+
+use tercet::model::{ForwardError, LogitRows, Model, Session, SessionSize, WorkTimes};
+use tercet_kernels::{KvCache, KvType, Sequence};
+
+use super::test::{Kind, PROMPT_ROWS, Test};
+use crate::energy_counter::EnergyCounter;
+use crate::machine;
+
+/// What was measured of one test.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Measurement {
+    /// Tokens a second of each repetition, all sequences together.
+    pub(super) samples: Vec<f64>,
+    /// Where the time of a prompt went.
+    pub(super) work_times: Option<WorkTimes>,
+    /// What the process had resident after the test.
+    pub(super) rss_bytes: Option<u64>,
+    /// What the processor used in all repetitions, where it has a counter.
+    pub(super) joules: Option<f64>,
+}
+
+/// Runs a test, with caches for at least `context` positions.
+///
+/// # Errors
+/// [`ForwardError::NotFinite`] where the model gives no numbers.
+pub(super) fn measure(
+    model: &Model,
+    test: &Test,
+    context: usize,
+    kv_type: KvType,
+    repeats: usize,
+) -> Result<Measurement, ForwardError> {
+    let size = test.session_size(context);
+    let mut caches = filled_caches(model, test, &size, kv_type)?;
+    let mut session = Session::new(model, size);
+    warm_up(&mut session, &mut caches, test)?;
+    if test.kind == Kind::Prompt {
+        session.start_profile();
+    }
+    let energy = EnergyCounter::start();
+    let mut samples = Vec::with_capacity(repeats);
+    for _ in 0..repeats {
+        let started = Instant::now();
+        match test.kind {
+            Kind::Prompt => read_prompt(&mut session, &mut caches[0], test.tokens)?,
+            Kind::Decode => decode(&mut session, &mut caches, test.tokens)?,
+        }
+        samples.push(test.total_tokens() as f64 / started.elapsed().as_secs_f64());
+        caches.iter_mut().for_each(|cache| cache.truncate(test.depth));
+    }
+    Ok(Measurement {
+        samples,
+        work_times: session.work_times(),
+        rss_bytes: machine::resident_bytes(),
+        joules: energy.and_then(|energy| energy.joules()),
+    })
+}
+
+/// A cache for each sequence, filled to the depth of the test.
+fn filled_caches(
+    model: &Model,
+    test: &Test,
+    size: &SessionSize,
+    kv_type: KvType,
+) -> Result<Vec<KvCache>, ForwardError> {
+    // A session of its own, so that what is timed is not charged with its buffers.
+    let max_rows = test.depth.clamp(1, PROMPT_ROWS);
+    let mut session = Session::new(model, SessionSize { max_rows, max_logit_rows: 1, ..*size });
+    let mut caches: Vec<_> = (0..test.parallel).map(|_| session.new_cache(kv_type)).collect();
+    for cache in &mut caches {
+        read_prompt(&mut session, cache, test.depth)?;
+    }
+    Ok(caches)
+}
+
+/// One pass of each shape, so that buffers are there and clocks are up.
+fn warm_up(session: &mut Session<'_>, caches: &mut [KvCache], test: &Test) -> Result<(), ForwardError> {
+    match test.kind {
+        Kind::Prompt => read_prompt(session, &mut caches[0], test.tokens.min(PROMPT_ROWS))?,
+        Kind::Decode => decode(session, caches, 1)?,
+    }
+    caches.iter_mut().for_each(|cache| cache.truncate(test.depth));
+    Ok(())
+}
+
+fn read_prompt(session: &mut Session<'_>, cache: &mut KvCache, tokens: usize) -> Result<(), ForwardError> {
+    let vocabulary = session.model().config().vocab_size;
+    let tokens: Vec<u32> = (0..tokens).map(|i| token(i, vocabulary)).collect();
+    for tokens in tokens.chunks(PROMPT_ROWS) {
+        session.forward(&mut [Sequence { tokens, cache }], LogitRows::Last)?;
+    }
+    Ok(())
+}
+
+fn decode(session: &mut Session<'_>, caches: &mut [KvCache], tokens: usize) -> Result<(), ForwardError> {
+    let vocabulary = session.model().config().vocab_size;
+    for step in 0..tokens {
+        let next: Vec<[u32; 1]> =
+            (0..caches.len()).map(|sequence| [token(step * caches.len() + sequence, vocabulary)]).collect();
+        let mut sequences: Vec<_> =
+            next.iter().zip(&mut *caches).map(|(tokens, cache)| Sequence { tokens, cache }).collect();
+        session.forward(&mut sequences, LogitRows::Last)?;
+    }
+    Ok(())
+}
+
+/// Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
+fn token(i: usize, vocabulary: usize) -> u32 {
+    const MULTIPLIER: u64 = 2_654_435_761;
+    ((i as u64 + 1) * MULTIPLIER % vocabulary as u64) as u32
+}

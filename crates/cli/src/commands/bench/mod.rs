@@ -1,0 +1,242 @@
+//! `tercet bench`: how fast this machine runs a model, as fractions of what it can do.
+
+mod compare;
+mod format;
+mod list;
+mod measure;
+mod output;
+mod paper;
+mod row;
+mod test;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use tercet::model::{MemoryNeed, Model};
+use tercet::presets::Preset;
+use tercet_kernels::{Isa, Pool};
+
+use crate::ceilings::{self, Measured};
+use crate::failure::{Exit, Failure};
+use crate::origin::{self, Origin};
+use crate::terminal::note;
+use crate::weight_types::{Head, Kv, Weights};
+use crate::{figures, fit, machine};
+use format::Format;
+use list::{List, counts, list};
+use measure::measure;
+use paper::Paper;
+use row::{Row, Setting};
+use test::{ModelSizes, Need, Test};
+
+/// Measure the speed of a model, as fractions of what this machine can do
+///
+/// First the ceilings are measured with the threads of the run: bytes a second read from memory, and
+/// operations a second of int8, bf16 and f32. Then each test: `pp512` is a prompt of 512 tokens,
+/// `tg128` the decoding of 128, `tg128 @ d3968` the same after 3968 positions. Each row says what
+/// bounds it, and what fraction of that ceiling it reached. No token is chosen and no text made.
+///
+/// The speed is the median of the repetitions. A row is noisy where the ceiling that bounds it was,
+/// before or after the tests, below 95 % of the best that this machine has ever shown.
+#[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Bench {
+    /// A model's folder; without one, the small model inside
+    #[arg(value_name = "MODEL")]
+    positional: Option<OsString>,
+    /// A model's folder
+    #[arg(short, long, value_name = "MODEL", conflicts_with = "positional", help_heading = "Model")]
+    model: Option<OsString>,
+    /// Random weights in the shape of a known model; `help` lists them
+    #[arg(long, value_name = "P", value_parser = origin::preset, help_heading = "Model")]
+    #[arg(conflicts_with_all = ["model", "positional"])]
+    preset: Option<&'static Preset>,
+    /// How weights lie in memory
+    #[arg(long, value_name = "TYPE", default_value = "2bit", help_heading = "Model")]
+    weights: Weights,
+    /// Numbers of the vocabulary projection
+    #[arg(long, value_name = "TYPE", default_value = "model", help_heading = "Model")]
+    head: Head,
+    /// Numbers of the cache of keys and values
+    #[arg(long, value_name = "TYPE", default_value = "f16", help_heading = "Model")]
+    kv: Kv,
+    /// Threads [default: the cores this process may use]
+    #[arg(short, long, value_name = "N", help_heading = "Model")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Tokens of prompts, as `512,128`; 0 for none
+    #[arg(short = 'p', long, value_name = "LIST", default_value = "512", value_parser = list, help_heading = "Tests")]
+    n_prompt: List,
+    /// Tokens to decode, as `128`; 0 for none
+    #[arg(short = 'n', long, value_name = "LIST", default_value = "128", value_parser = list, help_heading = "Tests")]
+    n_gen: List,
+    /// Positions that are filled before a test, as `0,3968`
+    #[arg(short = 'd', long, value_name = "LIST", default_value = "0", value_parser = list, help_heading = "Tests")]
+    n_depth: List,
+    /// Sequences that are decoded together, as `1,4,8,16`
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = counts, help_heading = "Tests")]
+    parallel: List,
+    /// Positions a cache has room for [default: those of the test]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = "Tests"
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=1 << 27))]
+    ctx_size: u32,
+    /// Repetitions of each test
+    #[arg(short, long, value_name = "N", default_value_t = 5, help_heading = "Tests")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    repetitions: u16,
+
+    #[command(flatten)]
+    paper: Paper,
+    /// Tell which rows of two files, written with `-o json`, differ by more than the noise: by more
+    /// than two standard errors of the difference, and by more than 2 %
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    #[arg(conflicts_with_all = ["model", "positional", "preset"])]
+    compare: Option<Vec<PathBuf>>,
+    /// How results are written
+    #[arg(short, long, value_name = "FORMAT", default_value = "md")]
+    output: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tercet bench ./my-model
+  tercet bench --preset 2b4t --weights 1.6bit -t 2 -p 512 -n 128 -o json
+  tercet bench --preset 2b4t -p 0 --parallel 1,4,8,16
+  tercet bench --preset 700m -p 512 -n 128 -d 0,1536
+  tercet bench --compare old.json new.json
+  tercet bench --paper --weights 1.6bit --svg costs.svg";
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let out = &mut io::stdout().lock();
+        if let Some([old, new]) = self.compare.as_deref() {
+            compare::compare(out, self.output, old, new)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let isa = Isa::from_environment()?;
+        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let pool = Arc::new(Pool::new(isa, threads));
+        if self.paper.paper {
+            return self.run_paper(out, &pool);
+        }
+        let tests = self.tests()?;
+        let origin = match self.preset {
+            Some(preset) => Origin::random(preset, self.weights, self.head),
+            None => Origin::open(
+                self.positional.as_ref().or(self.model.as_ref()).map(|m| &**m),
+                self.weights,
+                self.head,
+            )?,
+        };
+        let need = self.largest_need(&origin, &tests);
+        check_memory(&need, &origin)?;
+        let before = ceilings::measure(&pool);
+        tell_ceilings(&before, &pool);
+
+        let started = Instant::now();
+        let model = origin.load(&pool, need.weight_bytes)?;
+        let setting = self.setting(&origin, &model, started.elapsed().as_secs_f64());
+        let mut measured = Vec::new();
+        for test in &tests {
+            let context = self.ctx_size as usize;
+            let repeats = usize::from(self.repetitions);
+            let measurement = measure(&model, test, context, self.kv.kv_type(), repeats)
+                .map_err(|error| Failure::new(Exit::Failed, error))?;
+            let last = measurement.samples.last().copied().unwrap_or_default();
+            note(&format!("{test}, {} together: {last:.2} tokens/s", test.parallel));
+            measured.push((test, measurement));
+        }
+        let after = ceilings::measure(&pool);
+        let weight_bytes = model.weight_bytes_per_token() as u64;
+        let sizes = ModelSizes { config: &origin.config, weight_bytes, kv_type: self.kv.kv_type() };
+        let rows: Vec<Row> = measured
+            .into_iter()
+            .map(|(test, measurement)| {
+                let need = Need::of(test, &sizes);
+                let setting = setting.clone();
+                Row::new(setting, test.to_string(), test.parallel, &need, measurement, [&before, &after])
+            })
+            .collect();
+        output::write(out, self.output, &rows)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn run_paper(&self, out: &mut impl Write, pool: &Arc<Pool>) -> Result<ExitCode, Failure> {
+        let ceilings = ceilings::measure(pool);
+        tell_ceilings(&ceilings, pool);
+        let setting = paper::Setting {
+            pool,
+            ceilings: &ceilings.now,
+            weights: self.weights,
+            kv_type: self.kv.kv_type(),
+            repeats: usize::from(self.repetitions),
+        };
+        self.paper.run(out, self.output, &setting)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn tests(&self) -> Result<Vec<Test>, Failure> {
+        let tests = Test::all(&self.n_prompt.0, &self.n_gen.0, &self.n_depth.0, &self.parallel.0);
+        if tests.is_empty() {
+            return Err(Failure::message(Exit::Usage, "found no test: `-p` and `-n` are both 0"));
+        }
+        Ok(tests)
+    }
+
+    /// Memory of the test that takes most.
+    fn largest_need(&self, origin: &Origin, tests: &[Test]) -> MemoryNeed {
+        let need = |test: &Test| {
+            let size = test.session_size(self.ctx_size as usize);
+            let need = origin.memory_need(&size, self.kv.kv_type());
+            MemoryNeed { cache_bytes: need.cache_bytes.saturating_mul(test.parallel as u64), ..need }
+        };
+        tests.iter().map(need).max_by_key(MemoryNeed::total_bytes).expect("Bench: there is a test")
+    }
+
+    fn setting(&self, origin: &Origin, model: &Model, load_s: f64) -> Setting {
+        Setting {
+            preset: self.preset.map(|preset| preset.name.to_owned()),
+            model: origin.name(),
+            weights: origin.weights().to_owned(),
+            head: model.lm_head().type_name().to_owned(),
+            kv: self.kv.name().to_owned(),
+            threads: model.pool().threads(),
+            isa: model.pool().isa().name().to_owned(),
+            cpu: machine::cpu_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            size_bytes: model.resident_bytes() as u64,
+            params: origin.config.linear_parameters() + origin.config.embedding_parameters(),
+            load_s,
+        }
+    }
+}
+
+fn check_memory(need: &MemoryNeed, origin: &Origin) -> Result<(), Failure> {
+    fit::check(need, &origin.name()).map_err(|failure| {
+        failure
+            .with_hint("take a smaller model or fewer bits (`--weights`), or less of `--parallel` and `-d`")
+    })
+}
+
+fn tell_ceilings(measured: &Measured, pool: &Pool) {
+    let bandwidth = figures::bytes_per_second(measured.now.read_bytes_per_s);
+    let arithmetic = measured.now.arithmetic();
+    note(&format!(
+        "ceilings of {} threads, {}: {bandwidth}, {arithmetic}",
+        pool.threads(),
+        pool.isa().name()
+    ));
+}

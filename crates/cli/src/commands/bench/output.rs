@@ -1,0 +1,156 @@
+//! Rows of tests in each form.
+
+use std::io::Write;
+
+use super::format::{Format, write_csv, write_json};
+use super::row::{Bound, Row};
+use crate::failure::Failure;
+use crate::figures;
+use crate::table::Table;
+
+/// The columns of CSV, by their names in JSON.
+const COLUMNS: [&str; 28] = [
+    "preset",
+    "model",
+    "weights",
+    "head",
+    "kv",
+    "threads",
+    "isa",
+    "test",
+    "parallel",
+    "tokens_per_s",
+    "stddev",
+    "samples",
+    "bytes_per_token",
+    "ops_per_token",
+    "float_ops_per_token",
+    "bound",
+    "ceiling",
+    "fraction",
+    "noisy",
+    "rss_bytes",
+    "load_s",
+    "gemm_share",
+    "attention_share",
+    "rest_share",
+    "size_bytes",
+    "params",
+    "cpu",
+    "version",
+];
+
+/// Writes rows.
+pub(super) fn write(out: &mut impl Write, format: Format, rows: &[Row]) -> Result<(), Failure> {
+    match format {
+        Format::Json => write_json(out, rows)?,
+        Format::Csv => write_csv(out, &COLUMNS, rows)?,
+        Format::Md => table(rows).write_markdown(out)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The columns of llama-bench, then those that say what the speed is a fraction of.
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new(&[
+        "model",
+        ">size",
+        ">params",
+        "isa",
+        ">threads",
+        "weights",
+        "head",
+        "kv",
+        ">parallel",
+        ">test",
+        ">t/s",
+        ">per token",
+        ">of ceiling",
+        "ceiling",
+        "GEMM/attention/rest",
+        ">resident",
+        ">load",
+    ]);
+    for row in rows {
+        let Row { setting, .. } = row;
+        table.push(vec![
+            setting.model.clone(),
+            figures::bytes(setting.size_bytes),
+            figures::count(setting.params),
+            setting.isa.clone(),
+            setting.threads.to_string(),
+            setting.weights.clone(),
+            setting.head.clone(),
+            setting.kv.clone(),
+            row.parallel.to_string(),
+            row.test.clone(),
+            format!("{:.2} ± {:.2}", row.tokens_per_s, row.stddev),
+            per_token(row),
+            figures::percent(row.fraction) + if row.noisy { ", noisy" } else { "" },
+            ceiling(row),
+            shares(row).unwrap_or_default(),
+            row.rss_bytes.map(figures::bytes).unwrap_or_default(),
+            format!("{:.2} s", setting.load_s),
+        ]);
+    }
+    table
+}
+
+/// What bounds a token, and how much of it there is.
+fn per_token(row: &Row) -> String {
+    match row.bound {
+        Bound::Bandwidth => figures::bytes(row.bytes_per_token as u64),
+        Bound::Int8 | Bound::F32 => figures::operations(row.ops_per_token),
+    }
+}
+
+fn ceiling(row: &Row) -> String {
+    match row.bound {
+        Bound::Bandwidth => figures::bytes_per_second(row.ceiling),
+        bound => format!("{} {}", figures::operations_per_second(row.ceiling), bound.name()),
+    }
+}
+
+fn shares(row: &Row) -> Option<String> {
+    let shares = [row.gemm_share?, row.attention_share?, row.rest_share?];
+    Some(shares.map(figures::percent).join(" / "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::tests::check_columns;
+    use super::super::row::tests::row;
+    use super::*;
+
+    fn written(format: Format) -> String {
+        let mut out = Vec::new();
+        write(&mut out, format, &[row(&[48.0, 47.0], [50e9; 2]), row(&[1.0], [50e9, 1e9])]).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn csv_has_every_field_of_a_row() {
+        check_columns(&COLUMNS, &row(&[1.0], [50e9; 2]));
+        let csv = written(Format::Csv);
+        assert_eq!(csv.lines().count(), 3);
+        assert!(csv.contains(",tg128,1,47.5,") && csv.contains(",48.0;47.0,"), "{csv}");
+    }
+
+    #[test]
+    fn json_reads_back_as_it_was() {
+        let rows: Vec<Row> = serde_json::from_str(&written(Format::Json)).unwrap();
+        assert_eq!(rows, [row(&[48.0, 47.0], [50e9; 2]), row(&[1.0], [50e9, 1e9])]);
+    }
+
+    #[test]
+    fn people_get_a_table() {
+        let table = written(Format::Md);
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 4, "{table}");
+        for part in ["tg128", "47.50 ± 0.71", "1.00 GB |", "95 % |", "50.0 GB/s", "60 % / 30 % / 10 %"] {
+            assert!(lines[2].contains(part), "`{part}` is not in {}", lines[2]);
+        }
+        assert!(lines[3].contains("2.0 %, noisy"), "{}", lines[3]);
+    }
+}

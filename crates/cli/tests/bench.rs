@@ -1,0 +1,161 @@
+//! `tercet bench`: which rows it gives, in which form. No speed is asserted.
+
+mod command;
+
+use command::{golden, tercet};
+use serde_json::Value;
+
+/// Runs a bench of the small model inside.
+fn bench(arguments: &str) -> command::Outcome {
+    tercet(["bench", "-t", "2", "-r", "2"].into_iter().chain(arguments.split_whitespace()))
+}
+
+fn rows(arguments: &str) -> Vec<Value> {
+    let found = bench(&format!("{arguments} -o json")).success();
+    found.json().as_array().expect("an array of rows").clone()
+}
+
+#[track_caller]
+fn number(row: &Value, field: &str) -> f64 {
+    row[field].as_f64().unwrap_or_else(|| panic!("`{field}` of {row}"))
+}
+
+#[test]
+fn every_test_gives_a_row() {
+    let rows = rows("-p 16,8 -n 4 -d 0,20 --parallel 1,3");
+    let names: Vec<_> =
+        rows.iter().map(|row| (row["test"].as_str().unwrap(), number(row, "parallel"))).collect();
+    let at_0 = [("pp16", 1.0), ("pp8", 1.0), ("tg4", 1.0), ("tg4", 3.0)];
+    let at_20 = [("pp16 @ d20", 1.0), ("pp8 @ d20", 1.0), ("tg4 @ d20", 1.0), ("tg4 @ d20", 3.0)];
+    assert_eq!(names, [at_0, at_20].concat());
+    for row in &rows {
+        assert_eq!(row["samples"].as_array().unwrap().len(), 2);
+        for field in ["tokens_per_s", "bytes_per_token", "ops_per_token", "ceiling", "fraction", "load_s"] {
+            assert!(number(row, field) > 0.0, "{field} of {row}");
+        }
+        assert!(row["noisy"].is_boolean() && row["preset"].is_null());
+        let shares = ["gemm_share", "attention_share", "rest_share"];
+        match row["test"].as_str().unwrap().starts_with("pp") {
+            true => assert!((shares.iter().map(|share| number(row, share)).sum::<f64>() - 1.0).abs() < 1e-9),
+            false => assert!(shares.iter().all(|share| row[share].is_null())),
+        }
+        let ceiling = ["bandwidth", "int8"].contains(&row["bound"].as_str().unwrap());
+        assert!(ceiling, "{row}");
+    }
+    assert!(number(&rows[3], "bytes_per_token") < number(&rows[2], "bytes_per_token"), "weights are shared");
+    assert!(number(&rows[6], "bytes_per_token") > number(&rows[2], "bytes_per_token"), "the cache is read");
+    if cfg!(target_os = "linux") {
+        assert!(number(&rows[0], "rss_bytes") > 1e6);
+    }
+}
+
+#[test]
+fn a_preset_is_measured_in_every_kind_of_weights() {
+    for (weights, head, bound) in
+        [("2bit", "bf16", "int8"), ("1.6bit", "bf16", "int8"), ("dense-f16", "f16", "f32")]
+    {
+        let rows = rows(&format!("--preset s -p 16 -n 2 --weights {weights} --kv f32"));
+        let row = &rows[0];
+        assert_eq!(
+            (&row["preset"], &row["weights"], &row["head"], &row["kv"]),
+            (&"s".into(), &weights.into(), &head.into(), &"f32".into())
+        );
+        // 8 layers of 4 · 256² + 3 · 256 · 688 weights.
+        let linears = 8.0 * f64::from(4 * 256 * 256 + 3 * 256 * 688);
+        let ops = number(row, "ops_per_token");
+        match bound {
+            "int8" => assert_eq!(ops, 2.0 * linears),
+            _ => assert!(ops > 2.0 * linears, "attention and head are of the same kind"),
+        }
+        assert_eq!(number(row, "params"), linears + 4096.0 * 256.0);
+    }
+}
+
+#[test]
+fn people_get_markdown_and_programs_csv() {
+    let table = bench("-p 0 -n 2").success().stdout;
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("| model") && lines[1].starts_with("|---"), "{table}");
+    assert!(lines[2].contains("tg2") && lines.len() == 3, "{table}");
+    let csv = bench("-p 0 -n 2 -o csv").success().stdout;
+    assert!(csv.starts_with("preset,model,weights,") && csv.lines().count() == 2, "{csv}");
+    assert!(csv.contains(",tg2,1,"), "{csv}");
+}
+
+#[test]
+fn the_ceilings_are_told_first() {
+    let found = bench("-p 0 -n 1").success();
+    let first = found.stderr.lines().next().unwrap();
+    for part in ["ceilings of 2 threads", "GB/s", "of int8", "of f32"] {
+        assert!(first.contains(part), "`{part}` is not in `{first}`");
+    }
+}
+
+#[test]
+fn a_folder_needs_no_tokenizer() {
+    let folder = golden().join("bitnet-packed-h100");
+    let found =
+        tercet(["bench", folder.to_str().unwrap(), "-p", "4", "-n", "2", "-r", "1", "-o", "json"]).success();
+    assert_eq!(found.json().as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn two_runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let rows = bench("-p 4 -n 2 -o json").success().stdout;
+    let (old, new, bad) = (file("old", &rows), file("new", &rows), file("bad", "{}"));
+    let found = tercet(["bench", "--compare", &old, &new, "-o", "json"]).success().json();
+    let verdicts: Vec<_> =
+        found.as_array().unwrap().iter().map(|row| row["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["same", "same"]);
+    let table = tercet(["bench", "--compare", &old, &new]).success().stdout;
+    assert!(table.contains("| within the noise") && table.lines().count() == 4, "{table}");
+    let refused = tercet(["bench", "--compare", &old, &bad]);
+    assert_eq!(refused.failure(), Some(1));
+    assert!(refused.stderr.contains("expected rows of `tercet bench`\nhint: "), "{}", refused.stderr);
+}
+
+#[test]
+fn the_tables_of_the_paper_are_computed_for_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("costs.svg");
+    let arguments = ["bench", "--paper", "--no-measure", "--memory", "160", "--svg", svg.to_str().unwrap()];
+    let found = tercet(arguments).success().stdout;
+    for part in ["## Memory", "## Largest batch in 172 GB", "71.4 times as much", "costs less than dense"] {
+        assert!(found.contains(part), "`{part}` is not in\n{found}");
+    }
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg"));
+    let rows =
+        tercet(["bench", "--paper", "--no-measure", "--sizes", "3b,70b", "-o", "json"]).success().json();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row["token_ms_origin"] == "computed" && row["resident_bytes"].is_null()));
+    assert!(number(&rows[3], "weight_bytes") > 1.3e11);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    for (arguments, code, says) in [
+        ("-p 0 -n 0", 2, "found no test"),
+        ("-p x", 2, "expected whole numbers with commas"),
+        ("--parallel 0", 2, "expected numbers above 0"),
+        ("--weights dense-f16", 2, "`--preset`"),
+        ("--preset s -m model", 2, "cannot be used with"),
+        ("--paper --weights dense-f16", 2, "sets ternary weights beside dense ones"),
+        ("--paper --sizes 9b", 2, "expected one of 700m"),
+        ("--memory 4", 2, "--paper"),
+        ("./nowhere", 3, "found nothing"),
+        ("--preset 100b -c 134217728 --weights 1.6bit", 5, "of memory ("),
+        ("--preset 70b --weights dense-f16 -p 0 -n 1", 5, "hint: take a smaller model or fewer bits"),
+    ] {
+        let found = bench(arguments);
+        assert_eq!(found.code, Some(code), "`{arguments}`: {}", found.stderr);
+        assert!(found.stderr.contains(says), "`{arguments}`: {}", found.stderr);
+        assert_eq!(found.stdout, "");
+    }
+}
