@@ -366,7 +366,10 @@ mod tests {
                 value => {
                     let key = find(&path).unwrap_or_else(|| panic!("docs/training.md: `{path}` is unknown"));
                     let expected = key.kind.expected(value);
-                    assert!(key.kind.takes(value), "docs/training.md: `{path}` is {value}, expected {expected}");
+                    assert!(
+                        key.kind.takes(value),
+                        "docs/training.md: `{path}` is {value}, expected {expected}"
+                    );
                 }
             }
         }
