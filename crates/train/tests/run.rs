@@ -163,3 +163,12 @@ fn an_estimate_says_what_a_run_takes() {
     assert_eq!(estimate.ternary_parameters, 2 * (4 * 32 * 32 + 3 * 32 * 48));
     assert!(estimate.tokens_per_s > 0.0 && estimate.disk_bytes > estimate.checkpoint_bytes);
 }
+
+#[test]
+fn more_checkpoints_than_any_disk_holds_are_estimated_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &[&format!("watch.keep={}", i64::MAX)]);
+    let prepared = prepare(config, 1, &mut Watcher::default()).unwrap();
+    let estimate = estimate(&prepared, &Arc::new(Pool::new(Isa::best(), 1))).unwrap();
+    assert_eq!(estimate.disk_bytes, u64::MAX);
+}
