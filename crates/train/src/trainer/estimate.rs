@@ -72,7 +72,7 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Result<Estimate, Train
     let step_seconds = tokens_per_step as f64 * seconds_per_token + optimizer;
 
     let checkpoint_bytes = 12 * layout.count();
-    let kept = prepared.config.watch.keep as u64 + 2;
+    let kept = (prepared.config.watch.keep as u64 + 2).saturating_mul(checkpoint_bytes);
     let tokens = prepared.dataset.train_tokens() + prepared.dataset.validation_tokens();
     Ok(Estimate {
         parameters: layout.count(),
@@ -83,7 +83,7 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Result<Estimate, Train
         tokens_per_s: tokens_per_step as f64 / step_seconds,
         seconds: step_seconds * prepared.steps as f64,
         checkpoint_bytes,
-        disk_bytes: kept * checkpoint_bytes + 4 * layout.count() + 4 * tokens,
+        disk_bytes: kept.saturating_add(4 * (layout.count() + tokens)),
     })
 }
 
