@@ -158,7 +158,7 @@ fn an_estimate_says_what_a_run_takes() {
     let folder = tempfile::tempdir().unwrap();
     let pool = Arc::new(Pool::new(Isa::best(), 1));
     let prepared = prepare(config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap();
-    let estimate = estimate(&prepared, &pool).unwrap();
+    let estimate = estimate(&prepared, &pool);
     assert_eq!((estimate.steps, estimate.tokens_per_step), (24, 128));
     assert_eq!(estimate.ternary_parameters, 2 * (4 * 32 * 32 + 3 * 32 * 48));
     assert!(estimate.tokens_per_s > 0.0 && estimate.disk_bytes > estimate.checkpoint_bytes);
@@ -169,6 +169,6 @@ fn more_checkpoints_than_any_disk_holds_are_estimated_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), &[&format!("watch.keep={}", i64::MAX)]);
     let prepared = prepare(config, 1, &mut Watcher::default()).unwrap();
-    let estimate = estimate(&prepared, &Arc::new(Pool::new(Isa::best(), 1))).unwrap();
+    let estimate = estimate(&prepared, &Arc::new(Pool::new(Isa::best(), 1)));
     assert_eq!(estimate.disk_bytes, u64::MAX);
 }

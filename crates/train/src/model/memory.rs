@@ -17,10 +17,12 @@ pub struct MemoryNeed {
     pub activation_bytes: u64,
     /// Room for one layer's pass and one window of logits.
     pub scratch_bytes: u64,
+    /// The teacher: its weights, caches and session.
+    pub teacher_bytes: u64,
 }
 
 impl MemoryNeed {
-    /// What [`Network`](super::Network) and an AdamW of this size take; `u64::MAX` where it is more,
+    /// What [`Network`](super::Network) and an AdamW of this size take, without a teacher; `u64::MAX` where it is more,
     /// as sizes that a configuration may have can ask for.
     pub fn new(config: &Config, size: &NetworkSize) -> Self {
         let shape = Shape { config, rows: size.rows };
@@ -50,12 +52,13 @@ impl MemoryNeed {
             code_bytes: if is_dense { 0 } else { 2 * layers * layer_codes },
             activation_bytes: activations,
             scratch_bytes: m.saturating_mul(row as u64).saturating_add(weight + window as u64),
+            teacher_bytes: 0,
         }
     }
 
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
-        [self.code_bytes, self.activation_bytes, self.scratch_bytes]
+        [self.code_bytes, self.activation_bytes, self.scratch_bytes, self.teacher_bytes]
             .into_iter()
             .fold(self.parameter_bytes, u64::saturating_add)
     }
