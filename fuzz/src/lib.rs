@@ -9,6 +9,8 @@ pub mod entry_points;
 pub mod mutations;
 #[path = "../../crates/tercet/tests/tiny_model/mod.rs"]
 pub mod tiny_model;
+#[path = "../../crates/train/tests/train_config/mod.rs"]
+pub mod train_config;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

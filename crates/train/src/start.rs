@@ -1,7 +1,8 @@
 //! The parameters a run starts with: random, or those of a model folder.
 //!
 //! A folder's floats are taken as they are, whatever type they are stored in. Starting a ternary
-//! model from a dense one keeps every tensor; norms that it has not get gains of 1.
+//! model from a dense one keeps every tensor: where a norm moves from before a block into its
+//! linears, each takes its gains; norms that the model has not get gains of 1.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -114,14 +115,17 @@ impl Start {
         &self.folder
     }
 
-    /// Reads every parameter of `layout`; gains that the folder has not become 1.
+    /// Reads every parameter of `layout`; gains that the folder has not are those of the norm that
+    /// stood in their place, or 1.
     ///
     /// # Errors
     /// [`StartError::NotFinite`] with the first such weight.
     pub fn read(&self, layout: &ParameterLayout, values: &mut [f32]) -> Result<(), StartError> {
         for parameter in layout.parameters() {
             let values = &mut values[parameter.range.clone()];
-            let Some(tensor) = self.checkpoint.get(&parameter.name) else {
+            let moved = || self.checkpoint.get(&moved_norm(&parameter.name)?);
+            let moved = || if self.config.norms.pre { None } else { moved() };
+            let Some(tensor) = self.checkpoint.get(&parameter.name).or_else(moved) else {
                 values.fill(1.0);
                 continue;
             };
@@ -133,6 +137,18 @@ impl Start {
         }
         Ok(())
     }
+}
+
+/// The norm before attention or MLP whose work the norm inside this linear takes over.
+fn moved_norm(in_linear: &str) -> Option<String> {
+    let (layer, linear) = in_linear.strip_suffix(".rms_norm.weight")?.rsplit_once('.')?;
+    let (layer, _) = layer.rsplit_once('.')?;
+    let norm = match linear {
+        "q_proj" | "k_proj" | "v_proj" => "input_layernorm",
+        "gate_proj" | "up_proj" => "post_attention_layernorm",
+        _ => return None,
+    };
+    Some(format!("{layer}.{norm}.weight"))
 }
 
 /// Where norms sit, as the run's configuration names it.
@@ -188,5 +204,19 @@ fn normal(seed: u64, stream: u64, parameter: &Parameter, standard_deviation: f32
         for (value, number) in pair.iter_mut().zip(both) {
             *value = number as f32;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_norm_inside_a_linear_takes_the_place_of_the_one_before_its_block() {
+        let moved = |linear: &str| moved_norm(&format!("model.layers.3.{linear}.rms_norm.weight"));
+        assert_eq!(moved("self_attn.k_proj").unwrap(), "model.layers.3.input_layernorm.weight");
+        assert_eq!(moved("mlp.up_proj").unwrap(), "model.layers.3.post_attention_layernorm.weight");
+        assert_eq!(moved("mlp.down_proj"), None);
+        assert_eq!(moved_norm("model.norm.weight"), None);
     }
 }

@@ -1,138 +1,17 @@
 //! Whole runs on text that the test makes: they learn, resume to the same bytes, and leave a model
 //! that inference reads.
 
+mod tiny_run;
+
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tercet::model::Model;
 use tercet::source::Source;
 use tercet_kernels::{Isa, Layout, Pool};
-use tercet_train::config::TrainConfig;
-use tercet_train::log::ValidationRecord;
-use tercet_train::trainer::{Observer, Outcome, StepNews, TrainError, estimate, prepare, train};
+use tercet_train::trainer::{estimate, prepare};
 
-/// Sentences of a little grammar, so that there is something to learn.
-fn text(sentences: usize) -> String {
-    let (who, does, what) = (
-        ["the cat", "a dog", "one bird", "my fox"],
-        ["sees", "likes", "finds"],
-        ["the sun", "a ball", "milk"],
-    );
-    let sentence = |i: usize| {
-        let mixed = i.wrapping_mul(2_654_435_761) >> 7;
-        format!("{} {} {}.\n", who[mixed % 4], does[mixed / 4 % 3], what[mixed / 12 % 3])
-    };
-    (0..sentences).map(sentence).collect()
-}
-
-/// A small model from scratch.
-const FROM_SCRATCH: &str = "
-    [model]
-    hidden_size = 32
-    intermediate_size = 48
-    num_hidden_layers = 2
-    num_attention_heads = 4
-    [tokenizer]
-    vocab_size = 300
-";
-
-/// A run of 24 steps in a folder, with changes.
-fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
-    config_of(folder, FROM_SCRATCH, changes)
-}
-
-fn config_of(folder: &Path, model: &str, changes: &[&str]) -> TrainConfig {
-    let data = folder.join("data.txt");
-    if !data.exists() {
-        fs::write(&data, text(3000)).unwrap();
-    }
-    let rest = format!(
-        r#"
-        [run]
-        output = "{}"
-        [data]
-        train = ["{}"]
-        sequence_length = 32
-        [train]
-        steps = 24
-        micro_batch = 4
-        [schedule]
-        learning_rate = 5e-3
-        [watch]
-        validate_every = 10
-        validation_sequences = 8
-        sample_every = 12
-        sample_tokens = 8
-        save_every = 8
-        "#,
-        folder.join("run").display(),
-        data.display()
-    );
-    let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
-    TrainConfig::parse_with("test.toml", &(model.to_owned() + &rest), &changes).unwrap()
-}
-
-/// Stops after a step, and remembers what it heard.
-#[derive(Default)]
-struct Watcher {
-    stop_after: Option<u64>,
-    steps: AtomicU64,
-    losses: Vec<f32>,
-    validations: Vec<ValidationRecord>,
-    warnings: Vec<String>,
-    samples: usize,
-}
-
-impl Observer for Watcher {
-    fn step(&mut self, step: &StepNews<'_>) {
-        self.steps.store(step.record.step, Ordering::Relaxed);
-        self.losses.push(step.record.loss);
-    }
-
-    fn warning(&mut self, message: &str) {
-        self.warnings.push(message.to_owned());
-    }
-
-    fn validated(&mut self, validation: &ValidationRecord) {
-        self.validations.push(*validation);
-    }
-
-    fn sampled(&mut self, _: u64, _: &str) {
-        self.samples += 1;
-    }
-
-    fn wants_stop(&self) -> bool {
-        self.stop_after.is_some_and(|step| self.steps.load(Ordering::Relaxed) >= step)
-    }
-}
-
-fn run(config: &TrainConfig, threads: usize, watcher: &mut Watcher) -> Result<Outcome, TrainError> {
-    let pool = Arc::new(Pool::new(Isa::best(), threads));
-    let prepared = prepare(config.clone(), threads, watcher)?;
-    train(&prepared, &pool, watcher, None)
-}
-
-/// What must be the same in an interrupted run and one that was not.
-fn results(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let files = [
-        "log.jsonl",
-        "log.csv",
-        "model/model.safetensors",
-        "model/config.json",
-        "checkpoints/step-00000024/model.safetensors",
-        "checkpoints/step-00000024/optimizer.safetensors",
-    ];
-    files.map(|file| (file.to_owned(), fs::read(folder.join("run").join(file)).unwrap())).to_vec()
-}
-
-#[track_caller]
-fn assert_same(a: &[(String, Vec<u8>)], b: &[(String, Vec<u8>)]) {
-    for ((name, a), (_, b)) in a.iter().zip(b) {
-        assert!(a == b, "{name} differs");
-    }
-}
+use tiny_run::{Watcher, assert_same, config, config_of, results, run, text};
 
 #[test]
 fn a_run_learns_and_leaves_a_model_that_inference_reads() {
@@ -279,8 +158,17 @@ fn an_estimate_says_what_a_run_takes() {
     let folder = tempfile::tempdir().unwrap();
     let pool = Arc::new(Pool::new(Isa::best(), 1));
     let prepared = prepare(config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap();
-    let estimate = estimate(&prepared, &pool).unwrap();
+    let estimate = estimate(&prepared, &pool);
     assert_eq!((estimate.steps, estimate.tokens_per_step), (24, 128));
     assert_eq!(estimate.ternary_parameters, 2 * (4 * 32 * 32 + 3 * 32 * 48));
     assert!(estimate.tokens_per_s > 0.0 && estimate.disk_bytes > estimate.checkpoint_bytes);
+}
+
+#[test]
+fn more_checkpoints_than_any_disk_holds_are_estimated_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &[&format!("watch.keep={}", i64::MAX)]);
+    let prepared = prepare(config, 1, &mut Watcher::default()).unwrap();
+    let estimate = estimate(&prepared, &Arc::new(Pool::new(Isa::best(), 1)));
+    assert_eq!(estimate.disk_bytes, u64::MAX);
 }

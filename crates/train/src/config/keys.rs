@@ -268,6 +268,12 @@ pub(super) fn shown(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use toml::Table;
+
     use super::*;
 
     #[track_caller]
@@ -298,6 +304,74 @@ mod tests {
         for (name, path) in ELSEWHERE {
             assert!(find(path).is_some(), "{path}");
             check(name, Some(path));
+        }
+    }
+
+    /// What `docs/training.md` says of a key: its row without the key itself.
+    type Documented<'a> = BTreeMap<&'a str, &'a str>;
+
+    fn documentation() -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/training.md");
+        fs::read_to_string(path).unwrap()
+    }
+
+    /// The rows of the tables of keys.
+    fn documented(text: &str) -> Documented<'_> {
+        let (_, tables) = text.split_once("\n## Every key\n").unwrap();
+        let (tables, _) = tables.split_once("\n## ").unwrap();
+        let rows = tables.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let mut keys = BTreeMap::new();
+        for (path, rest) in rows {
+            assert!(keys.insert(path, rest).is_none(), "`{path}` stands in docs/training.md twice");
+        }
+        keys
+    }
+
+    #[test]
+    fn the_documentation_has_every_key_and_no_other() {
+        let text = documentation();
+        let documented = documented(&text);
+        let unknown: Vec<_> = documented.keys().filter(|path| find(path).is_none()).collect();
+        assert!(unknown.is_empty(), "docs/training.md has keys that are unknown: {unknown:?}");
+        for Key { path, kind, is_required } in KEYS {
+            let row = documented.get(path).unwrap_or_else(|| panic!("docs/training.md lacks `{path}`"));
+            let default = row.split(" | ").nth(1).unwrap();
+            assert_eq!(default == "required", *is_required, "`{path}`: whether it is required");
+            let names = if let Kind::Choice(names) = kind { *names } else { &[] };
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            assert!(row.starts_with(&names.join(", ")), "`{path}`: takes one of {names:?}");
+        }
+    }
+
+    #[test]
+    fn every_fragment_in_the_documentation_has_known_keys_and_right_types() {
+        let text = documentation();
+        let fragments: Vec<&str> = text.split("```toml\n").skip(1).collect();
+        assert!(!fragments.is_empty());
+        for fragment in fragments {
+            let (fragment, _) = fragment.split_once("```").unwrap();
+            check_fragment("", &fragment.parse::<Table>().unwrap());
+        }
+    }
+
+    #[track_caller]
+    fn check_fragment(prefix: &str, table: &Table) {
+        for (name, value) in table {
+            let path = format!("{prefix}{name}");
+            match value {
+                Value::Table(inner) => {
+                    assert!(is_section(&path), "docs/training.md: section `{path}` is unknown");
+                    check_fragment(&format!("{path}."), inner);
+                }
+                value => {
+                    let key = find(&path).unwrap_or_else(|| panic!("docs/training.md: `{path}` is unknown"));
+                    let expected = key.kind.expected(value);
+                    assert!(
+                        key.kind.takes(value),
+                        "docs/training.md: `{path}` is {value}, expected {expected}"
+                    );
+                }
+            }
         }
     }
 

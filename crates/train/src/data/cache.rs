@@ -105,6 +105,11 @@ impl TokenFile {
         self.tokens as u64
     }
 
+    /// What the tokens were made from, as a key of the cache.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.map.bytes()[16..HEADER_BYTES]
+    }
+
     /// The number of documents.
     pub fn documents(&self) -> usize {
         self.documents

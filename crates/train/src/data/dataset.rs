@@ -40,6 +40,7 @@ pub struct Dataset {
     epochs: Mutex<Vec<(u64, Arc<Order>)>>,
     validation_bytes_per_token: f64,
     description: String,
+    digest: String,
 }
 
 impl Dataset {
@@ -131,7 +132,13 @@ impl Dataset {
             },
         );
         let epochs = Mutex::default();
-        Ok(Self { train, validation, seed, epochs, validation_bytes_per_token, description })
+        let digest = hex(&Sha256::digest([train.split.file.key(), validation.split.file.key()].concat()));
+        Ok(Self { train, validation, seed, epochs, validation_bytes_per_token, description, digest })
+    }
+
+    /// SHA-256 over what the tokens were made from: texts, tokenizer and options.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// How the data was split and packed, for a person.

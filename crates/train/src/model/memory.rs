@@ -17,10 +17,13 @@ pub struct MemoryNeed {
     pub activation_bytes: u64,
     /// Room for one layer's pass and one window of logits.
     pub scratch_bytes: u64,
+    /// The teacher: its weights, caches and session.
+    pub teacher_bytes: u64,
 }
 
 impl MemoryNeed {
-    /// What [`Network`](super::Network) and an AdamW of this size take.
+    /// What [`Network`](super::Network) and an AdamW of this size take, without a teacher; `u64::MAX` where it is more,
+    /// as sizes that a configuration may have can ask for.
     pub fn new(config: &Config, size: &NetworkSize) -> Self {
         let shape = Shape { config, rows: size.rows };
         let parameters = ParameterLayout::new(config).len() as u64;
@@ -36,7 +39,7 @@ impl MemoryNeed {
         let saved = 4 * (2 * attention + 2 * key_value + hidden + 2 * intermediate) + quantized;
         let kept_layers = if size.recompute { 1 } else { config.num_hidden_layers as u64 };
         let layers = config.num_hidden_layers as u64;
-        let activations = m * (kept_layers * saved as u64 + (layers + 2) * 4 * hidden as u64);
+        let activations = m.saturating_mul(kept_layers * saved as u64 + (layers + 2) * 4 * hidden as u64);
         let wide = if is_dense { 3 } else { 4 } + 2 * usize::from(config.norms.in_linear_eps.is_some());
         let row = 4 * (3 * hidden + wide * shape.widest() + 3 * intermediate + attention + 4 * key_value);
         let weight = if is_dense { 0 } else { 4 * shape.largest_matrix() as u64 };
@@ -45,15 +48,18 @@ impl MemoryNeed {
             |name: &str| Layout::TwoBit.matrix_bytes(tercet::config::linear_shape(config, name)) as u64;
         let layer_codes: u64 = tercet::model::Layer::LINEARS.iter().map(|name| matrix(name)).sum();
         MemoryNeed {
-            parameter_bytes: 16 * parameters,
+            parameter_bytes: parameters.saturating_mul(16),
             code_bytes: if is_dense { 0 } else { 2 * layers * layer_codes },
             activation_bytes: activations,
-            scratch_bytes: m * row as u64 + weight + window as u64,
+            scratch_bytes: m.saturating_mul(row as u64).saturating_add(weight + window as u64),
+            teacher_bytes: 0,
         }
     }
 
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
-        self.parameter_bytes + self.code_bytes + self.activation_bytes + self.scratch_bytes
+        [self.code_bytes, self.activation_bytes, self.scratch_bytes, self.teacher_bytes]
+            .into_iter()
+            .fold(self.parameter_bytes, u64::saturating_add)
     }
 }

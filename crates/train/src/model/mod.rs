@@ -37,6 +37,7 @@ pub use head::{LossSettings, Losses};
 pub use memory::MemoryNeed;
 pub use parameters::{Parameter, ParameterLayout};
 pub use teacher::{ModelTeacher, Teacher};
+pub(crate) use teacher::{TEACHER_CACHE, TEACHER_LAYOUT};
 
 use crate::data::Batch;
 use head::Head;

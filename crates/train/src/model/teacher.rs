@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
+use tercet::config::Config;
 use tercet::model::{LogitRows, Model, Session, SessionSize};
-use tercet_kernels::{KvCache, KvType, Sequence};
+use tercet_kernels::{KvCache, KvType, Layout, Sequence};
 
 use super::head::window_rows;
 use crate::data::Batch;
@@ -23,6 +24,11 @@ pub trait Teacher {
     fn logits(&mut self, batch: &Batch, rows: Range<usize>) -> &[f32];
 }
 
+/// How a teacher's ternary weights lie in memory.
+pub(crate) const TEACHER_LAYOUT: Layout = Layout::TwoBit;
+/// The numbers of its caches: nothing is rounded.
+pub(crate) const TEACHER_CACHE: KvType = KvType::F32;
+
 /// A model that is only read.
 pub struct ModelTeacher<'model> {
     session: Session<'model>,
@@ -33,9 +39,14 @@ pub struct ModelTeacher<'model> {
 impl<'model> ModelTeacher<'model> {
     /// A teacher for batches of at most `rows` tokens in sequences of at most `context`.
     pub fn new(model: &'model Model, rows: usize, context: usize) -> Self {
-        let rows = window_rows(model.config().vocab_size, rows);
-        let size = SessionSize { context, max_rows: rows, max_logit_rows: rows };
+        let size = Self::session_size(model.config(), rows, context);
         ModelTeacher { session: Session::new(model, size), caches: Vec::new() }
+    }
+
+    /// The room of the session for such batches.
+    pub(crate) fn session_size(config: &Config, rows: usize, context: usize) -> SessionSize {
+        let rows = window_rows(config.vocab_size, rows);
+        SessionSize { context, max_rows: rows, max_logit_rows: rows }
     }
 }
 
@@ -46,7 +57,7 @@ impl Teacher for ModelTeacher<'_> {
         let cache = |len: &usize| {
             KvCache::new(
                 model.pool(),
-                KvType::F32,
+                TEACHER_CACHE,
                 config.num_hidden_layers,
                 config.num_key_value_heads,
                 config.head_dim,

@@ -72,7 +72,10 @@ impl TrainError {
             Self::OtherData { .. } => {
                 Some("put the data back to go on, or begin a new run in another `run.output`")
             }
-            Self::NotFinite { .. } | Self::NoCodes { .. } => Some(
+            Self::NoCodes { .. } => Some(
+                "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up helps",
+            ),
+            Self::NotFinite { .. } => Some(
                 "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up \
                  helps, and `train.on_spike = \"skip\"` goes back and leaves these batches out",
             ),

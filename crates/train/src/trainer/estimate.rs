@@ -9,7 +9,7 @@ use std::time::Instant;
 use tercet::config::Config;
 use tercet_kernels::{Pool, read_bandwidth};
 
-use super::{Prepared, TrainError};
+use super::Prepared;
 use crate::data::Batch;
 use crate::model::{LossSettings, MemoryNeed, Network, NetworkSize, ParameterLayout};
 use crate::start::{INITIALIZER_RANGE, initialize};
@@ -39,7 +39,7 @@ pub struct Estimate {
     pub memory: MemoryNeed,
     /// Tokens a second.
     pub tokens_per_s: f64,
-    /// Seconds of the whole run, without validations and samples.
+    /// Seconds of the whole run, without validations, samples and a teacher's passes.
     pub seconds: f64,
     /// Bytes of one checkpoint.
     pub checkpoint_bytes: u64,
@@ -49,10 +49,7 @@ pub struct Estimate {
 }
 
 /// Runs the probe.
-///
-/// # Errors
-/// [`TrainError`] if the teacher cannot be loaded; its time is in the probe's too.
-pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Result<Estimate, TrainError> {
+pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Estimate {
     let layout = ParameterLayout::new(&prepared.model);
     let size = prepared.network_size();
     let rows = size.rows.min(PROBE_ROWS);
@@ -72,9 +69,9 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Result<Estimate, Train
     let step_seconds = tokens_per_step as f64 * seconds_per_token + optimizer;
 
     let checkpoint_bytes = 12 * layout.count();
-    let kept = prepared.config.watch.keep as u64 + 2;
+    let kept = (prepared.config.watch.keep as u64 + 2).saturating_mul(checkpoint_bytes);
     let tokens = prepared.dataset.train_tokens() + prepared.dataset.validation_tokens();
-    Ok(Estimate {
+    Estimate {
         parameters: layout.count(),
         ternary_parameters: prepared.model.ternary_parameters(),
         steps: prepared.steps,
@@ -83,8 +80,8 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Result<Estimate, Train
         tokens_per_s: tokens_per_step as f64 / step_seconds,
         seconds: step_seconds * prepared.steps as f64,
         checkpoint_bytes,
-        disk_bytes: kept * checkpoint_bytes + 4 * layout.count() + 4 * tokens,
-    })
+        disk_bytes: kept.saturating_add(4 * (layout.count() + tokens)),
+    }
 }
 
 /// Seconds of one micro-batch, forward and backward.

@@ -1,18 +1,19 @@
 //! From a configuration to everything that a run is made of, before any memory for it is taken.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tercet::checkpoint::Checkpoint;
 use tercet::config::{Config, Linears};
-use tercet::model::Model;
+use tercet::model::{LoadError, Model};
 use tercet::source::Source;
-use tercet_kernels::{Layout, Pool};
+use tercet_kernels::Pool;
 
 use super::{Observer, TrainError};
 use crate::config::{LinearKind, TrainConfig};
-use crate::data::{Dataset, Progress, TextTokenizer, Work, load_tokenizer};
-use crate::model::{MemoryNeed, NetworkSize};
+use crate::data::{Dataset, TextTokenizer, Work, load_tokenizer};
+use crate::model::{MemoryNeed, ModelTeacher, NetworkSize, TEACHER_CACHE, TEACHER_LAYOUT};
 use crate::schedule::Schedule;
 use crate::start::Start;
 
@@ -32,6 +33,24 @@ pub struct Prepared {
     pub schedule: Schedule,
     /// The folder it starts from, if not from random numbers.
     pub(super) start: Option<Start>,
+    teacher: Option<TeacherFiles>,
+}
+
+/// A teacher that was looked at and not loaded.
+struct TeacherFiles {
+    folder: String,
+    checkpoint: Checkpoint,
+    config: Config,
+}
+
+impl TeacherFiles {
+    fn open(folder: &Path) -> Result<Self, TrainError> {
+        let source = Source::folder(folder)?;
+        let refused = |error: LoadError| TrainError::Teacher(Box::new(error));
+        let checkpoint = Checkpoint::open(&source).map_err(|error| refused(error.into()))?;
+        let config = Config::read(&source, &checkpoint).map_err(|error| refused(error.into()))?;
+        Ok(TeacherFiles { folder: source.name(), checkpoint, config })
+    }
 }
 
 /// Reads data and model of a checked configuration.
@@ -49,6 +68,8 @@ pub fn prepare(
         Some(folder) => Some(Start::open(&Source::folder(folder)?, &config.model)?),
         None => None,
     };
+    let teacher = config.distillation.as_ref().map(|distillation| &*distillation.teacher);
+    let teacher = teacher.map(TeacherFiles::open).transpose()?;
     let cache = config.data.cache.clone().unwrap_or_else(|| config.run.output.join("cache"));
     let stop = AtomicBool::new(observer.wants_stop());
     let mut progress = |progress| {
@@ -65,12 +86,17 @@ pub fn prepare(
             config.model.resolve(&config.data, tokenizer.vocab_size, tokenizer.bos, eos)?
         }
     };
+    if let Some(TeacherFiles { folder, config: teacher, .. }) = &teacher {
+        let (found, expected) = (teacher.vocab_size, model.vocab_size);
+        if found != expected {
+            return Err(TrainError::TeacherVocabulary { folder: folder.clone(), found, expected });
+        }
+    }
     let steps = steps(&config, &dataset);
     config.check_steps(steps)?;
     let linears = if model.linears == Linears::Dense { LinearKind::Dense } else { LinearKind::Ternary };
     let schedule = Schedule::new(&config.schedule, steps, model.hidden_size, linears);
-    observer.data(Progress::Warning(dataset.description().to_owned()));
-    Ok(Prepared { config, tokenizer, dataset, model, steps, schedule, start })
+    Ok(Prepared { config, tokenizer, dataset, model, steps, schedule, start, teacher })
 }
 
 /// The model of a folder, which must have room for the tokenizer and the sequences.
@@ -120,7 +146,23 @@ impl Prepared {
 
     /// The memory that training takes.
     pub fn memory_need(&self) -> MemoryNeed {
-        MemoryNeed::new(&self.model, &self.network_size())
+        let size = self.network_size();
+        let mut need = MemoryNeed::new(&self.model, &size);
+        if let Some(TeacherFiles { checkpoint, config, .. }) = &self.teacher {
+            let session = ModelTeacher::session_size(config, size.rows, size.context);
+            let teacher = tercet::model::MemoryNeed::of_checkpoint(
+                config,
+                checkpoint,
+                TEACHER_LAYOUT,
+                &session,
+                TEACHER_CACHE,
+            );
+            // A micro-batch has a cache for each of its sequences.
+            let sequences = self.config.train.micro_batch as u64;
+            let caches = teacher.cache_bytes.saturating_mul(sequences);
+            need.teacher_bytes = (teacher.weight_bytes + teacher.scratch_bytes).saturating_add(caches);
+        }
+        need
     }
 
     /// The folder that the run leaves its files in.
@@ -137,16 +179,10 @@ impl Prepared {
     /// The teacher, loaded, if there is one.
     ///
     /// # Errors
-    /// [`TrainError`] if it cannot be loaded, or has another vocabulary.
+    /// [`TrainError`] if it cannot be loaded.
     pub fn teacher(&self, pool: &Arc<Pool>) -> Result<Option<Model>, TrainError> {
-        let Some(distillation) = &self.config.distillation else { return Ok(None) };
-        let source = Source::folder(&distillation.teacher)?;
-        let model = Model::load(&source, Arc::clone(pool), Layout::TwoBit)
-            .map_err(|error| TrainError::Teacher(Box::new(error)))?;
-        let (found, expected) = (model.config().vocab_size, self.model.vocab_size);
-        if found != expected {
-            return Err(TrainError::TeacherVocabulary { folder: source.name(), found, expected });
-        }
-        Ok(Some(model))
+        let Some(TeacherFiles { checkpoint, config, .. }) = &self.teacher else { return Ok(None) };
+        let model = Model::from_checkpoint(checkpoint, config.clone(), Arc::clone(pool), TEACHER_LAYOUT);
+        Ok(Some(model.map_err(|error| TrainError::Teacher(Box::new(error)))?))
     }
 }

@@ -58,7 +58,8 @@ pub(super) struct State {
 impl State {
     /// That of a run before its first step.
     pub(super) fn new(prepared: &Prepared) -> Self {
-        let data = format!("{}; tokenizer {}", prepared.dataset.description(), prepared.tokenizer.digest);
+        let (dataset, tokenizer) = (&prepared.dataset, &prepared.tokenizer.digest);
+        let data = format!("{}; content {}; tokenizer {tokenizer}", dataset.description(), dataset.digest());
         State { data, ..State::default() }
     }
 }

@@ -145,7 +145,7 @@ impl Train {
     }
 
     fn estimate(&self, prepared: &Prepared, pool: &Arc<Pool>) -> Result<ExitCode, Failure> {
-        let report = EstimateReport::from(&estimate(prepared, pool)?);
+        let report = EstimateReport::from(&estimate(prepared, pool));
         if self.json {
             print_json(&report)?;
         } else {
@@ -189,13 +189,14 @@ fn check_memory(prepared: &Prepared) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "training needs {} of memory ({} parameters and optimizer, {} codes, {} activations, {} buffers), \
-         but {} of {} are available",
+        "training needs {} of memory ({} parameters and optimizer, {} codes, {} activations, {} buffers, \
+         {} teacher), but {} of {} are available",
         figures::bytes(need.total_bytes()),
         figures::bytes(need.parameter_bytes),
         figures::bytes(need.code_bytes),
         figures::bytes(need.activation_bytes),
         figures::bytes(need.scratch_bytes),
+        figures::bytes(need.teacher_bytes),
         figures::bytes(memory.available_bytes),
         figures::bytes(memory.total_bytes),
     );
