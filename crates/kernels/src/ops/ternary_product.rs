@@ -49,17 +49,19 @@ pub fn ternary_product(
         let tiles = claim_tiles.min(w.tiles() - first);
         for chunk in (0..m).step_by(chunk_tokens) {
             let tokens = chunk..m.min(chunk + chunk_tokens);
-            // Tiles that are swept together lie far apart, so that each is a long stream.
-            let stream = tiles / together;
-            for i in 0..stream {
-                let tiles = |r: usize| first + r * stream + i;
+            let rounds = tiles / together;
+            for i in 0..rounds {
                 if together == STREAMS {
-                    product.sweep::<STREAMS>(std::array::from_fn(tiles), tokens.clone(), m, &mut y);
+                    // They lie far apart, so that each is a long stream.
+                    let tiles = std::array::from_fn(|r| first + r * rounds + i);
+                    product.sweep::<STREAMS>(tiles, tokens.clone(), m, &mut y);
                 } else {
-                    product.sweep::<PANEL_TILES>(std::array::from_fn(tiles), tokens.clone(), m, &mut y);
+                    // They lie side by side, and so do their outputs.
+                    let tiles = std::array::from_fn(|r| first + i * PANEL_TILES + r);
+                    product.sweep::<PANEL_TILES>(tiles, tokens.clone(), m, &mut y);
                 }
             }
-            for tile in first + stream * together..first + tiles {
+            for tile in first + rounds * together..first + tiles {
                 product.sweep::<1>([tile], tokens.clone(), m, &mut y);
             }
         }
