@@ -79,6 +79,7 @@ def seconds(model: llama_cpp.Llama, run: Callable[[], None]) -> float:
     model.reset()
     started = time.perf_counter()
     run()
+    llama_cpp.llama_synchronize(model.ctx)
     return time.perf_counter() - started
 
 
