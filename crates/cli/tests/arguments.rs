@@ -168,7 +168,7 @@ fn every_command_has_a_manual_page() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("man/pages");
     let found = tercet(["man", "--out", folder.to_str().unwrap()]).success();
     assert_eq!(found.stdout, "");
-    for page in ["tercet.1", "tercet-run.1", "tercet-inspect.1", "tercet-doctor.1"] {
+    for page in ["tercet.1", "tercet-run.1", "tercet-bench.1", "tercet-inspect.1", "tercet-doctor.1"] {
         assert!(std::fs::read_to_string(folder.join(page)).unwrap().contains(".SH"), "{page}");
     }
 }

@@ -102,11 +102,11 @@ pub(crate) struct Bench {
     paper: Paper,
     /// Tell which rows of two files, written with `-o json`, differ by more than the noise: by more
     /// than two standard errors of the difference, and by more than 2 %
-    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], help_heading = "Results")]
     #[arg(conflicts_with_all = ["model", "positional", "preset"])]
     compare: Option<Vec<PathBuf>>,
     /// How results are written
-    #[arg(short, long, value_name = "FORMAT", default_value = "md")]
+    #[arg(short, long, value_name = "FORMAT", default_value = "md", help_heading = "Results")]
     output: Format,
 }
 

@@ -236,6 +236,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_was_measured_takes_the_place_of_what_was_computed() {
+        let mut cost = costs(&["3b"]).remove(0);
+        let limit = cost.token_ms_limit;
+        let measurement = Measurement {
+            samples: vec![10.0, 20.0, 40.0],
+            work_times: None,
+            rss_bytes: Some(7),
+            joules: Some(6.0),
+        };
+        cost.measured(&measurement, 3);
+        assert_eq!((cost.token_ms, cost.token_ms_origin), (50.0, Origin::Measured));
+        assert_eq!((cost.token_ms_limit, cost.resident_bytes), (limit, Some(7)));
+        assert_eq!(cost.measured_j_per_token, Some(2.0));
+    }
+
+    #[test]
     fn a_batch_fills_the_memory() {
         let found = costs(&["13b", "70b"]);
         assert_eq!(found[3].batch, 0, "70b does not fit in 16 bits");
