@@ -104,7 +104,7 @@ pub(crate) const PACKED_FOURS: [u8; 128] = {
     let mut value = 0;
     while value < 81 {
         let v = value as u8;
-        table[value] = v % 3 | v / 3 % 3 << 2 | v / 9 % 3 << 4 | v / 27 << 6;
+        table[value] = (v % 3) | ((v / 3 % 3) << 2) | ((v / 9 % 3) << 4) | ((v / 27) << 6);
         value += 1;
     }
     table

@@ -155,7 +155,7 @@ fn quantized_digit<const BITS: usize>(
         return vreinterpretq_s8_u8(veorq_u8(vector(digit), vdupq_n_u8(0x80)));
     }
     let pair = vector(digit / 2);
-    let low = if digit % 2 == 0 { vandq_u8(pair, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(pair) };
+    let low = if digit.is_multiple_of(2) { vandq_u8(pair, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(pair) };
     if BITS == 4 {
         return vreinterpretq_s8_u8(low);
     }

@@ -47,7 +47,7 @@ pub fn read_bandwidth(pool: &Pool, size_bytes: usize, passes: usize) -> f64 {
 
 /// Memory that was written, so that every page of it is there.
 fn filled(pool: &Pool, len: usize) -> Buffer<u32> {
-    let words = Buffer::<u32>::zeroed(pool, len);
+    let words = Buffer::<u32>::zeroed_weights(pool, len);
     pool.run(|worker| {
         let operation = worker.begin_operation();
         let mut words = words.write(worker, operation);

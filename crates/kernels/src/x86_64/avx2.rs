@@ -173,12 +173,12 @@ fn quantized_tile<const M: usize, const BITS: usize>(
     group_sums: &[[i32; M]],
     out: &mut [[f32; TILE_ROWS]; M],
 ) {
-    let mut chains = [[_mm256_setzero_ps(); 2]; M];
+    let mut chains = [[_mm256_setzero_ps(); M]; 2];
     let groups = tile.codes.as_chunks::<BLOCK_BYTES>().0.as_chunks::<BITS>().0.iter().zip(tile.scales);
     let x = x.as_chunks::<GROUP_DIGITS>().0.iter().zip(group_sums);
     for ((codes, scales), (x, group_sums)) in groups.zip(x) {
         codes.iter().for_each(|block| prefetch(block));
-        for half in 0..2 {
+        for (half, chains) in chains.iter_mut().enumerate() {
             let mut sums = [_mm256_setzero_si256(); M];
             for (digit, x) in x.iter().enumerate() {
                 let codes = quantized_digit(codes, digit, half);
@@ -190,13 +190,13 @@ fn quantized_tile<const M: usize, const BITS: usize>(
             for t in 0..M {
                 let offset = _mm256_set1_epi32(group_sums[t] << (BITS - 1));
                 let sum = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums[t], offset));
-                chains[t][half] = _mm256_fmadd_ps(scales, sum, chains[t][half]);
+                chains[t] = _mm256_fmadd_ps(scales, sum, chains[t]);
             }
         }
     }
-    for (out, chains) in out.iter_mut().zip(chains) {
-        for (out, chain) in out.as_chunks_mut::<8>().0.iter_mut().zip(chains) {
-            store_floats(out, chain);
+    for (half, chains) in chains.into_iter().enumerate() {
+        for (out, chain) in out.iter_mut().zip(chains) {
+            store_floats(&mut out.as_chunks_mut::<8>().0[half], chain);
         }
     }
 }
@@ -213,7 +213,7 @@ fn quantized_digit<const BITS: usize>(
         return vector(digit);
     }
     let pair = vector(digit / 2);
-    let pair = if digit % 2 == 0 { pair } else { _mm256_srli_epi16::<4>(pair) };
+    let pair = if digit.is_multiple_of(2) { pair } else { _mm256_srli_epi16::<4>(pair) };
     let low = _mm256_and_si256(pair, _mm256_set1_epi8(15));
     if BITS == 4 {
         return low;

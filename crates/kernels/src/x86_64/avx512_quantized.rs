@@ -82,7 +82,7 @@ fn decode<const BITS: usize>(group: &[[u8; BLOCK_BYTES]; BITS]) -> [__m512i; GRO
             return load(&group[digit]);
         }
         let pair = load(&group[digit / 2]);
-        let pair = if digit % 2 == 0 { pair } else { _mm512_srli_epi16::<4>(pair) };
+        let pair = if digit.is_multiple_of(2) { pair } else { _mm512_srli_epi16::<4>(pair) };
         let low = _mm512_and_si512(pair, nibble);
         if BITS == 4 {
             return low;
