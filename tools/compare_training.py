@@ -18,8 +18,8 @@ Standard output is JSON, one object a line:
     {"step": 200, "validation_loss": 3.77}
 
 `step` counts finished steps, `loss` is the mean of those since the last such line, in nats a token.
-Each sequence of a step begins at a random offset of TRAIN; within it every token sees all before
-it. Validation takes consecutive windows of the sequence length from the start of VALIDATION, so
+Every epoch takes TRAIN as a ring, cuts it into sequences at a new offset and shuffles them, as
+tercet does; within a sequence every token sees all before it. Validation takes consecutive windows of the sequence length from the start of VALIDATION, so
 that every token but the first is predicted once, with at most a window before it; its loss is the
 mean over these tokens. Seconds are of the wall clock, validation left out.
 """
@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,7 @@ def train(
     )
     parameters = list(model.parameters.values())
     optimizer = optimizers.adamw(parameters)
-    random = np.random.default_rng(arguments.seed)
+    batches = shuffled_windows(arguments, train_tokens)
 
     def validate(step: int) -> None:
         model.quantization = quantization(arguments, step)
@@ -129,7 +130,7 @@ def train(
                 group["weight_decay"] = rates.weight_decay(step)
         loss = 0.0
         for _ in range(arguments.accumulation):
-            inputs, targets = random_windows(arguments, train_tokens, random)
+            inputs, targets = next(batches)
             part = F.cross_entropy(model.forward(inputs).flatten(0, 1), targets.flatten())
             part = part / arguments.accumulation
             part.backward()
@@ -161,14 +162,21 @@ def quantization(arguments: argparse.Namespace, step: int) -> float:
     return 1.0 if step >= warmup else step / warmup
 
 
-def random_windows(
-    arguments: argparse.Namespace, tokens: np.ndarray, random: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Inputs and targets [micro_batch, sequence_length] at random offsets."""
-    length = arguments.sequence_length
-    offsets = random.integers(0, len(tokens) - length, arguments.micro_batch)
-    windows = torch.from_numpy(np.stack([tokens[at : at + length + 1] for at in offsets]))
-    return windows[:, :-1], windows[:, 1:]
+def shuffled_windows(
+    arguments: argparse.Namespace, tokens: np.ndarray
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets [micro_batch, sequence_length], epoch after epoch without end."""
+    length, micro_batch = arguments.sequence_length, arguments.micro_batch
+    random = np.random.default_rng(arguments.seed)
+    windows = np.empty((0, length + 1), dtype=tokens.dtype)
+    while True:
+        while len(windows) < micro_batch:
+            ring = np.roll(tokens, -random.integers(len(tokens)))
+            starts = length * random.permutation((len(ring) - 1) // length)
+            epoch = np.stack([ring[at : at + length + 1] for at in starts])
+            windows = np.concatenate([windows, epoch])
+        batch, windows = torch.from_numpy(windows[:micro_batch]), windows[micro_batch:]
+        yield batch[:, :-1], batch[:, 1:]
 
 
 @torch.no_grad()
