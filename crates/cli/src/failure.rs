@@ -14,6 +14,7 @@ use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
 use tercet_kernels::{IsaError, SelfTestError};
 use tercet_train::config::ConfigError as TrainConfigError;
+use tercet_train::data::DataError;
 use tercet_train::trainer::TrainError;
 
 use crate::terminal::printable;
@@ -63,11 +64,22 @@ impl Failure {
         const HINT: Style = AnsiColor::Cyan.on_default().bold();
         let mut err = anstream::stderr().lock();
         // Where stderr is closed there is nobody to tell, and the exit code remains.
-        let _ = writeln!(err, "{ERROR}error:{ERROR:#} {}", printable(&format!("{:#}", self.error)));
+        let _ = writeln!(err, "{ERROR}error:{ERROR:#} {}", printable(&self.text()));
         if let Some(hint) = &self.hint {
             let _ = writeln!(err, "{HINT}hint:{HINT:#} {}", printable(hint));
         }
         ExitCode::from(self.exit as u8)
+    }
+
+    /// The error with its causes, each said once.
+    fn text(&self) -> String {
+        let mut text = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        text
     }
 
     /// Whether whoever read the output wanted no more of it, as `head` does.
@@ -129,7 +141,9 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let exit = match error {
             TrainError::Config(_) => Exit::Usage,
+            TrainError::Data(DataError::Io { .. }) => Exit::Failed,
             TrainError::Data(_)
+            | TrainError::TeacherTokenizer { .. }
             | TrainError::Source(_)
             | TrainError::Start(_)
             | TrainError::Teacher(_)

@@ -1,20 +1,20 @@
-//! Ctrl-C and SIGTERM: what is awaited ends cleanly, anything else at once.
+//! Ctrl-C, SIGTERM and a closed terminal: what is awaited ends cleanly, anything else at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// The signals that are listened to, and what a shell reports for a process that one ended.
-const SIGNALS: [(i32, u8); 2] = [(SIGINT, 130), (SIGTERM, 143)];
+const SIGNALS: [(i32, u8); 3] = [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129)];
 
 /// Whether the user or the system has asked to stop.
 pub(crate) struct Interrupt {
     /// Whether the next signal ends the process at once.
     ends_at_once: Arc<AtomicBool>,
     /// Whether each of [`SIGNALS`] has come.
-    has_come: [Arc<AtomicBool>; 2],
+    has_come: [Arc<AtomicBool>; 3],
 }
 
 impl Interrupt {

@@ -545,6 +545,13 @@ micro_batch = 4
     }
 
     #[test]
+    fn a_preset_on_the_command_line_wins_over_sizes_in_the_file() {
+        let overrides = ["model.preset=s".to_owned(), "model.num_hidden_layers=3".to_owned()];
+        let model = TrainConfig::parse_with("c.toml", SMALL, &overrides).unwrap().model;
+        assert_eq!((model.hidden_size, model.num_hidden_layers), (None, Some(3)));
+    }
+
+    #[test]
     fn an_override_can_open_a_section() {
         let overrides = ["distillation.teacher=t".to_owned(), "data.chat.reduction=sum".to_owned()];
         let config = TrainConfig::parse_with("c.toml", SMALL, &overrides).unwrap();

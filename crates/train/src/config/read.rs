@@ -85,6 +85,18 @@ fn one_line(error: &toml::de::Error) -> String {
     error.message().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+const PRESET: &str = "model.preset";
+
+/// What a preset on the command line decides instead of the file.
+const SIZES: [&str; 6] = [
+    "model.hidden_size",
+    "model.intermediate_size",
+    "model.num_hidden_layers",
+    "model.num_attention_heads",
+    "model.num_key_value_heads",
+    "model.head_dim",
+];
+
 /// The keys that were given, by dotted path.
 #[derive(Default)]
 struct Entries {
@@ -147,6 +159,11 @@ impl Entries {
                 self.sections.entry(outer.to_owned()).or_insert_with(|| COMMAND_LINE.to_owned());
             }
             section = outer;
+        }
+        if path == PRESET {
+            // The last one wins: what the file says of sizes is of another model.
+            let is_old = |key: &str, entry: &Entry| SIZES.contains(&key) && entry.place != COMMAND_LINE;
+            self.values.retain(|key, entry| !is_old(key, entry));
         }
         self.add(path.to_owned(), value, COMMAND_LINE.to_owned());
         Ok(())

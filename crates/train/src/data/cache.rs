@@ -35,7 +35,7 @@ use super::work::{Stage, Work};
 use crate::config::DataConfig;
 
 /// Changes whenever the same text would give another file.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"tercetTK";
 const HEADER_BYTES: usize = 48;

@@ -13,7 +13,7 @@ use super::cache::{NOT_COUNTED, TokenWriter};
 use super::chat::{Chat, ChatError};
 use super::error::{DataError, shown};
 use super::files::InputFile;
-use super::read::{Content, Piece, Reader, Wanted};
+use super::read::{Content, Piece, Reader, Wanted, without_long_words};
 use super::tokenizer::TextTokenizer;
 use super::work::{Stage, Work};
 
@@ -68,7 +68,9 @@ impl<'a> Encoder<'a> {
         match (&piece.content, &self.chat) {
             (Content::Text(text), _) => {
                 let mut tokens = if starts { self.before.clone() } else { Vec::new() };
-                tokens.extend(self.tokenizer.tokenizer.encode(text, false).map_err(failed)?);
+                for part in without_long_words(text) {
+                    tokens.extend(self.tokenizer.tokenizer.encode(part, false).map_err(failed)?);
+                }
                 if piece.ends {
                     tokens.extend_from_slice(&self.after);
                 }

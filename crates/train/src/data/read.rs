@@ -22,6 +22,9 @@ use crate::config::{DataConfig, DataFormat};
 /// The longest piece. Half of the run of white space at which LLaMA 3's pattern gives up.
 pub(super) const PIECE_MAX_BYTES: usize = 1 << 19;
 
+/// Bytes of a word at most: a run of letters and digits, of white space, or of anything else.
+const WORD_MAX_BYTES: usize = 1 << 12;
+
 /// The longest JSON line, in bytes.
 const LINE_MAX_BYTES: usize = 1 << 28;
 
@@ -418,4 +421,24 @@ fn json_line(
         let place = Place::Line(number);
         return Ok(Some((wanted.content(object.remove(&wanted.field), file, place)?, place)));
     }
+}
+
+/// A text in parts, cut only where a word would be longer than [`WORD_MAX_BYTES`].
+///
+/// A byte-level BPE takes time in the square of a word's length, and text without breaks (base64,
+/// zeros, sequences of bases) is one word.
+pub(super) fn without_long_words(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut part, mut word, mut kind) = (0, 0, None);
+    for (at, char) in text.char_indices() {
+        let found = Some((char.is_alphanumeric(), char.is_whitespace()));
+        if found != kind {
+            (word, kind) = (at, found);
+        } else if at - word >= WORD_MAX_BYTES {
+            parts.push(&text[part..at]);
+            (part, word) = (at, at);
+        }
+    }
+    parts.push(&text[part..]);
+    parts
 }

@@ -907,3 +907,12 @@ proptest! {
         prop_assert_eq!(tokenizer.decode(&ids), text);
     }
 }
+
+#[test]
+fn only_words_beyond_all_measure_are_cut() {
+    let text = format!("one two, three {} {}\u{e9}", "4".repeat(4096), "a".repeat(10_000));
+    let parts = read::without_long_words(&text);
+    assert_eq!(parts.concat(), text);
+    assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [4096 + 16 + 4096, 4096, 1810]);
+    assert_eq!(read::without_long_words(""), [""]);
+}

@@ -27,7 +27,7 @@ use tokenizers::{
 use super::cache::{self, ContentHashes, hex};
 use super::error::{DataError, kind, shown};
 use super::files::{self, InputFile};
-use super::read::{Content, Reader, Wanted};
+use super::read::{Content, Reader, Wanted, without_long_words};
 use super::work::{Stage, Work};
 use crate::config::{DataConfig, TokenizerConfig};
 
@@ -499,7 +499,7 @@ fn pre_tokenizer() -> tokenizers::Result<PreTokenizerWrapper> {
 /// The words of a text, between which nothing is merged. [`END_OF_TEXT`] is none.
 fn words(pre_tokenizer: &PreTokenizerWrapper, text: &str) -> tokenizers::Result<Vec<String>> {
     let mut words = Vec::new();
-    for text in text.split(END_OF_TEXT) {
+    for text in text.split(END_OF_TEXT).flat_map(without_long_words) {
         let mut pieces = PreTokenizedString::from(text);
         pre_tokenizer.pre_tokenize(&mut pieces)?;
         let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);

@@ -43,6 +43,14 @@ pub enum TrainError {
     OtherConfig { folder: PathBuf, differences: Vec<String> },
     #[error("{folder} was begun with other data: found {found}, expected {expected}")]
     OtherData { folder: PathBuf, found: String, expected: String },
+    #[error(
+        "{path}: is there without checkpoints to go on from; found something that a run would write over"
+    )]
+    Occupied { path: PathBuf },
+    #[error(
+        "distillation.teacher: {folder} has another tokenizer: token {token} is {found:?}, expected {expected:?}"
+    )]
+    TeacherTokenizer { folder: String, token: u32, found: String, expected: String },
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error("step {step}: the {what} is {found}, expected a finite number")]
@@ -71,6 +79,9 @@ impl TrainError {
             ),
             Self::OtherData { .. } => {
                 Some("put the data back to go on, or begin a new run in another `run.output`")
+            }
+            Self::Occupied { .. } => {
+                Some("train into another folder with `run.output`, or move what is there")
             }
             Self::NoCodes { .. } => Some(
                 "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up helps",

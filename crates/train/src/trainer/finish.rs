@@ -11,7 +11,7 @@ use crate::export::{Export, Form};
 use crate::log::{Row, TRAINER_STATE_FILE, TrainerState, write_trainer_state};
 
 /// The folder of the finished model.
-const MODEL: &str = "model";
+pub(super) const MODEL: &str = "model";
 /// The model card.
 const CARD: &str = "README.md";
 
@@ -36,7 +36,9 @@ pub(super) fn finish(mut run: Run<'_>, observer: &mut dyn Observer) -> Result<Ou
             observer.warning(&error.to_string());
         }
     }
-    Ok(Outcome { steps_done: run.state.step, is_finished: true, folder, validation })
+    let best = run.store.best().ok().and_then(|found| found.checkpoint);
+    let better_step = best.map(|best| best.step).filter(|step| *step != run.state.step);
+    Ok(Outcome { steps_done: run.state.step, is_finished: true, folder, validation, better_step })
 }
 
 /// Writes the packed model beside its place and moves it there.
@@ -52,15 +54,10 @@ fn write_model(run: &mut Run<'_>, folder: &Path, rows: &[Row]) -> Result<(), Tra
         move |source| TrainError::Io { path, action, source }
     };
     let partial = folder.with_extension("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial).map_err(io(&partial, "removed"))?;
-    }
+    super::output::remove(&partial)?;
     fs::create_dir(&partial).map_err(io(&partial, "made"))?;
     export.write(&partial).map_err(|(path, source)| TrainError::Io { path, action: "written", source })?;
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(io(folder, "removed"))?;
-    }
-    fs::rename(&partial, folder).map_err(io(folder, "written"))
+    super::output::replace_folder(&partial, folder)
 }
 
 fn trainer_state(prepared: &Prepared, run: &Run<'_>) -> TrainerState {
@@ -69,7 +66,7 @@ fn trainer_state(prepared: &Prepared, run: &Run<'_>) -> TrainerState {
     let sequences = (config.train.micro_batch * config.train.accumulation) as u64;
     TrainerState {
         max_steps: prepared.steps,
-        num_train_epochs: (prepared.steps * sequences) as f64 / prepared.dataset.sequences_per_epoch() as f64,
+        num_train_epochs: prepared.passes(),
         train_batch_size: sequences,
         logging_steps: watch.log_every,
         eval_steps: watch.validate_every,

@@ -24,6 +24,7 @@ mod error;
 mod estimate;
 mod finish;
 mod observer;
+mod output;
 mod prepare;
 mod sample;
 mod spike;
@@ -75,6 +76,8 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// The last validation of this session.
     pub validation: Option<ValidationRecord>,
+    /// The step of the best checkpoint, where that is not the last one of a finished run.
+    pub better_step: Option<u64>,
 }
 
 /// Trains until the last step, or until the observer wants it to stop; goes on from the last
@@ -102,9 +105,12 @@ pub fn train(
             check_same_run(prepared, checkpoint)?;
             state::read_state(&checkpoint.path)?
         }
-        None => State::new(prepared),
+        None => {
+            output::check_unused(&output)?;
+            State::new(prepared)
+        }
     };
-    write_config(prepared, &output)?;
+    output::write_config(prepared, &output)?;
 
     let teacher = prepared.teacher(pool)?;
     let size = prepared.network_size();
@@ -151,15 +157,6 @@ fn open_record(output: &Path, state: &State, observer: &mut dyn Observer) -> Res
         observer.warning(&lost.to_string());
     }
     Ok(recorder)
-}
-
-fn write_config(prepared: &Prepared, output: &Path) -> Result<(), TrainError> {
-    let path = output.join(state::CONFIG_FILE);
-    std::fs::write(&path, prepared.config.to_toml()?).map_err(|source| TrainError::Io {
-        path,
-        action: "written",
-        source,
-    })
 }
 
 /// A run in progress.
@@ -434,6 +431,7 @@ impl Run<'_> {
             is_finished: false,
             folder: checkpoints,
             validation: self.validation,
+            better_step: None,
         })
     }
 

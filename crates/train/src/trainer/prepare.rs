@@ -8,6 +8,7 @@ use tercet::checkpoint::Checkpoint;
 use tercet::config::{Config, Linears};
 use tercet::model::{LoadError, Model};
 use tercet::source::Source;
+use tercet::tokenizer::Tokenizer;
 use tercet_kernels::Pool;
 
 use super::{Observer, TrainError};
@@ -41,6 +42,8 @@ struct TeacherFiles {
     folder: String,
     checkpoint: Checkpoint,
     config: Config,
+    /// Where its folder has one.
+    tokenizer: Option<Tokenizer>,
 }
 
 impl TeacherFiles {
@@ -49,8 +52,25 @@ impl TeacherFiles {
         let refused = |error: LoadError| TrainError::Teacher(Box::new(error));
         let checkpoint = Checkpoint::open(&source).map_err(|error| refused(error.into()))?;
         let config = Config::read(&source, &checkpoint).map_err(|error| refused(error.into()))?;
-        Ok(TeacherFiles { folder: source.name(), checkpoint, config })
+        let tokenizer = Tokenizer::read(&source, &config).ok();
+        Ok(TeacherFiles { folder: source.name(), checkpoint, config, tokenizer })
     }
+}
+
+/// A teacher speaks of the same tokens.
+fn check_same_tokens(folder: &str, teacher: &Tokenizer, own: &Tokenizer) -> Result<(), TrainError> {
+    for token in 0..own.vocab_size() as u32 {
+        let (found, expected) = (teacher.id_to_token(token), own.id_to_token(token));
+        if found != expected {
+            return Err(TrainError::TeacherTokenizer {
+                folder: folder.to_owned(),
+                token,
+                found: found.unwrap_or_default(),
+                expected: expected.unwrap_or_default(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Reads data and model of a checked configuration.
@@ -91,6 +111,9 @@ pub fn prepare(
         if found != expected {
             return Err(TrainError::TeacherVocabulary { folder: folder.clone(), found, expected });
         }
+    }
+    if let Some(TeacherFiles { folder, tokenizer: Some(theirs), .. }) = &teacher {
+        check_same_tokens(folder, theirs, &tokenizer.tokenizer)?;
     }
     let steps = steps(&config, &dataset);
     config.check_steps(steps)?;
@@ -142,6 +165,12 @@ impl Prepared {
             context,
             recompute: self.config.train.recompute,
         }
+    }
+
+    /// How often the run goes over its text.
+    pub fn passes(&self) -> f64 {
+        let sequences = self.config.train.micro_batch as f64 * self.config.train.accumulation as f64;
+        self.steps as f64 * sequences / self.dataset.sequences_per_epoch() as f64
     }
 
     /// The memory that training takes.

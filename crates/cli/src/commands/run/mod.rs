@@ -122,7 +122,7 @@ const PROMPT_MAX_BYTES: u64 = 64 << 20;
 /// What a preset generates: it has no end of text.
 const PRESET_TOKENS: usize = 64;
 /// Weights that keep a thread busy between two barriers; with fewer, waiting takes longer.
-const THREAD_WEIGHT_BYTES: u64 = 4 << 20;
+const THREAD_WEIGHT_BYTES: u64 = 16 << 20;
 
 impl Run {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {

@@ -67,6 +67,8 @@ pub(crate) struct Train {
     json: bool,
 }
 
+/// Passes over a text from which a run is warned of learning it by heart.
+const PASSES_MANY: f64 = 20.0;
 const EXAMPLES: &str = "\
 Examples:
   tercet train examples/tiny.toml
@@ -136,6 +138,11 @@ impl Train {
             figures::count(prepared.config.tokens_per_step()),
         ));
         note(&format!("data: {}", prepared.dataset.description()));
+        let passes = prepared.passes();
+        note(&format!("passes over the text: {passes:.1}"));
+        if passes > PASSES_MANY {
+            note("so many passes learn a text by heart: take fewer steps, a smaller model or more text");
+        }
         note(&format!(
             "memory: {}; files: {}",
             figures::bytes(need.total_bytes()),
@@ -163,12 +170,14 @@ impl Train {
     ) -> Result<ExitCode, Failure> {
         let folder = outcome.folder.display();
         if outcome.is_finished {
-            if let Some(validation) = &outcome.validation {
-                note(&format!("validation: {}", display::validation(validation)));
-            }
             note(&format!("the model is in {folder}; its card is {folder}/README.md"));
             let prompt = prepared.config.watch.sample_prompt.as_deref().unwrap_or("…");
-            note(&format!("run it:  tercet run {folder} \"{prompt}\""));
+            note(&format!("run it:  tercet run '{folder}' \"{prompt}\""));
+            if let Some(step) = outcome.better_step {
+                note(&format!(
+                    "step {step} validated better than the last: see `checkpoints`, kept as the best"
+                ));
+            }
         } else {
             note(&format!(
                 "saved at step {} of {}; the same command goes on from there",
