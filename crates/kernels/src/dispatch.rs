@@ -115,6 +115,7 @@ dispatchers! {
 }
 
 /// `rounds` rounds of the dot product of bf16, where instruction set and CPU have one.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no other set here has one"))]
 pub(crate) fn bf16_dots(isa: Isa, rounds: usize) -> Option<f32> {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]

@@ -15,6 +15,7 @@ pub(crate) struct KvBlock<'a, T> {
     /// floats has scales 1.
     pub(crate) scales: [&'a [f32; KV_BLOCK]; 2],
     /// How many numbers further on the next block of this head begins, if there is one.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only attention on x86-64 asks"))]
     pub(crate) stride: usize,
 }
 

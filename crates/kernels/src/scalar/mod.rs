@@ -26,7 +26,9 @@ use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 // The arch files find every operation in this module.
 pub use attention::KV_BLOCK;
-pub(crate) use attention::{BlockSoftmax, KvBlock, attend_block, greatest_lane, merge_blocks};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use attention::greatest_lane;
+pub(crate) use attention::{BlockSoftmax, KvBlock, attend_block, merge_blocks};
 pub(crate) use backward::{
     adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
     rotate_backward, silu_gate_backward, softmax, softmax_backward, squares,
@@ -134,6 +136,7 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
 }
 
 /// The type of a [`Stored`] number, for an arch file that loads vectors of it.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only attention on x86-64 asks"))]
 pub(crate) enum Number {
     F32,
     F16,
@@ -143,6 +146,7 @@ pub(crate) enum Number {
 
 /// A stored number of a dense matrix or of the cache.
 pub(crate) trait Stored: Element + Default {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only attention on x86-64 asks"))]
     const NUMBER: Number;
     fn to_f32(self) -> f32;
 }
