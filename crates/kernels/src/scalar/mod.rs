@@ -136,7 +136,6 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
 }
 
 /// The type of a [`Stored`] number, for an arch file that loads vectors of it.
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only attention on x86-64 asks"))]
 pub(crate) enum Number {
     F32,
     F16,
