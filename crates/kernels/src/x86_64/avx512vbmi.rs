@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 };
 
 pub(crate) use super::attention::attend_block_avx512 as attend_block;
-use super::avx512vnni::{self, broadcast, digit_masks, load, prefetch, store, sum_of_digits};
+use super::avx512vnni::{self, broadcast, digit_masks, load, prefetch, store, store_sums, sum_of_digits};
 use crate::ternary::{BLOCK_BYTES, FIFTH_PLACE, Layout, PACKED_FOURS, TILE_ROWS};
 
 pub(crate) use super::avx512_quantized::quantized_tiles;
@@ -136,9 +136,5 @@ fn base_three_panel<const R: usize, const M: usize>(
             }
         }
     }
-    for r in 0..R {
-        for t in 0..M {
-            store(&mut sums[r][t], chains[r][t]);
-        }
-    }
+    store_sums(chains, sums);
 }

@@ -103,11 +103,7 @@ fn two_bit_panel<const R: usize, const M: usize>(
             }
         }
     }
-    for r in 0..R {
-        for t in 0..M {
-            store(&mut sums[r][t], chains[r][t]);
-        }
-    }
+    store_sums(chains, sums);
 }
 
 /// Without byte permutes a block is first expanded by a table in memory.
@@ -154,6 +150,17 @@ pub(super) fn prefetch(block: &[u8; BLOCK_BYTES]) {
 pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> __m512i {
     // SAFETY: the array is 64 readable bytes; `loadu` needs no alignment.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+/// Stores the chains of a panel.
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_sums<const R: usize, const M: usize>(
+    chains: [[__m512i; M]; R],
+    sums: &mut [[[i32; TILE_ROWS]; M]; R],
+) {
+    for (sums, chains) in sums.as_flattened_mut().iter_mut().zip(chains.as_flattened()) {
+        store(sums, *chains);
+    }
 }
 
 #[target_feature(enable = "avx512f")]

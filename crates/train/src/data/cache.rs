@@ -32,6 +32,7 @@ use super::error::DataError;
 use super::files::InputFile;
 use super::read::{PIECE_MAX_BYTES, Wanted};
 use super::work::{Stage, Work};
+use crate::checkpoint::hex;
 use crate::config::DataConfig;
 
 /// Changes whenever the same text would give another file.
@@ -306,11 +307,6 @@ pub(super) fn key(
         contents,
     ]);
     Ok(hex(&Sha256::digest(what.to_string())))
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bytes of a key that [`key`] made.

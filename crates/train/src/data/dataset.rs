@@ -10,7 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Batch;
-use super::cache::{self, ContentHashes, TokenFile, TokenWriter, hex, key_bytes};
+use super::cache::{self, ContentHashes, TokenFile, TokenWriter, key_bytes};
 use super::chat::Chat;
 use super::encode::{Encoder, encode_files};
 use super::error::DataError;
@@ -19,6 +19,7 @@ use super::order::{Order, Packing, Sequences, Split, mixed};
 use super::read::Wanted;
 use super::tokenizer::TextTokenizer;
 use super::work::{Stage, Work};
+use crate::checkpoint::hex;
 use crate::config::DataConfig;
 
 /// The share of documents that is kept for validation unless the configuration says otherwise.

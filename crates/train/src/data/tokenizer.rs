@@ -24,11 +24,12 @@ use tokenizers::{
     TokenizerImpl, Trainer,
 };
 
-use super::cache::{self, ContentHashes, hex};
+use super::cache::{self, ContentHashes};
 use super::error::{DataError, kind, shown};
 use super::files::{self, InputFile};
 use super::read::{Content, Reader, Wanted, without_long_words};
 use super::work::{Stage, Work};
+use crate::checkpoint::hex;
 use crate::config::{DataConfig, TokenizerConfig};
 
 /// The file with the tokens that begin and end a text, and the chat template.
