@@ -5,7 +5,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tercet_kernels::ops::{self, Int8Rows};
+use tercet_kernels::ops::{self, Int8Rows, TernaryProduct};
 use tercet_kernels::{
     Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvType, Layout, Pool, RotaryTable, Sequence,
     TernaryBuilder, TernaryMatrix, Worker,
@@ -98,7 +98,12 @@ fn ternary_product(criterion: &mut Criterion) {
                         let y = Buffer::zeroed(pool, m * rows);
                         let shape = format!("{}_{rows}x{cols}_m{m}", model.name);
                         time(&mut group, pool, shape, w.size_bytes(), |worker| {
-                            ops::ternary_product(worker, &w, 0.1, &x, m, &y);
+                            ops::ternary_products(
+                                worker,
+                                [TernaryProduct { w: &w, w_scale: 0.1, y: &y }],
+                                &x,
+                                m,
+                            );
                         });
                     }
                 }
@@ -206,7 +211,7 @@ fn attend(
     let keys = numbers(pool, POSITIONS * kv_heads * head_dim);
     let tokens = vec![0; POSITIONS];
     let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
-    pool.run(|worker| ops::append(worker, &sequences, 0, &keys, &keys));
+    pool.run(|worker| ops::append(worker, &sequences, 0, None, &keys, &keys));
     cache.advance(POSITIONS);
     let bytes = cache.read_bytes(POSITIONS + m);
     let sequences = [Sequence { tokens: &tokens[..m], cache: &mut cache }];
@@ -217,7 +222,7 @@ fn attend(
         ops::rotate(worker, &rotary, &sequences, heads, &q);
     });
     time(group, pool, shape("append"), 2 * k.len() * size_of::<f32>(), |worker| {
-        ops::append(worker, &sequences, 0, &k, &k);
+        ops::append(worker, &sequences, 0, None, &k, &k);
     });
     time(group, pool, shape("attention"), bytes, |worker| {
         ops::attention(worker, &sequences, 0, heads, &q, &out);

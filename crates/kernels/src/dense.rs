@@ -218,7 +218,7 @@ impl DenseBuilder {
 fn fill<T: Element>(worker: &Worker<'_>, out: &Buffer<T>, value: impl Fn(u64) -> T) {
     let operation = worker.begin_operation();
     let mut values = out.write(worker, operation);
-    while let Some(index) = worker.claim(operation, out.len().div_ceil(COPY_ELEMENTS) as u32) {
+    while let Some(index) = worker.claim(operation, out.len().div_ceil(COPY_ELEMENTS)) {
         let first = index * COPY_ELEMENTS;
         for (i, out) in (first as u64..).zip(values.slice(first, COPY_ELEMENTS.min(out.len() - first))) {
             *out = value(i);
@@ -237,7 +237,7 @@ fn copy<T: Element + Stored, const BYTES: usize>(
     assert_eq!(source.len(), out.len() * BYTES, "DenseBuilder::copy: the bytes of every element");
     let operation = worker.begin_operation();
     let mut values = out.write(worker, operation);
-    while let Some(index) = worker.claim(operation, out.len().div_ceil(COPY_ELEMENTS) as u32) {
+    while let Some(index) = worker.claim(operation, out.len().div_ceil(COPY_ELEMENTS)) {
         let first = index * COPY_ELEMENTS;
         let len = COPY_ELEMENTS.min(out.len() - first);
         let range = first * BYTES..(first + len) * BYTES;

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! block  = 64 absolute positions from the start of the sequence
-//! keys   = [block, kv head, head_dim, 64]     one position a lane: a score is a chain over rows
-//! values = [block, kv head, 64, head_dim]     an output is a chain over rows
-//! scales = [block, kv head, 2, 64]            int8 only: of the keys, then of the values
+//! keys   = [block, layer, kv head, head_dim, 64]     one position a lane: a score is a chain over rows
+//! values = [block, layer, kv head, 64, head_dim]     an output is a chain over rows
+//! scales = [block, layer, kv head, 2, 64]            int8 only: of the keys, then of the values
 //! ```
+//!
+//! Blocks of all layers lie together, so that in huge pages only what is filled takes memory.
 //!
 //! Keys and values are always read back from here, also for the tokens of the current pass. It
 //! knows no attention: that is `ops/attention.rs`.
@@ -77,7 +79,8 @@ impl KvNumber for i8 {
     }
 }
 
-pub(crate) enum KvLayer {
+/// The arrays of a cache, by their type.
+pub(crate) enum KvNumbers {
     F32(KvArrays<f32>),
     F16(KvArrays<f16>),
     Int8(KvArrays<i8>),
@@ -91,13 +94,13 @@ pub(crate) struct KvArrays<T: Element> {
 }
 
 impl<T: KvNumber> KvArrays<T> {
-    /// Room for so many blocks, one of each key and value head.
+    /// Room for so many blocks, one of each layer and head.
     fn zeroed(pool: &Pool, areas: usize, head_dim: usize) -> Self {
         let len = areas * head_dim * KV_BLOCK;
         KvArrays {
-            keys: Buffer::zeroed(pool, len),
-            values: Buffer::zeroed(pool, len),
-            scales: Buffer::zeroed(pool, if T::HAS_SCALES { areas * 2 * KV_BLOCK } else { 0 }),
+            keys: Buffer::zeroed_weights(pool, len),
+            values: Buffer::zeroed_weights(pool, len),
+            scales: Buffer::zeroed_weights(pool, if T::HAS_SCALES { areas * 2 * KV_BLOCK } else { 0 }),
         }
     }
 
@@ -110,7 +113,7 @@ impl<T: KvNumber> KvArrays<T> {
     }
 }
 
-/// The arrays of a layer that are being read.
+/// The arrays of a cache that are being read.
 #[derive(Clone, Copy)]
 pub(crate) struct KvSlices<'a, T> {
     keys: &'a [T],
@@ -119,22 +122,23 @@ pub(crate) struct KvSlices<'a, T> {
 }
 
 impl<'a, T> KvSlices<'a, T> {
-    /// Block `block` of head `head` of `heads`.
-    pub(crate) fn block(&self, block: usize, [head, heads]: [usize; 2], head_dim: usize) -> KvBlock<'a, T> {
+    /// What lies in area `area` of `cache`.
+    pub(crate) fn block(&self, cache: &KvCache, area: usize) -> KvBlock<'a, T> {
         const ONES: &[f32; KV_BLOCK] = &[1.0; KV_BLOCK];
-        let (area, len) = (block * heads + head, head_dim * KV_BLOCK);
+        let len = cache.head_dim * KV_BLOCK;
         KvBlock {
             keys: &self.keys[area * len..][..len],
             values: &self.values[area * len..][..len],
             scales: [2 * area, 2 * area + 1].map(|i| self.scales.get(i).unwrap_or(ONES)),
-            stride: heads * len,
+            stride: cache.areas_a_block() * len,
         }
     }
 }
 
 /// Keys and values of one sequence, for every layer.
 pub struct KvCache {
-    layers: Vec<KvLayer>,
+    numbers: KvNumbers,
+    num_layers: usize,
     pub(crate) num_key_value_heads: usize,
     pub(crate) head_dim: usize,
     kv_type: KvType,
@@ -153,20 +157,13 @@ impl KvCache {
         capacity: usize,
     ) -> Self {
         let capacity = capacity.next_multiple_of(KV_BLOCK);
-        let areas = capacity / KV_BLOCK * num_key_value_heads;
-        let layer = |_| match kv_type {
-            KvType::F32 => KvLayer::F32(KvArrays::zeroed(pool, areas, head_dim)),
-            KvType::F16 => KvLayer::F16(KvArrays::zeroed(pool, areas, head_dim)),
-            KvType::Int8 => KvLayer::Int8(KvArrays::zeroed(pool, areas, head_dim)),
+        let areas = capacity / KV_BLOCK * num_layers * num_key_value_heads;
+        let numbers = match kv_type {
+            KvType::F32 => KvNumbers::F32(KvArrays::zeroed(pool, areas, head_dim)),
+            KvType::F16 => KvNumbers::F16(KvArrays::zeroed(pool, areas, head_dim)),
+            KvType::Int8 => KvNumbers::Int8(KvArrays::zeroed(pool, areas, head_dim)),
         };
-        KvCache {
-            layers: (0..num_layers).map(layer).collect(),
-            num_key_value_heads,
-            head_dim,
-            kv_type,
-            capacity,
-            len: 0,
-        }
+        KvCache { numbers, num_layers, num_key_value_heads, head_dim, kv_type, capacity, len: 0 }
     }
 
     /// Positions that are filled.
@@ -198,11 +195,20 @@ impl KvCache {
     /// Bytes that attending to `positions` positions reads, in all layers.
     pub fn read_bytes(&self, positions: usize) -> usize {
         let row_bytes = self.num_key_value_heads * self.kv_type.head_bytes(self.head_dim);
-        2 * self.layers.len() * positions * row_bytes
+        2 * self.num_layers * positions * row_bytes
     }
 
-    pub(crate) fn layer(&self, layer: usize) -> &KvLayer {
-        &self.layers[layer]
+    pub(crate) fn numbers(&self) -> &KvNumbers {
+        &self.numbers
+    }
+
+    /// Where block `block` of a layer and head lies, counted in blocks of one.
+    pub(crate) fn area(&self, block: usize, layer: usize, kv_head: usize) -> usize {
+        block * self.areas_a_block() + layer * self.num_key_value_heads + kv_head
+    }
+
+    fn areas_a_block(&self) -> usize {
+        self.num_layers * self.num_key_value_heads
     }
 }
 

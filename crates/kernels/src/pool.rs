@@ -13,6 +13,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::hint::{black_box, spin_loop};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,46 @@ const MAX_OPERATIONS: u32 = u16::MAX as u32;
 
 type Job = *const (dyn Fn(&mut Worker<'_>) + Sync);
 
+/// One worker's share of the tiles of the operation that it was last claimed in: the number of the
+/// operation, and how many tiles are taken from the front (by the worker) and from the back (by
+/// others), in 16, 24 and 24 bits. A cache line of its own.
+#[repr(align(128))]
+struct Share(AtomicU64);
+
+/// Tiles of one share: what its counters hold.
+const MAX_SHARE: usize = (1 << 24) - 1;
+
+impl Share {
+    const fn new() -> Self {
+        Share(AtomicU64::new(0))
+    }
+
+    /// Takes one of `len` tiles of `operation`, the first or the last that is left.
+    ///
+    /// No reset and no barrier lie between operations: a worker that still claims from an earlier
+    /// operation sees a later number, and knows that its tiles are all taken.
+    fn take(&self, operation: u32, len: usize, is_own: bool) -> Option<usize> {
+        let mut current = self.0.load(Ordering::Relaxed);
+        loop {
+            let [front, back] = match ((current >> 48) as u32).cmp(&operation) {
+                std::cmp::Ordering::Greater => return None,
+                std::cmp::Ordering::Equal => [current >> 24, current].map(|n| n as usize & MAX_SHARE),
+                std::cmp::Ordering::Less => [0, 0],
+            };
+            if front + back >= len {
+                return None;
+            }
+            let (tile, [front, back]) =
+                if is_own { (front, [front + 1, back]) } else { (len - 1 - back, [front, back + 1]) };
+            let taken = u64::from(operation) << 48 | (front as u64) << 24 | back as u64;
+            match self.0.compare_exchange_weak(current, taken, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(tile),
+                Err(now) => current = now,
+            }
+        }
+    }
+}
+
 /// What the workers of one pool share.
 pub(crate) struct Shared {
     isa: Isa,
@@ -40,8 +81,8 @@ pub(crate) struct Shared {
     /// Counts phases over the life of the pool; never reused, so that buffers can remember one.
     phase: AtomicU64,
     arrived: AtomicUsize,
-    /// Operation number (high half) and next unclaimed tile (low half).
-    claims: AtomicU64,
+    /// What is claimed of each worker's share of the tiles.
+    claims: Box<[Share]>,
     panicked: AtomicBool,
     shutdown: AtomicBool,
     sleepers: AtomicU32,
@@ -60,12 +101,13 @@ impl Shared {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_until(&self, is_done: impl Fn() -> bool) {
+    /// Waits, and does something small as long as it spins.
+    fn wait_until(&self, is_done: impl Fn() -> bool, mut meanwhile: impl FnMut()) {
         for _ in 0..SPINS_BEFORE_PARK {
             if is_done() {
                 return;
             }
-            spin_loop();
+            meanwhile();
         }
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let mut guard = self.lock();
@@ -134,7 +176,7 @@ impl Pool {
             finished: AtomicUsize::new(0),
             phase: AtomicU64::new(1),
             arrived: AtomicUsize::new(0),
-            claims: AtomicU64::new(0),
+            claims: (0..threads).map(|_| Share::new()).collect(),
             panicked: AtomicBool::new(false),
             shutdown: AtomicBool::new(false),
             sleepers: AtomicU32::new(0),
@@ -186,7 +228,7 @@ impl Pool {
         let job: &(dyn Fn(&mut Worker<'_>) + Sync) = &f;
         shared.arrived.store(0, Ordering::SeqCst);
         shared.finished.store(0, Ordering::SeqCst);
-        shared.claims.store(0, Ordering::SeqCst);
+        shared.claims.iter().for_each(|share| share.0.store(0, Ordering::SeqCst));
         shared.panicked.store(false, Ordering::SeqCst);
         shared.phase.fetch_add(1, Ordering::SeqCst);
         // SAFETY: only the lifetime is changed; `f` outlives every use, because this function
@@ -201,7 +243,7 @@ impl Pool {
         shared.generation.fetch_add(1, Ordering::SeqCst);
         shared.notify();
         let own = shared.take_part(0, job);
-        shared.wait_until(|| shared.finished.load(Ordering::SeqCst) == shared.threads);
+        shared.wait_until(|| shared.finished.load(Ordering::SeqCst) == shared.threads, spin_loop);
         match own {
             Err(panic) => resume_unwind(panic),
             Ok(()) => assert!(!shared.panicked.load(Ordering::SeqCst), "Pool::run: a worker panicked"),
@@ -224,7 +266,7 @@ impl Drop for Pool {
 fn serve_jobs(shared: &Shared, index: usize) {
     let mut seen = 0;
     loop {
-        shared.wait_until(|| shared.generation.load(Ordering::SeqCst) != seen);
+        shared.wait_until(|| shared.generation.load(Ordering::SeqCst) != seen, spin_loop);
         seen += 1;
         if shared.shutdown.load(Ordering::SeqCst) {
             return;
@@ -290,6 +332,11 @@ impl Worker<'_> {
     /// # Panics
     /// If another worker has panicked, so that nobody waits for ever.
     pub fn barrier(&mut self) {
+        self.barrier_while(spin_loop);
+    }
+
+    /// A [`barrier`](Self::barrier) that does something small, again and again, as long as it spins.
+    pub(crate) fn barrier_while(&mut self, meanwhile: impl FnMut()) {
         let shared = self.shared;
         let phase = self.phase;
         if shared.arrived.fetch_add(1, Ordering::SeqCst) + 1 == shared.threads {
@@ -298,7 +345,7 @@ impl Worker<'_> {
             shared.notify();
         } else {
             let has_passed = || shared.phase.load(Ordering::SeqCst) != phase;
-            shared.wait_until(|| has_passed() || shared.panicked.load(Ordering::SeqCst));
+            shared.wait_until(|| has_passed() || shared.panicked.load(Ordering::SeqCst), meanwhile);
             assert!(has_passed(), "Worker::barrier: another worker panicked");
         }
         self.phase = phase + 1;
@@ -312,28 +359,32 @@ impl Worker<'_> {
         operation
     }
 
-    /// The next tile of `operation` that nobody has claimed, or `None` when all `tiles` are.
+    /// The next of `tiles` tiles of `operation` that nobody has claimed, or `None` when all are.
     ///
-    /// No reset and no barrier lie between operations: a worker that still claims from an earlier
-    /// operation sees a later number, and knows that its tiles are all taken.
-    pub(crate) fn claim(&self, operation: u32, tiles: u32) -> Option<usize> {
-        let claims = &self.shared.claims;
-        let mut current = claims.load(Ordering::Relaxed);
-        loop {
-            let (claimed_by, next) = ((current >> 32) as u32, current as u32);
-            let tile = match claimed_by.cmp(&operation) {
-                std::cmp::Ordering::Greater => return None,
-                std::cmp::Ordering::Equal if next >= tiles => return None,
-                std::cmp::Ordering::Equal => next,
-                std::cmp::Ordering::Less if tiles == 0 => return None,
-                std::cmp::Ordering::Less => 0,
-            };
-            let taken = u64::from(operation) << 32 | u64::from(tile + 1);
-            match claims.compare_exchange_weak(current, taken, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(tile as usize),
-                Err(now) => current = now,
+    /// First the worker's own [share](Self::share), ascending; then what others have left, from
+    /// the back of theirs.
+    pub(crate) fn claim(&self, operation: u32, tiles: usize) -> Option<usize> {
+        let threads = self.threads();
+        for owner in (self.index..threads).chain(0..self.index) {
+            let share = self.share(owner, tiles);
+            assert!(share.len() <= MAX_SHARE, "Worker::claim: at most {MAX_SHARE} tiles a worker");
+            let is_own = owner == self.index;
+            if let Some(tile) = self.shared.claims[owner].take(operation, share.len(), is_own) {
+                return Some(share.start + tile);
             }
         }
+        None
+    }
+
+    /// The tiles that worker `owner` claims first: as many as every other, side by side.
+    pub(crate) fn share(&self, owner: usize, tiles: usize) -> Range<usize> {
+        let first = |owner: usize| (tiles * owner).div_ceil(self.threads());
+        first(owner)..first(owner + 1)
+    }
+
+    /// The worker whose share tile `tile` of `tiles` belongs to.
+    pub(crate) fn owner(&self, tile: usize, tiles: usize) -> usize {
+        tile * self.threads() / tiles
     }
 }
 

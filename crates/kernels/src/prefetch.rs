@@ -21,3 +21,12 @@ pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
 }
+
+/// How far ahead of a stream of weights its bytes are asked for.
+const STREAM_BYTES_AHEAD: usize = 2048;
+
+/// Asks for what follows `part` in its stream, for when it is needed.
+#[inline(always)]
+pub(crate) fn prefetch_stream<T>(part: &T) {
+    prefetch(std::ptr::from_ref(part).wrapping_byte_add(STREAM_BYTES_AHEAD));
+}

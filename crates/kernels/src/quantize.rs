@@ -108,7 +108,7 @@ pub fn scale_in_pool(
         let mut mine = Vec::new();
         let mut values = vec![0.0; ABSMEAN_BLOCK];
         let operation = worker.begin_operation();
-        while let Some(block) = worker.claim(operation, elements.div_ceil(ABSMEAN_BLOCK) as u32) {
+        while let Some(block) = worker.claim(operation, elements.div_ceil(ABSMEAN_BLOCK)) {
             let first = block * ABSMEAN_BLOCK;
             let values = &mut values[..ABSMEAN_BLOCK.min(elements - first)];
             read(worker, first, values);

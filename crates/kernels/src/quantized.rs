@@ -139,7 +139,7 @@ impl QuantizedMatrix {
             let operation = worker.begin_operation();
             let (mut codes, mut scales) = (codes.write(worker, operation), scales.write(worker, operation));
             let mut values = vec![0.0; TILE_ROWS * cols];
-            while let Some(tile) = worker.claim(operation, tiles as u32) {
+            while let Some(tile) = worker.claim(operation, tiles) {
                 let first_row = tile * TILE_ROWS;
                 let values = &mut values[..TILE_ROWS.min(rows - first_row) * cols];
                 fill(first_row, values);

@@ -282,7 +282,7 @@ impl TernaryBuilder {
         let operation = worker.begin_operation();
         let mut packed = self.bytes.write(worker, operation);
         let mut codes = vec![1; TILE_ROWS * self.cols];
-        while let Some(tile) = worker.claim(operation, self.rows.div_ceil(TILE_ROWS) as u32) {
+        while let Some(tile) = worker.claim(operation, self.rows.div_ceil(TILE_ROWS)) {
             let first_row = tile * TILE_ROWS;
             let codes = &mut codes[..TILE_ROWS.min(self.rows - first_row) * self.cols];
             fill(first_row, codes);
@@ -301,7 +301,7 @@ impl TernaryBuilder {
         let tile_bytes = tile_bytes(self.cols, self.layout);
         let operation = worker.begin_operation();
         let mut packed = self.bytes.write(worker, operation);
-        while let Some(tile) = worker.claim(operation, self.rows.div_ceil(TILE_ROWS) as u32) {
+        while let Some(tile) = worker.claim(operation, self.rows.div_ceil(TILE_ROWS)) {
             let packed = packed.slice(tile * tile_bytes, tile_bytes);
             let groups = packed.as_chunks_mut::<4>().0;
             for (i, bytes) in ((tile * groups.len()) as u64..).zip(groups) {

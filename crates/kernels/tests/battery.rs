@@ -60,6 +60,7 @@ fn ternary_product() {
         let case = TernaryCase::random(shape, seed);
         for layout in LAYOUTS {
             assert_equals_scalar(&THREADS, |pool| case.product(pool, layout));
+            assert_equals_scalar(&THREADS, |pool| case.products_of_thirds(pool, layout));
         }
     }
 }

@@ -13,10 +13,24 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn ternary_product(m in 1usize..20, n in 1usize..70, k in 1usize..700, seed in any::<u64>()) {
+    fn ternary_product(m in 1usize..20, n in 1usize..300, k in 1usize..700, seed in any::<u64>()) {
         let case = TernaryCase::random([m, n, k], seed);
         for layout in LAYOUTS {
             assert_equals_scalar(&THREADS, |pool| case.product(pool, layout));
+        }
+    }
+
+    #[test]
+    fn products_in_one_operation_are_those_alone(
+        m in 1usize..20, n in 3usize..400, k in 1usize..200, seed in any::<u64>()
+    ) {
+        let case = TernaryCase::random([m, n, k], seed);
+        for layout in LAYOUTS {
+            let alone = case.product(&Pool::new(Isa::best(), 2), layout);
+            for threads in THREADS {
+                let pool = Pool::new(Isa::best(), threads);
+                prop_assert_eq!(&case.products_of_thirds(&pool, layout), &alone);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
-use crate::kv::{KvArrays, KvLayer, KvNumber, Sequence, locate};
+use crate::kv::{KvArrays, KvNumber, KvNumbers, Sequence, locate};
 use crate::ops::rows::for_rows;
 use crate::pool::Worker;
 use crate::rotary::RotaryTable;
@@ -43,7 +43,8 @@ pub(super) fn rows_of(sequences: &[Sequence<'_>]) -> usize {
     sequences.iter().map(|sequence| sequence.tokens.len()).sum()
 }
 
-/// Stores the keys and values of the pass in one layer of each sequence's cache.
+/// Stores the keys and values of the pass in one layer of each sequence's cache, the keys
+/// [rotated](rotate) by `table` where they are not yet.
 ///
 /// # Shapes
 /// `keys`, `values`: `[rows of the pass, kv heads, head_dim]`
@@ -54,6 +55,7 @@ pub fn append(
     worker: &Worker<'_>,
     sequences: &[Sequence<'_>],
     layer: usize,
+    table: Option<&RotaryTable>,
     keys: &Buffer<f32>,
     values: &Buffer<f32>,
 ) {
@@ -71,12 +73,11 @@ pub fn append(
         |sequence| blocks(sequence).len(),
         |part| {
             let block = blocks(part.sequence).start + part.index;
-            match part.sequence.cache.layer(layer) {
-                KvLayer::F32(arrays) => append_block(worker, operation, arrays, &part, block, [keys, values]),
-                KvLayer::F16(arrays) => append_block(worker, operation, arrays, &part, block, [keys, values]),
-                KvLayer::Int8(arrays) => {
-                    append_block(worker, operation, arrays, &part, block, [keys, values])
-                }
+            let append = Append { worker, operation, table, layer, keys, values };
+            match part.sequence.cache.numbers() {
+                KvNumbers::F32(arrays) => append.block(arrays, &part, block),
+                KvNumbers::F16(arrays) => append.block(arrays, &part, block),
+                KvNumbers::Int8(arrays) => append.block(arrays, &part, block),
             }
         },
     );
@@ -114,40 +115,50 @@ fn for_parts<'a>(
     });
 }
 
-/// Stores those positions of the pass that lie in block `block`.
-fn append_block<T: KvNumber>(
-    worker: &Worker<'_>,
+/// Keys and values on their way into one layer of the caches.
+struct Append<'a> {
+    worker: &'a Worker<'a>,
     operation: u32,
-    arrays: &KvArrays<T>,
-    part: &Part<'_>,
-    block: usize,
-    [keys, values]: [&[f32]; 2],
-) {
-    let cache = &part.sequence.cache;
-    let (heads, head_dim) = (cache.num_key_value_heads, cache.head_dim);
-    assert!(head_dim <= MAX_HEAD_DIM, "append: the head dimension is at most {MAX_HEAD_DIM}");
-    let (area, len) = (block * heads + part.kv_head, head_dim * KV_BLOCK);
-    let mut key_writer = arrays.keys.write(worker, operation);
-    let mut value_writer = arrays.values.write(worker, operation);
-    let mut scale_writer = arrays.scales.write(worker, operation);
-    let columns = key_writer.slice(area * len, len);
-    let rows = value_writer.slice(area * len, len);
-    let mut key = [T::default(); MAX_HEAD_DIM];
-    let key = &mut key[..head_dim];
-    let end = (cache.len() + part.sequence.tokens.len()).min((block + 1) * KV_BLOCK);
-    for position in cache.len().max(block * KV_BLOCK)..end {
-        let lane = position % KV_BLOCK;
-        let row = part.first_row + position - cache.len();
-        let source = (row * heads + part.kv_head) * head_dim;
-        let key_scale = T::store(worker.isa(), &keys[source..][..head_dim], key);
-        for (column, key) in columns.as_chunks_mut::<KV_BLOCK>().0.iter_mut().zip(&*key) {
-            column[lane] = *key;
-        }
-        let row = &mut rows[lane * head_dim..][..head_dim];
-        let value_scale = T::store(worker.isa(), &values[source..][..head_dim], row);
-        if T::HAS_SCALES {
-            let scales = scale_writer.slice(area * 2 * KV_BLOCK, 2 * KV_BLOCK);
-            (scales[lane], scales[KV_BLOCK + lane]) = (key_scale, value_scale);
+    table: Option<&'a RotaryTable>,
+    layer: usize,
+    keys: &'a [f32],
+    values: &'a [f32],
+}
+
+impl Append<'_> {
+    /// Stores those positions of the pass that lie in block `block`.
+    fn block<T: KvNumber>(&self, arrays: &KvArrays<T>, part: &Part<'_>, block: usize) {
+        let (isa, cache) = (self.worker.isa(), &part.sequence.cache);
+        let (heads, head_dim) = (cache.num_key_value_heads, cache.head_dim);
+        assert!(head_dim <= MAX_HEAD_DIM, "append: the head dimension is at most {MAX_HEAD_DIM}");
+        let (area, len) = (cache.area(block, self.layer, part.kv_head), head_dim * KV_BLOCK);
+        let mut key_writer = arrays.keys.write(self.worker, self.operation);
+        let mut value_writer = arrays.values.write(self.worker, self.operation);
+        let mut scale_writer = arrays.scales.write(self.worker, self.operation);
+        let columns = key_writer.slice(area * len, len);
+        let rows = value_writer.slice(area * len, len);
+        let (mut rotated, mut key) = ([0.0; MAX_HEAD_DIM], [T::default(); MAX_HEAD_DIM]);
+        let (rotated, key) = (&mut rotated[..head_dim], &mut key[..head_dim]);
+        let end = (cache.len() + part.sequence.tokens.len()).min((block + 1) * KV_BLOCK);
+        for position in cache.len().max(block * KV_BLOCK)..end {
+            let lane = position % KV_BLOCK;
+            let row = part.first_row + position - cache.len();
+            let source = (row * heads + part.kv_head) * head_dim;
+            rotated.copy_from_slice(&self.keys[source..][..head_dim]);
+            if let Some(table) = self.table {
+                let (cos, sin) = table.position(position);
+                dispatch::rotate(isa, rotated, cos, sin);
+            }
+            let key_scale = T::store(isa, rotated, key);
+            for (column, key) in columns.as_chunks_mut::<KV_BLOCK>().0.iter_mut().zip(&*key) {
+                column[lane] = *key;
+            }
+            let row = &mut rows[lane * head_dim..][..head_dim];
+            let value_scale = T::store(isa, &self.values[source..][..head_dim], row);
+            if T::HAS_SCALES {
+                let scales = scale_writer.slice(area * 2 * KV_BLOCK, 2 * KV_BLOCK);
+                (scales[lane], scales[KV_BLOCK + lane]) = (key_scale, value_scale);
+            }
         }
     }
 }
@@ -176,12 +187,12 @@ pub fn attention(
     let claims = |sequence: &Sequence<'_>| queries(sequence).div_ceil(CLAIM_QUERIES);
     for_parts(worker, operation, sequences, claims, |part| {
         let first = part.index * CLAIM_QUERIES;
-        let head = Head { worker, heads, q, part: &part };
+        let head = Head { worker, layer, heads, q, part: &part };
         let range = first..queries(part.sequence).min(first + CLAIM_QUERIES);
-        match part.sequence.cache.layer(layer) {
-            KvLayer::F32(arrays) => head.attend(arrays, range, &mut out),
-            KvLayer::F16(arrays) => head.attend(arrays, range, &mut out),
-            KvLayer::Int8(arrays) => head.attend(arrays, range, &mut out),
+        match part.sequence.cache.numbers() {
+            KvNumbers::F32(arrays) => head.attend(arrays, range, &mut out),
+            KvNumbers::F16(arrays) => head.attend(arrays, range, &mut out),
+            KvNumbers::Int8(arrays) => head.attend(arrays, range, &mut out),
         }
     });
 }
@@ -189,6 +200,7 @@ pub fn attention(
 /// The queries that read one key and value head: its query heads in one row, then those in the next.
 struct Head<'a> {
     worker: &'a Worker<'a>,
+    layer: usize,
     heads: usize,
     /// Of all rows and heads.
     q: &'a [f32],
@@ -228,8 +240,7 @@ impl Head<'_> {
         let mut totals = [BlockSoftmax::default(); CLAIM_QUERIES];
         let mut block_out = [0.0; TOGETHER * MAX_HEAD_DIM];
         for block in 0..self.positions(queries.end - 1).div_ceil(KV_BLOCK) {
-            let heads = [self.part.kv_head, cache.num_key_value_heads];
-            let kv = slices.block(block, heads, cache.head_dim);
+            let kv = slices.block(cache, cache.area(block, self.layer, self.part.kv_head));
             let mut query = queries.start;
             while query < queries.end {
                 let totals = &mut totals[query - queries.start..];

@@ -1,6 +1,5 @@
 //! Products of float tokens with a dense matrix.
 
-use crate::aligned::Element;
 use crate::buffer::{Buffer, Writer};
 use crate::dense::{DenseView, ViewedValues};
 use crate::dispatch;
@@ -8,8 +7,10 @@ use crate::ops::CLAIMS_A_WORKER;
 use crate::pool::Worker;
 use crate::scalar::Stored;
 
-/// Rows of a dense product that are computed together.
-const DENSE_ROWS: usize = 4;
+/// Rows that are computed together: as many streams from memory.
+const STREAMS: usize = 4;
+/// Tokens that are computed together where there are so many.
+const TOKENS: usize = 4;
 
 /// `y[t][r] = Σ_c W[r, c] · x[t][c]` in f32, each a row reduction.
 ///
@@ -35,44 +36,58 @@ fn dense_product_of<T: Stored>(
     y: &Buffer<f32>,
 ) {
     let operation = worker.begin_operation();
-    let x = x.read(worker);
+    let product = Product { worker, values, k, x: x.read(worker) };
     let mut y = y.write(worker, operation);
-    let groups = n.div_ceil(DENSE_ROWS);
-    let groups_a_claim = groups.div_ceil(CLAIMS_A_WORKER * worker.threads()).max(1);
-    while let Some(claim) = worker.claim(operation, groups.div_ceil(groups_a_claim) as u32) {
-        let first_group = claim * groups_a_claim;
-        for group in first_group..(first_group + groups_a_claim).min(groups) {
-            let first = group * DENSE_ROWS;
-            let rows = DENSE_ROWS.min(n - first);
-            // Past the last row the last one is computed again and dropped.
-            let w = std::array::from_fn(|r| &values[(first + r.min(rows - 1)) * k..][..k]);
-            let mut t = 0;
-            while t < m {
-                t += if m - t >= 4 {
-                    dense_group::<T, 4>(worker, w, rows, x, t, &mut y, [n, first])
-                } else {
-                    dense_group::<T, 1>(worker, w, rows, x, t, &mut y, [n, first])
-                };
-            }
+    // The rows of a claim are read in streams, each as long as can be.
+    let claim_rows = n.div_ceil(CLAIMS_A_WORKER * worker.threads()).next_multiple_of(STREAMS);
+    while let Some(claim) = worker.claim(operation, n.div_ceil(claim_rows)) {
+        let (first, end) = (claim * claim_rows, n.min((claim + 1) * claim_rows));
+        let len = (end - first) / STREAMS;
+        for row in first..first + len {
+            let rows = std::array::from_fn(|r| row + r * len);
+            product.tokens::<STREAMS>(rows, m, n, &mut y);
+        }
+        for row in first + len * STREAMS..end {
+            product.tokens([row], m, n, &mut y);
         }
     }
 }
 
-/// Four rows for `M` tokens from `first_token` on; returns `M`.
-fn dense_group<T: Stored + Element, const M: usize>(
-    worker: &Worker<'_>,
-    w: [&[T]; DENSE_ROWS],
-    rows: usize,
-    x: &[f32],
-    first_token: usize,
-    y: &mut Writer<'_, f32>,
-    [n, first_row]: [usize; 2],
-) -> usize {
-    let k = w[0].len();
-    let x = std::array::from_fn(|t| &x[(first_token + t) * k..][..k]);
-    let sums = dispatch::dense_dots::<T, DENSE_ROWS, M>(worker.isa(), w, x);
-    for (t, sums) in (first_token..).zip(&sums) {
-        y.slice(t * n + first_row, rows).copy_from_slice(&sums[..rows]);
+struct Product<'a, T> {
+    worker: &'a Worker<'a>,
+    values: &'a [T],
+    k: usize,
+    x: &'a [f32],
+}
+
+impl<T: Stored> Product<'_, T> {
+    /// `R` rows for all tokens.
+    fn tokens<const R: usize>(&self, rows: [usize; R], m: usize, n: usize, y: &mut Writer<'_, f32>) {
+        let wide = m / TOKENS * TOKENS;
+        for t in (0..wide).step_by(TOKENS) {
+            self.dots::<R, TOKENS>(rows, t, n, y);
+        }
+        for t in wide..m {
+            self.dots::<R, 1>(rows, t, n, y);
+        }
     }
-    M
+
+    /// `R` rows for the `M` tokens from `first` on.
+    fn dots<const R: usize, const M: usize>(
+        &self,
+        rows: [usize; R],
+        first: usize,
+        n: usize,
+        y: &mut Writer<'_, f32>,
+    ) {
+        let k = self.k;
+        let w = rows.map(|row| &self.values[row * k..][..k]);
+        let x = std::array::from_fn(|t| &self.x[(first + t) * k..][..k]);
+        let sums = dispatch::dense_dots::<T, R, M>(self.worker.isa(), w, x);
+        for (t, sums) in (first..).zip(&sums) {
+            for (row, sum) in rows.iter().zip(sums) {
+                y.slice(t * n + row, 1)[0] = *sum;
+            }
+        }
+    }
 }

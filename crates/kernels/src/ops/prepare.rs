@@ -65,7 +65,7 @@ pub fn prepare_rows(
     let mut out = out.write(worker, operation, m);
     let (scratch, normed) = scratch.slice(worker.index() * 2 * width, 2 * width).split_at_mut(width);
     // A panel belongs to one worker.
-    while let Some(panel) = worker.claim(operation, m.div_ceil(PANEL_TOKENS) as u32) {
+    while let Some(panel) = worker.claim(operation, m.div_ceil(PANEL_TOKENS)) {
         for row in panel * PANEL_TOKENS..m.min((panel + 1) * PANEL_TOKENS) {
             let x = source.row(isa, row, scratch);
             match norm {

@@ -27,7 +27,7 @@ pub fn quantized_product(worker: &Worker<'_>, w: &QuantizedMatrix, x: &Int8Rows,
     let mut y = y.write(worker, operation);
     let claims = CLAIMS_A_WORKER * worker.threads();
     let claim_tiles = w.tiles().div_ceil(claims).next_multiple_of(STREAMS);
-    while let Some(claim) = worker.claim(operation, w.tiles().div_ceil(claim_tiles) as u32) {
+    while let Some(claim) = worker.claim(operation, w.tiles().div_ceil(claim_tiles)) {
         let first_tile = claim * claim_tiles;
         let tiles = first_tile..w.tiles().min(first_tile + claim_tiles);
         let mut first = 0;

@@ -1,11 +1,15 @@
-//! Products of int8 tokens with a ternary matrix.
+//! Products of int8 tokens with ternary matrices.
+
+use std::hint::spin_loop;
+use std::ops::Range;
 
 use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
 use crate::ops::CLAIMS_A_WORKER;
 use crate::ops::int8_rows::{Int8Rows, ReadRows, panel_of};
 use crate::pool::Worker;
-use crate::ternary::{TILE_ROWS, TernaryMatrix};
+use crate::prefetch::prefetch;
+use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, TernaryMatrix};
 
 /// Columns a ternary matrix may have, so that no sum of codes × activations leaves i32, also where
 /// a code stays shifted by six bits in its byte.
@@ -15,105 +19,181 @@ pub const MAX_COLUMNS: usize = i32::MAX as usize / (2 * 64 * 128);
 const STREAMS: usize = 4;
 /// Tiles that are swept together over a wide panel: as many sums as registers hold.
 const PANEL_TILES: usize = 3;
+/// Tokens from which on tiles are swept over wide panels.
+const PANELS_FROM: usize = 4;
 /// Tokens that stay in a core's cache while a claim's tiles are swept over them.
 const CACHED_BYTES: usize = 1 << 18;
+/// Bytes of each stream that a waiting worker asks for: together a small part of a core's cache.
+const AHEAD_BYTES: usize = 1 << 15;
 
-/// `y[t][r] = (Σ_c W[r, c] · codes[t][c]) · (w_scale · x_scale[t])`, the sum exactly.
+/// One of the products that share their tokens.
+#[derive(Clone, Copy)]
+pub struct TernaryProduct<'a> {
+    /// `[n, k]`
+    pub w: &'a TernaryMatrix,
+    /// real = (code - 1) × scale.
+    pub w_scale: f32,
+    /// `[m, n]`
+    pub y: &'a Buffer<f32>,
+}
+
+/// `y[t][r] = (Σ_c W[r, c] · codes[t][c]) · (w_scale · x_scale[t])` for each product, the sum exactly.
 ///
 /// # Shapes
-/// - `w`: `[n, k]`; `x`: `m` rows quantized at width `k`
-/// - `y`: `[m, n]`
+/// - each `w`: `[n, k]` of one `k` and layout; `x`: `m` rows quantized at width `k`
+/// - each `y`: `[m, n]`
 ///
 /// # Panics
 /// If the shapes do not fit, or `k` exceeds [`MAX_COLUMNS`].
-pub fn ternary_product(
+pub fn ternary_products<const N: usize>(
     worker: &Worker<'_>,
-    w: &TernaryMatrix,
-    w_scale: f32,
+    products: [TernaryProduct<'_>; N],
     x: &Int8Rows,
     m: usize,
-    y: &Buffer<f32>,
 ) {
-    assert!(w.cols() <= MAX_COLUMNS, "ternary_product: the sums fit into i32");
-    assert!(x.fits(w.cols()), "ternary_product: x has one value a column of W");
-    assert!(m * w.rows() <= y.len(), "ternary_product: y has one value a row of W and token");
+    let Some(TernaryProduct { w: first, .. }) = products.first() else { return };
+    let (k, layout) = (first.cols(), first.layout());
+    assert!(k <= MAX_COLUMNS, "ternary_products: the sums fit into i32");
+    assert!(x.fits(k), "ternary_products: x has one value a column of W");
+    for TernaryProduct { w, y, .. } in &products {
+        assert!(
+            w.cols() == k && w.layout() == layout,
+            "ternary_products: the matrices have one width and layout"
+        );
+        assert!(m * w.rows() <= y.len(), "ternary_products: y has one value a row of W and token");
+    }
     let operation = worker.begin_operation();
-    let product = Product { worker, w, w_scale, x: x.read(worker, m) };
-    let mut y = y.write(worker, operation);
-    let together = if m < 4 { STREAMS } else { PANEL_TILES };
-    let claims = CLAIMS_A_WORKER * worker.threads();
-    let claim_tiles = w.tiles().div_ceil(claims).next_multiple_of(together);
-    let chunk_tokens = (CACHED_BYTES / w.cols().max(1)).next_multiple_of(8);
-    while let Some(claim) = worker.claim(operation, w.tiles().div_ceil(claim_tiles) as u32) {
-        let first = claim * claim_tiles;
-        let tiles = claim_tiles.min(w.tiles() - first);
-        for chunk in (0..m).step_by(chunk_tokens) {
-            let tokens = chunk..m.min(chunk + chunk_tokens);
-            let rounds = tiles / together;
-            for i in 0..rounds {
-                if together == STREAMS {
-                    // They lie far apart, so that each is a long stream.
-                    let tiles = std::array::from_fn(|r| first + r * rounds + i);
-                    product.sweep::<STREAMS>(tiles, tokens.clone(), m, &mut y);
-                } else {
-                    // They lie side by side, and so do their outputs.
-                    let tiles = std::array::from_fn(|r| first + i * PANEL_TILES + r);
-                    product.sweep::<PANEL_TILES>(tiles, tokens.clone(), m, &mut y);
+    let outputs = products.map(|product| product.y.write(worker, operation));
+    let mut sweep = Sweep { worker, layout, products, outputs, x: x.read(worker, m), m };
+    let tiles = tiles_of(&products);
+    if m < PANELS_FROM {
+        let claims = tiles.div_ceil(STREAMS);
+        while let Some(claim) = worker.claim(operation, claims) {
+            match stream_tiles(worker, claim, tiles) {
+                Some(tiles) => sweep.tokens::<STREAMS>(tiles, 0..m),
+                None => {
+                    for tile in claim * STREAMS..tiles {
+                        sweep.tokens([tile], 0..m);
+                    }
                 }
             }
-            for tile in first + rounds * together..first + tiles {
-                product.sweep::<1>([tile], tokens.clone(), m, &mut y);
+        }
+    } else {
+        let claims = CLAIMS_A_WORKER * worker.threads();
+        let claim_tiles = tiles.div_ceil(claims).next_multiple_of(PANEL_TILES);
+        let chunk_tokens = (CACHED_BYTES / k.max(1)).next_multiple_of(8);
+        while let Some(claim) = worker.claim(operation, tiles.div_ceil(claim_tiles)) {
+            let (first, end) = (claim * claim_tiles, tiles.min((claim + 1) * claim_tiles));
+            for chunk in (0..m).step_by(chunk_tokens) {
+                let tokens = chunk..m.min(chunk + chunk_tokens);
+                // They lie side by side, and so do their outputs.
+                let mut tile = first;
+                while end - tile >= PANEL_TILES {
+                    sweep.tokens::<PANEL_TILES>(std::array::from_fn(|r| tile + r), tokens.clone());
+                    tile += PANEL_TILES;
+                }
+                for tile in tile..end {
+                    sweep.tokens([tile], tokens.clone());
+                }
             }
         }
     }
 }
 
-struct Product<'a> {
-    worker: &'a Worker<'a>,
-    w: &'a TernaryMatrix,
-    w_scale: f32,
-    x: ReadRows<'a>,
+/// A barrier before [`ternary_products`]: who waits asks meanwhile for the first bytes that it will
+/// read, where they are more than the caches hold anyway.
+pub fn barrier_before<const N: usize>(worker: &mut Worker<'_>, products: [TernaryProduct<'_>; N], m: usize) {
+    let tiles = tiles_of(&products);
+    let own = worker.share(worker.index(), tiles.div_ceil(STREAMS)).start;
+    let Some(first) = stream_tiles(worker, own, tiles).filter(|_| m < PANELS_FROM) else {
+        return worker.barrier();
+    };
+    let streams = first.map(|tile| {
+        let (product, tile) = locate(&products, tile);
+        products[product].w.tile(tile).as_ptr().cast::<u8>()
+    });
+    let mut ahead = 0;
+    worker.barrier_while(|| {
+        if ahead == AHEAD_BYTES {
+            return spin_loop();
+        }
+        for stream in streams {
+            prefetch(stream.wrapping_add(ahead));
+        }
+        ahead += BLOCK_BYTES;
+    });
 }
 
-impl Product<'_> {
-    /// `R` tiles for the panels of `tokens`.
-    fn sweep<const R: usize>(
-        &self,
-        tiles: [usize; R],
-        tokens: std::ops::Range<usize>,
-        m: usize,
-        y: &mut Writer<'_, f32>,
-    ) {
+/// The tiles of one claim of a single token, or `None` for the last few of all.
+///
+/// Those of a worker's share follow each other in [`STREAMS`] streams, so that each is as long as
+/// can be.
+fn stream_tiles(worker: &Worker<'_>, claim: usize, tiles: usize) -> Option<[usize; STREAMS]> {
+    let claims = tiles.div_ceil(STREAMS);
+    let whole = tiles / STREAMS;
+    if claim >= whole {
+        return None;
+    }
+    let share = worker.share(worker.owner(claim, claims), claims);
+    let len = share.end.min(whole) - share.start;
+    Some(std::array::from_fn(|r| STREAMS * share.start + r * len + claim - share.start))
+}
+
+fn tiles_of<const N: usize>(products: &[TernaryProduct<'_>; N]) -> usize {
+    products.iter().map(|product| product.w.tiles()).sum()
+}
+
+/// The product that tile `tile` of all belongs to, and its number there.
+fn locate<const N: usize>(products: &[TernaryProduct<'_>; N], mut tile: usize) -> (usize, usize) {
+    for (index, product) in products.iter().enumerate() {
+        if tile < product.w.tiles() {
+            return (index, tile);
+        }
+        tile -= product.w.tiles();
+    }
+    unreachable!("locate: the tile belongs to a product")
+}
+
+/// Tiles over tokens.
+struct Sweep<'a, const N: usize> {
+    worker: &'a Worker<'a>,
+    layout: Layout,
+    products: [TernaryProduct<'a>; N],
+    outputs: [Writer<'a, f32>; N],
+    x: ReadRows<'a>,
+    m: usize,
+}
+
+impl<const N: usize> Sweep<'_, N> {
+    /// `R` tiles over the panels of `tokens`.
+    fn tokens<const R: usize>(&mut self, tiles: [usize; R], tokens: Range<usize>) {
+        let tiles = tiles.map(|tile| locate(&self.products, tile));
         let mut first = tokens.start;
         while first < tokens.end {
-            let (_, width) = panel_of(first, m);
+            let (_, width) = panel_of(first, self.m);
             match width {
-                8 => self.panel::<R, 8>(tiles, first, y),
-                4 => self.panel::<R, 4>(tiles, first, y),
-                2 => self.panel::<R, 2>(tiles, first, y),
-                _ => self.panel::<R, 1>(tiles, first, y),
+                8 => self.panel::<R, 8>(tiles, first),
+                4 => self.panel::<R, 4>(tiles, first),
+                2 => self.panel::<R, 2>(tiles, first),
+                _ => self.panel::<R, 1>(tiles, first),
             }
             first += width;
         }
     }
 
-    /// `R` tiles for the panel of `W` tokens from `first` on.
-    fn panel<const R: usize, const W: usize>(
-        &self,
-        tiles: [usize; R],
-        first: usize,
-        y: &mut Writer<'_, f32>,
-    ) {
-        let (n, isa) = (self.w.rows(), self.worker.isa());
+    /// `R` tiles over the panel of `W` tokens from `first` on.
+    fn panel<const R: usize, const W: usize>(&mut self, tiles: [(usize, usize); R], first: usize) {
+        let isa = self.worker.isa();
         let mut sums = [[[0; TILE_ROWS]; W]; R];
-        let blocks = tiles.map(|tile| self.w.tile(tile));
-        dispatch::ternary_tiles::<R, W>(isa, self.w.layout(), blocks, self.x.panel(first), &mut sums);
-        for (tile, sums) in tiles.into_iter().zip(&sums) {
-            let first_row = tile * TILE_ROWS;
+        let blocks = tiles.map(|(product, tile)| self.products[product].w.tile(tile));
+        dispatch::ternary_tiles::<R, W>(isa, self.layout, blocks, self.x.panel(first), &mut sums);
+        for ((product, tile), sums) in tiles.into_iter().zip(&sums) {
+            let TernaryProduct { w, w_scale, .. } = self.products[product];
+            let (n, first_row) = (w.rows(), tile * TILE_ROWS);
             let tile_rows = TILE_ROWS.min(n - first_row);
             for (t, sums) in (first..).zip(sums) {
-                let scale = self.w_scale * self.x.scales()[t];
-                let y = y.slice(t * n + first_row, tile_rows);
+                let scale = w_scale * self.x.scales()[t];
+                let y = self.outputs[product].slice(t * n + first_row, tile_rows);
                 dispatch::scale_sums(isa, &sums[..tile_rows], self.x.code_sums()[t], scale, y);
             }
         }

@@ -58,7 +58,7 @@ fn filled(pool: &Pool, len: usize) -> Buffer<u32> {
 
 /// Calls `f(first, len)` for every range that this worker claims.
 fn claims(worker: &Worker<'_>, operation: u32, len: usize, mut f: impl FnMut(usize, usize)) {
-    while let Some(claim) = worker.claim(operation, len.div_ceil(CLAIM_WORDS) as u32) {
+    while let Some(claim) = worker.claim(operation, len.div_ceil(CLAIM_WORDS)) {
         let first = claim * CLAIM_WORDS;
         f(first, CLAIM_WORDS.min(len - first));
     }

@@ -20,6 +20,7 @@ pub(crate) mod probe;
 use half::{bf16, f16};
 
 use crate::aligned::Element;
+use crate::prefetch::prefetch_stream;
 use crate::quantize::{ACTIVATION_MAX, SCALE_MIN};
 use crate::quantized::{GROUP_COLUMNS, GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
@@ -202,6 +203,9 @@ pub(crate) fn dense_dots<T: Stored, const R: usize, const M: usize>(
     let x_groups = x.map(|x| &x.as_chunks::<LANES>().0[..k / LANES]);
     for group in 0..k / LANES {
         for r in 0..R {
+            if M == 1 {
+                prefetch_stream(&w_groups[r][group]);
+            }
             for t in 0..M {
                 add_products(&mut lanes[t][r], &w_groups[r][group], &x_groups[t][group]);
             }

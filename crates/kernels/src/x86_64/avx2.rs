@@ -4,16 +4,17 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srli_epi16,
-    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32,
+    __m256, __m256i, _mm_loadu_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_epi32,
 };
 
 use half::f16;
 
 pub(crate) use super::attention::attend_block_avx2 as attend_block;
+use crate::prefetch::prefetch_stream;
 use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
@@ -27,8 +28,6 @@ compile_definitions!("avx2,fma,f16c");
 const WIDEN_EVERY: usize = 15;
 const _: () = assert!(WIDEN_EVERY * 4 * 2 * 2 * 128 <= i16::MAX as usize);
 
-/// How far ahead of a stream its bytes are asked for.
-const PREFETCH_BYTES: usize = 2048;
 /// Halves of tiles whose sums registers hold together, for one token.
 const ROW_HALVES: usize = 4;
 
@@ -86,7 +85,7 @@ fn two_bit<const H: usize, const M: usize>(halves: [Half<'_>; H], x: &[[[i8; 4];
         let mut narrow = [[_mm256_setzero_si256(); M]; H];
         for b in first..count.min(first + WIDEN_EVERY) {
             let mut bytes = halves.map(|(tile, half)| {
-                prefetch(&tile[b]);
+                prefetch_stream(&tile[b]);
                 load(&tile[b].as_chunks::<32>().0[half])
             });
             for x in &x[b] {
@@ -177,7 +176,7 @@ fn quantized_tile<const M: usize, const BITS: usize>(
     let groups = tile.codes.as_chunks::<BLOCK_BYTES>().0.as_chunks::<BITS>().0.iter().zip(tile.scales);
     let x = x.as_chunks::<GROUP_DIGITS>().0.iter().zip(group_sums);
     for ((codes, scales), (x, group_sums)) in groups.zip(x) {
-        codes.iter().for_each(|block| prefetch(block));
+        codes.iter().for_each(|block| prefetch_stream(block));
         for (half, chains) in chains.iter_mut().enumerate() {
             let mut sums = [_mm256_setzero_si256(); M];
             for (digit, x) in x.iter().enumerate() {
@@ -253,13 +252,6 @@ fn load_scales(scales: &[f16; 8]) -> __m256 {
 fn store_floats(lanes: &mut [f32; 8], value: __m256) {
     // SAFETY: the array is 32 writable bytes; `storeu` needs no alignment.
     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), value) }
-}
-
-/// Asks for the bytes that follow a block in its stream.
-#[target_feature(enable = "avx2")]
-fn prefetch(block: &[u8; BLOCK_BYTES]) {
-    let ahead = block.as_ptr().wrapping_add(PREFETCH_BYTES);
-    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
 }
 
 /// Four activations in every 32-bit lane.

@@ -12,7 +12,8 @@ use std::arch::x86_64::{
 
 use half::f16;
 
-use super::avx512vnni::{broadcast, load, prefetch};
+use super::avx512vnni::{broadcast, load};
+use crate::prefetch::prefetch_stream;
 use crate::quantized::{GROUP_DIGITS, QuantizedTile, QuantizedType};
 use crate::ternary::{BLOCK_BYTES, TILE_ROWS};
 
@@ -48,7 +49,7 @@ fn tiles_of<const R: usize, const M: usize, const BITS: usize>(
     for g in 0..count {
         let mut sums = [[_mm512_setzero_si512(); M]; R];
         for r in 0..R {
-            codes[r][g].iter().for_each(|block| prefetch(block));
+            codes[r][g].iter().for_each(prefetch_stream);
             let digits = decode(&codes[r][g]);
             for (digit, codes) in digits.into_iter().enumerate() {
                 for t in 0..M {

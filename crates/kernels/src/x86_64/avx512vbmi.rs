@@ -8,7 +8,8 @@ use std::arch::x86_64::{
 };
 
 pub(crate) use super::attention::attend_block_avx512 as attend_block;
-use super::avx512vnni::{self, broadcast, digit_masks, load, prefetch, store, store_sums, sum_of_digits};
+use super::avx512vnni::{self, broadcast, digit_masks, load, store, store_sums, sum_of_digits};
+use crate::prefetch::prefetch_stream;
 use crate::ternary::{BLOCK_BYTES, FIFTH_PLACE, Layout, PACKED_FOURS, TILE_ROWS};
 
 pub(crate) use super::avx512_quantized::quantized_tiles;
@@ -94,7 +95,7 @@ fn base_three_row<const R: usize, const M: usize>(
     for (b, x) in x.as_chunks::<5>().0[..count].iter().enumerate() {
         let x: [__m512i; 5] = std::array::from_fn(|digit| broadcast(x[digit][0]));
         for r in 0..R {
-            prefetch(&tiles[r][b]);
+            prefetch_stream(&tiles[r][b]);
             let [four, fifth] = tables.decode(load(&tiles[r][b]));
             for digit in 0..4 {
                 let codes = _mm512_and_si512(four, masks[digit]);

@@ -4,12 +4,12 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_and_si512, _mm512_dpbusd_epi32,
-    _mm512_loadu_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srai_epi32,
-    _mm512_srli_epi16, _mm512_storeu_si512,
+    __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srai_epi32, _mm512_srli_epi16, _mm512_storeu_si512,
 };
 
 pub(crate) use super::attention::attend_block_avx512 as attend_block;
+use crate::prefetch::prefetch_stream;
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 pub(crate) use super::avx512_quantized::quantized_tiles;
@@ -17,9 +17,6 @@ pub(crate) use super::avx512_quantized::quantized_tiles;
 pub(crate) use super::probe::{bf16_dots, vpdpbusd_dots as int8_dots};
 
 compile_definitions!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
-
-/// How far ahead of a stream its bytes are asked for.
-const PREFETCH_BYTES: usize = 2048;
 
 /// See [`scalar::ternary_tiles`].
 ///
@@ -53,7 +50,7 @@ fn two_bit_row<const R: usize, const M: usize>(
     for (b, x) in x.as_chunks::<4>().0[..count].iter().enumerate() {
         let x: [__m512i; 4] = std::array::from_fn(|digit| broadcast(x[digit][0]));
         for r in 0..R {
-            prefetch(&tiles[r][b]);
+            prefetch_stream(&tiles[r][b]);
             let bytes = load(&tiles[r][b]);
             for digit in 0..4 {
                 let codes = _mm512_and_si512(bytes, masks[digit]);
@@ -137,13 +134,6 @@ fn base_three<const R: usize, const M: usize>(
 #[target_feature(enable = "avx512f")]
 pub(super) fn broadcast(four: [i8; 4]) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(four.map(|x| x as u8)))
-}
-
-/// Asks for the bytes that follow a block in its stream.
-#[target_feature(enable = "avx512f")]
-pub(super) fn prefetch(block: &[u8; BLOCK_BYTES]) {
-    let ahead = block.as_ptr().wrapping_add(PREFETCH_BYTES);
-    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
 }
 
 #[target_feature(enable = "avx512f")]

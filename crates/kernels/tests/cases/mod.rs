@@ -5,7 +5,7 @@
 //! them (on the main thread alone).
 
 use half::{bf16, f16};
-use tercet_kernels::ops::{self, Int8Rows};
+use tercet_kernels::ops::{self, Int8Rows, TernaryProduct};
 use tercet_kernels::{
     Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvType, Layout, Pool, QuantizedMatrix,
     QuantizedType, RotaryTable, Sequence, TernaryMatrix,
@@ -89,6 +89,33 @@ impl TernaryCase {
         })
     }
 
+    /// The product of each third of the rows, all in one operation.
+    pub(crate) fn products_of_thirds(&self, pool: &Pool, layout: Layout) -> Vec<f32> {
+        let cuts = [0, self.n / 3, self.n * 2 / 3, self.n];
+        let parts: [_; 3] = std::array::from_fn(|i| {
+            let rows = cuts[i + 1] - cuts[i];
+            let codes = &self.codes[cuts[i] * self.k..cuts[i + 1] * self.k];
+            let w = TernaryMatrix::from_codes(codes, [rows, self.k], layout).unwrap();
+            (w, Buffer::zeroed(pool, self.m * rows))
+        });
+        let products = parts.each_ref().map(|(w, y)| TernaryProduct { w, w_scale: 0.37, y });
+        let x = Buffer::from_slice(pool, &self.x);
+        let rows = Int8Rows::new(pool, self.m, self.k);
+        pool.run(|worker| {
+            ops::quantize_rows(worker, &x, self.m, self.k, &rows);
+            ops::barrier_before(worker, products, self.m);
+            ops::ternary_products(worker, products, &rows, self.m);
+        });
+        let mut parts = parts.map(|(w, y)| (w.rows(), y));
+        let mut all = Vec::new();
+        for t in 0..self.m {
+            for (rows, y) in &mut parts {
+                all.extend_from_slice(&y.as_mut_slice()[t * *rows..(t + 1) * *rows]);
+            }
+        }
+        all
+    }
+
     pub(crate) fn product(&self, pool: &Pool, layout: Layout) -> Vec<f32> {
         let w = TernaryMatrix::from_codes(&self.codes, [self.n, self.k], layout).unwrap();
         ternary_product(pool, &w, 0.37, &self.x, self.m)
@@ -103,7 +130,7 @@ pub(crate) fn ternary_product(pool: &Pool, w: &TernaryMatrix, w_scale: f32, x: &
     pool.run(|worker| {
         ops::quantize_rows(worker, &x, m, w.cols(), &rows);
         worker.barrier();
-        ops::ternary_product(worker, w, w_scale, &rows, m, &y);
+        ops::ternary_products(worker, [TernaryProduct { w, w_scale, y: &y }], &rows, m);
     });
     y.as_mut_slice().to_vec()
 }
@@ -242,7 +269,7 @@ impl AttentionShape {
     }
 
     /// Rotates, appends and attends `before + len` positions in chunks; returns the last `len`
-    /// outputs.
+    /// outputs. Odd chunks rotate their keys on the way into the cache.
     pub(crate) fn attend(&self, pool: &Pool, kv_type: KvType, chunk: usize, seed: u64) -> Vec<f32> {
         let total = self.before + self.len;
         let (q_width, kv_width) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
@@ -261,9 +288,13 @@ impl AttentionShape {
             let sequences = [Sequence { tokens: &tokens[..rows], cache: &mut cache }];
             pool.run(|worker| {
                 ops::rotate(worker, &table, &sequences, self.heads, &q);
-                ops::rotate(worker, &table, &sequences, self.kv_heads, &k);
-                worker.barrier();
-                ops::append(worker, &sequences, 0, &k, &v);
+                if chunk.is_multiple_of(2) {
+                    ops::rotate(worker, &table, &sequences, self.kv_heads, &k);
+                    worker.barrier();
+                    ops::append(worker, &sequences, 0, None, &k, &v);
+                } else {
+                    ops::append(worker, &sequences, 0, Some(&table), &k, &v);
+                }
                 worker.barrier();
                 ops::attention(worker, &sequences, 0, self.heads, &q, &out);
             });

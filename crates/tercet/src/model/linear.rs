@@ -2,7 +2,7 @@
 //!
 //! It knows no layer of a model; where linears share an input, it is prepared once for all.
 
-use tercet_kernels::ops::{self, Int8Rows, Norm, Source};
+use tercet_kernels::ops::{self, Int8Rows, Norm, Source, TernaryProduct};
 use tercet_kernels::{Buffer, DenseMatrix, Pool, TernaryMatrix, Worker};
 
 /// The gain and ε of an RMSNorm.
@@ -28,6 +28,12 @@ pub struct BitLinear {
     pub scale: f32,
     /// The norm inside the linear, in families that have one.
     pub norm: Option<RmsNorm>,
+}
+
+impl BitLinear {
+    fn product<'a>(&'a self, y: &'a Buffer<f32>) -> TernaryProduct<'a> {
+        TernaryProduct { w: &self.matrix, w_scale: self.scale, y }
+    }
 }
 
 /// One linear layer `[out, in]`.
@@ -63,6 +69,13 @@ impl Linear {
         }
     }
 
+    fn as_ternary(&self) -> &BitLinear {
+        match self {
+            Linear::Ternary(linear) => linear,
+            Linear::Dense(_) => unreachable!("a dense linear takes floats"),
+        }
+    }
+
     /// The linear alone, for checks against a reference: `x` is `[m, in]`, the result `[m, out]`.
     pub fn apply(&self, pool: &Pool, x: &[f32], m: usize) -> Vec<f32> {
         let [rows, cols] = self.shape();
@@ -70,7 +83,7 @@ impl Linear {
         let x = Buffer::from_slice(pool, x);
         let mut y = Buffer::zeroed(pool, m * rows);
         let input = Input { source: Source::Rows(&x), norm: None, shape: [m, cols] };
-        pool.run(|worker| inputs.project(worker, input, &[(self, &y)]));
+        pool.run(|worker| inputs.project(worker, input, [(self, &y)]));
         y.as_mut_slice().to_vec()
     }
 }
@@ -108,11 +121,11 @@ impl LinearInputs {
 
     /// `y = linear(norm(source))` for linears of one kind that share their input; ends with a
     /// barrier.
-    pub(super) fn project(
+    pub(super) fn project<const N: usize>(
         &self,
         worker: &mut Worker<'_>,
         input: Input<'_>,
-        linears: &[(&Linear, &Buffer<f32>)],
+        linears: [(&Linear, &Buffer<f32>); N],
     ) {
         let [m, width] = input.shape;
         if linears.iter().any(|(linear, _)| linear.takes_floats()) {
@@ -124,7 +137,7 @@ impl LinearInputs {
                         let norm = linear.norm.as_ref().map(RmsNorm::as_operand);
                         ops::prepare_rows(worker, Source::Rows(x), norm, [m, width], &self.int8);
                         worker.barrier();
-                        ops::ternary_product(worker, &linear.matrix, linear.scale, &self.int8, m, y);
+                        ops::ternary_products(worker, [linear.product(y)], &self.int8, m);
                         worker.barrier();
                     }
                 }
@@ -132,12 +145,9 @@ impl LinearInputs {
         } else {
             let norm = input.norm.map(RmsNorm::as_operand);
             ops::prepare_rows(worker, input.source, norm, [m, width], &self.int8);
-            worker.barrier();
-            for (linear, y) in linears {
-                if let Linear::Ternary(linear) = linear {
-                    ops::ternary_product(worker, &linear.matrix, linear.scale, &self.int8, m, y);
-                }
-            }
+            let products = linears.map(|(linear, y)| linear.as_ternary().product(y));
+            ops::barrier_before(worker, products, m);
+            ops::ternary_products(worker, products, &self.int8, m);
         }
         worker.barrier();
     }

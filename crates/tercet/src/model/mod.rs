@@ -57,11 +57,9 @@ impl Attention {
     fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, input: Input<'_>, s: &Scratch) {
         let (config, m) = (pass.config, pass.rows);
         let qkv = [(&self.q_proj, &s.q), (&self.k_proj, &s.k), (&self.v_proj, &s.v)];
-        pass.project(worker, s, input, &qkv); // [m, heads | kv heads | kv heads, head_dim]
+        pass.project(worker, s, input, qkv); // [m, heads | kv heads | kv heads, head_dim]
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &s.q);
-        ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &s.k);
-        worker.barrier();
-        ops::append(worker, pass.sequences, pass.cache_layer, &s.k, &s.v);
+        ops::append(worker, pass.sequences, pass.cache_layer, Some(pass.rotary), &s.k, &s.v);
         worker.barrier();
         let heads = config.num_attention_heads;
         timed(pass.profile, Work::Attention, worker, |worker| {
@@ -70,7 +68,7 @@ impl Attention {
         });
         let source = Source::Rows(&s.attended);
         let input = Input { source, norm: self.sub_norm.as_ref(), shape: [m, config.attention_size()] };
-        pass.project(worker, s, input, &[(&self.o_proj, &s.branch)]); // [m, hidden]
+        pass.project(worker, s, input, [(&self.o_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -90,14 +88,14 @@ impl Mlp {
     /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))` of `input`.
     fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, input: Input<'_>, s: &Scratch) {
         let gate_up = [(&self.gate_proj, &s.gate), (&self.up_proj, &s.up)];
-        pass.project(worker, s, input, &gate_up); // [m, intermediate]
+        pass.project(worker, s, input, gate_up); // [m, intermediate]
         let source = match pass.config.hidden_act {
             Activation::Silu => Source::SiluGate { gate: &s.gate, up: &s.up },
             Activation::Relu2 => Source::Relu2Gate { gate: &s.gate, up: &s.up },
         };
         let shape = [pass.rows, pass.config.intermediate_size];
         let input = Input { source, norm: self.sub_norm.as_ref(), shape };
-        pass.project(worker, s, input, &[(&self.down_proj, &s.branch)]); // [m, hidden]
+        pass.project(worker, s, input, [(&self.down_proj, &s.branch)]); // [m, hidden]
     }
 }
 
@@ -165,12 +163,12 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// `y = linear(x)` for linears that share their input; ends with a barrier.
-    fn project(
+    fn project<const N: usize>(
         &self,
         worker: &mut Worker<'_>,
         s: &Scratch,
         input: Input<'_>,
-        linears: &[(&Linear, &Buffer<f32>)],
+        linears: [(&Linear, &Buffer<f32>); N],
     ) {
         timed(self.profile, Work::Products, worker, |worker| s.inputs.project(worker, input, linears));
     }

@@ -147,7 +147,7 @@ impl<'a> StepLayer<'a> {
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &saved.q);
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &saved.k);
         worker.barrier();
-        ops::append(worker, pass.sequences, 0, &saved.k, &saved.v);
+        ops::append(worker, pass.sequences, 0, None, &saved.k, &saved.v);
         worker.barrier();
         let heads = config.num_attention_heads;
         ops::attention(worker, pass.sequences, 0, heads, &saved.q, &saved.attended);

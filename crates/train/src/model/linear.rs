@@ -9,7 +9,7 @@
 //!
 //! While λ is below 1 both passes use `W + λ (Ŵ - W)` and `n + λ (n̂ - n)` in floats.
 
-use tercet_kernels::ops::{self, Int8Rows, backward};
+use tercet_kernels::ops::{self, Int8Rows, TernaryProduct, backward};
 use tercet_kernels::{Buffer, DenseView, Destination, Pool, TernaryMatrix, Worker};
 
 use super::Pass;
@@ -112,7 +112,8 @@ impl LinearScratch {
                         worker.barrier();
                     }
                     if pass.is_quantized() {
-                        ops::ternary_product(worker, &weights.matrix, weights.scale, rows, m, y);
+                        let product = TernaryProduct { w: &weights.matrix, w_scale: weights.scale, y };
+                        ops::ternary_products(worker, [product], rows, m);
                     } else {
                         self.operands(worker, pass, linear.place, weights, x, rows);
                         let w = &self.weight.read(worker)[..n * k];
