@@ -29,6 +29,7 @@ mod rotary;
 mod scalar;
 mod self_test;
 mod slab;
+mod team;
 mod ternary;
 
 #[cfg(target_arch = "aarch64")]

@@ -16,10 +16,11 @@ use std::hint::{black_box, spin_loop};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use crate::isa::Isa;
+use crate::team::{Account, Team};
 
 /// Turns of the spin loop before a waiting worker parks: 50 to 70 µs at 2.6 to 4 GHz, where one
 /// takes some 65 cycles (AMD Zen 5). On an idle machine phases of a decode step wait for less.
@@ -27,6 +28,11 @@ const SPINS_BEFORE_PARK: u32 = 4_000;
 
 /// Operations of one run; a buffer's tag has so many bits for the number of one.
 const MAX_OPERATIONS: u32 = u16::MAX as u32;
+
+/// Bits for the number of workers that take part in a job.
+const TEAM_BITS: u32 = 16;
+/// All workers, however many there are.
+const EVERYONE: u64 = (1 << TEAM_BITS) - 1;
 
 type Job = *const (dyn Fn(&mut Worker<'_>) + Sync);
 
@@ -74,8 +80,9 @@ impl Share {
 pub(crate) struct Shared {
     isa: Isa,
     threads: usize,
-    /// Counts jobs; a change starts the waiting threads. The job is written before the change.
-    generation: AtomicU64,
+    /// How many jobs there were, and how many workers take part in the last, in the low
+    /// [`TEAM_BITS`]. A change starts those who wait. The job is written before the change.
+    start: AtomicU64,
     job: UnsafeCell<Option<Job>>,
     finished: AtomicUsize,
     /// Counts phases over the life of the pool; never reused, so that buffers can remember one.
@@ -91,7 +98,7 @@ pub(crate) struct Shared {
 }
 
 // SAFETY: all fields but `job` are `Sync`; `job` is written only while every worker waits, and
-// read only after the `generation` that published it was seen.
+// read only by those who take part, after the `start` that published it was seen.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the pointer is used only while the caller of `run` keeps the job alive.
 unsafe impl Send for Shared {}
@@ -118,6 +125,15 @@ impl Shared {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Publishes a job, or the end, for workers `0 .. team`.
+    fn start(&self, team: u64) {
+        let jobs = self.start.load(Ordering::SeqCst) >> TEAM_BITS;
+        self.start.store((jobs + 1) << TEAM_BITS | team, Ordering::SeqCst);
+        if team > 1 {
+            self.notify();
+        }
+    }
+
     /// Wakes whoever parked. Call it after the change that they wait for.
     fn notify(&self) {
         if self.sleepers.load(Ordering::SeqCst) > 0 {
@@ -127,9 +143,14 @@ impl Shared {
     }
 
     /// Runs the published job as worker `index`, keeping a panic until all have finished.
-    fn take_part(&self, index: usize, job: &(dyn Fn(&mut Worker<'_>) + Sync)) -> std::thread::Result<()> {
-        let mut worker =
-            Worker { shared: self, index, phase: self.phase.load(Ordering::SeqCst), operation: Cell::new(0) };
+    fn take_part(
+        &self,
+        index: usize,
+        team: usize,
+        job: &(dyn Fn(&mut Worker<'_>) + Sync),
+    ) -> std::thread::Result<()> {
+        let phase = self.phase.load(Ordering::SeqCst);
+        let mut worker = Worker { shared: self, index, team, phase, operation: Cell::new(0) };
         let result = catch_unwind(AssertUnwindSafe(|| {
             assert_float_environment();
             job(&mut worker);
@@ -158,7 +179,9 @@ impl Shared {
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    running: Mutex<()>,
+    accounts: Vec<Account>,
+    /// Held by a run.
+    team: Mutex<Team>,
 }
 
 impl Pool {
@@ -167,11 +190,11 @@ impl Pool {
     /// # Panics
     /// If `threads` is 0, or the system cannot start a thread.
     pub fn new(isa: Isa, threads: usize) -> Pool {
-        assert!(threads > 0, "Pool::new: at least one thread");
+        assert!(threads > 0 && threads as u64 <= EVERYONE, "Pool::new: 1 to {EVERYONE} threads");
         let shared = Arc::new(Shared {
             isa,
             threads,
-            generation: AtomicU64::new(0),
+            start: AtomicU64::new(0),
             job: UnsafeCell::new(None),
             finished: AtomicUsize::new(0),
             phase: AtomicU64::new(1),
@@ -183,16 +206,23 @@ impl Pool {
             lock: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let threads = (1..threads)
+        let (sender, accounts) = mpsc::channel();
+        let handles = (1..threads)
             .map(|index| {
-                let shared = Arc::clone(&shared);
+                let (shared, sender) = (Arc::clone(&shared), sender.clone());
                 std::thread::Builder::new()
                     .name(format!("tercet-{index}"))
-                    .spawn(move || serve_jobs(&shared, index))
+                    .spawn(move || {
+                        // Nobody listens only where the pool could not be made.
+                        let _ = sender.send(Account::of_this_thread());
+                        serve_jobs(&shared, index);
+                    })
                     .expect("Pool::new: the system starts a thread")
             })
             .collect();
-        Pool { shared, threads, running: Mutex::new(()) }
+        let accounts = accounts.iter().take(threads - 1).collect();
+        let team = Mutex::new(Team::new(threads));
+        Pool { shared, threads: handles, accounts, team }
     }
 
     /// The threads this process may use: its affinity and cgroup quota are respected.
@@ -200,7 +230,7 @@ impl Pool {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
-    /// How many workers take part in a run.
+    /// How many workers take part in a run at most.
     pub fn threads(&self) -> usize {
         self.shared.threads
     }
@@ -214,16 +244,18 @@ impl Pool {
         &self.shared
     }
 
-    /// Calls `f` on every worker at once and returns when all have returned.
+    /// Calls `f` on the workers at once and returns when all have returned.
     ///
-    /// Every worker must call the same operations in the same order with the same arguments, and
+    /// While other processes take processors away, fewer than [`threads`](Self::threads) take part,
+    /// see `team.rs`. Every worker must call the same operations in the same order with the same arguments, and
     /// pass the same barriers.
     ///
     /// # Panics
     /// If `f` panics on any worker; the others are freed from their barriers first. A job must not
     /// start another on the same pool: it would wait for itself.
     pub fn run<F: Fn(&mut Worker<'_>) + Sync>(&self, f: F) {
-        let _one_at_a_time = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut team = self.team.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = team.review(&self.accounts);
         let shared = &*self.shared;
         let job: &(dyn Fn(&mut Worker<'_>) + Sync) = &f;
         shared.arrived.store(0, Ordering::SeqCst);
@@ -238,12 +270,11 @@ impl Pool {
                 job,
             )
         };
-        // SAFETY: every other thread waits for the next `generation`, so nobody reads it now.
+        // SAFETY: every other thread waits for the next `start`, so nobody reads it now.
         unsafe { *shared.job.get() = Some(std::ptr::from_ref(erased)) };
-        shared.generation.fetch_add(1, Ordering::SeqCst);
-        shared.notify();
-        let own = shared.take_part(0, job);
-        shared.wait_until(|| shared.finished.load(Ordering::SeqCst) == shared.threads, spin_loop);
+        shared.start(workers as u64);
+        let own = shared.take_part(0, workers, job);
+        shared.wait_until(|| shared.finished.load(Ordering::SeqCst) == workers, spin_loop);
         match own {
             Err(panic) => resume_unwind(panic),
             Ok(()) => assert!(!shared.panicked.load(Ordering::SeqCst), "Pool::run: a worker panicked"),
@@ -254,8 +285,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.shutdown.store(true, Ordering::SeqCst);
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
-        self.shared.notify();
+        self.shared.start(EVERYONE);
         for thread in self.threads.drain(..) {
             // A worker's panic was already reported by the `run` it happened in.
             let _ = thread.join();
@@ -266,18 +296,22 @@ impl Drop for Pool {
 fn serve_jobs(shared: &Shared, index: usize) {
     let mut seen = 0;
     loop {
-        shared.wait_until(|| shared.generation.load(Ordering::SeqCst) != seen, spin_loop);
-        seen += 1;
+        let start = || shared.start.load(Ordering::SeqCst);
+        let is_called = |start: u64| start >> TEAM_BITS != seen && (start & EVERYONE) > index as u64;
+        shared.wait_until(|| is_called(start()), spin_loop);
+        // It does not change before this worker has finished.
+        let start = start();
+        seen = start >> TEAM_BITS;
         if shared.shutdown.load(Ordering::SeqCst) {
             return;
         }
-        // SAFETY: the caller of `run` wrote it before the `generation` just seen, and writes the
-        // next one only after this worker has counted itself as finished.
-        let job = unsafe { *shared.job.get() }.expect("a generation comes with a job");
+        // SAFETY: the caller of `run` wrote it before the `start` just seen, and writes the next
+        // one only after this worker, which takes part, has counted itself as finished.
+        let job = unsafe { *shared.job.get() }.expect("a start comes with a job");
         // SAFETY: the caller of `run` keeps the function alive until all have finished.
         let job = unsafe { &*job };
         // The panic itself is passed on by `run`, which sees the flag.
-        let _ = shared.take_part(index, job);
+        let _ = shared.take_part(index, (start & EVERYONE) as usize, job);
     }
 }
 
@@ -296,6 +330,7 @@ fn assert_float_environment() {
 pub struct Worker<'pool> {
     shared: &'pool Shared,
     index: usize,
+    team: usize,
     phase: u64,
     operation: Cell<u32>,
 }
@@ -308,7 +343,7 @@ impl Worker<'_> {
 
     /// How many workers run together.
     pub fn threads(&self) -> usize {
-        self.shared.threads
+        self.team
     }
 
     /// The instruction set of the pool.
@@ -339,7 +374,7 @@ impl Worker<'_> {
     pub(crate) fn barrier_while(&mut self, meanwhile: impl FnMut()) {
         let shared = self.shared;
         let phase = self.phase;
-        if shared.arrived.fetch_add(1, Ordering::SeqCst) + 1 == shared.threads {
+        if shared.arrived.fetch_add(1, Ordering::SeqCst) + 1 == self.team {
             shared.arrived.store(0, Ordering::SeqCst);
             shared.phase.store(phase + 1, Ordering::SeqCst);
             shared.notify();
@@ -423,33 +458,74 @@ mod tests {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(|worker| {
                     worker.barrier();
-                    assert!(worker.index() != bad, "on purpose");
+                    assert!(worker.index() != bad.min(worker.threads() - 1), "on purpose");
                     worker.barrier();
                 });
             }));
             assert!(result.is_err());
         }
         let reached = AtomicU32::new(0);
+        let expected = AtomicUsize::new(0);
         pool.run(|worker| {
             worker.barrier();
+            expected.store(worker.threads(), Ordering::SeqCst);
             reached.fetch_add(1, Ordering::SeqCst);
         });
-        assert_eq!(reached.into_inner(), 3);
+        assert_eq!(reached.into_inner() as usize, expected.into_inner());
+    }
+
+    #[test]
+    fn a_smaller_team_does_all_the_work() {
+        let mut pool = Pool::new(Isa::scalar(), 3);
+        for round in 0..300 {
+            let size = [3, 1, 2, 2, 1, 3, 1][round % 7];
+            *pool.team.get_mut().unwrap() = Team::new(size);
+            let (workers, tiles) = (AtomicU32::new(0), AtomicU32::new(0));
+            pool.run(|worker| {
+                assert_eq!(worker.threads(), size);
+                workers.fetch_add(1, Ordering::Relaxed);
+                for _ in 0..2 {
+                    let operation = worker.begin_operation();
+                    while worker.claim(operation, 10).is_some() {
+                        tiles.fetch_add(1, Ordering::Relaxed);
+                    }
+                    worker.barrier();
+                }
+            });
+            assert_eq!((workers.into_inner() as usize, tiles.into_inner()), (size, 20));
+        }
+    }
+
+    #[test]
+    fn a_share_is_claimed_from_the_front_and_by_others_from_the_back() {
+        let pool = Pool::new(Isa::scalar(), 2);
+        *pool.team.lock().unwrap() = Team::new(1);
+        pool.run(|worker| {
+            let [mine, other] =
+                [0, 1].map(|index| Worker { team: 2, index, operation: Cell::new(0), ..*worker });
+            assert_eq!([0, 1].map(|owner| mine.share(owner, 5)), [0..3, 3..5]);
+            let operation = mine.begin_operation();
+            let claims =
+                [&mine, &mine, &other, &other, &other, &mine].map(|worker| worker.claim(operation, 5));
+            assert_eq!(claims, [Some(0), Some(1), Some(3), Some(4), Some(2), None]);
+            assert_eq!(other.claim(operation - 1, 5), None, "an earlier operation has nothing left");
+        });
     }
 
     #[test]
     fn a_parked_pool_wakes_up() {
         let pool = Pool::new(Isa::scalar(), 2);
-        let reached = AtomicU32::new(0);
+        let (reached, expected) = (AtomicU32::new(0), AtomicUsize::new(0));
         for _ in 0..3 {
             let started = std::time::Instant::now();
             while started.elapsed().as_millis() < 5 {
                 std::thread::yield_now();
             }
-            pool.run(|_| {
+            pool.run(|worker| {
+                expected.fetch_add(usize::from(worker.index() == 0) * worker.threads(), Ordering::SeqCst);
                 reached.fetch_add(1, Ordering::SeqCst);
             });
         }
-        assert_eq!(reached.into_inner(), 6);
+        assert_eq!(reached.into_inner() as usize, expected.into_inner());
     }
 }

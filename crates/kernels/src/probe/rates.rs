@@ -1,6 +1,7 @@
 //! Operations a second that the workers of a pool do in registers, by kind of arithmetic.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::dispatch;
@@ -56,13 +57,17 @@ fn best_rate(pool: &Pool, products: usize, passes: usize, run: impl Fn(Isa, usiz
     let mut passed = 0;
     while passed < passes {
         let started = Instant::now();
-        pool.run(|worker| run(worker.isa(), rounds));
+        let workers = AtomicUsize::new(0);
+        pool.run(|worker| {
+            workers.fetch_add(1, Ordering::Relaxed);
+            run(worker.isa(), rounds);
+        });
         let elapsed = started.elapsed();
         if elapsed < PASS_TIME {
             rounds *= 2;
             continue;
         }
-        let operations = (2 * products * rounds * pool.threads()) as f64;
+        let operations = (2 * products * rounds * workers.into_inner()) as f64;
         best = best.max(operations / elapsed.as_secs_f64());
         passed += 1;
     }
