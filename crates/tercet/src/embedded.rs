@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tercet_kernels::{KvType, Layout, Pool};
 
 use crate::digest::LogitsDigest;
-use crate::generate::{GenerateError, GenerationParams, Listener, SamplingParams, generate};
+use crate::generate::{GenerateError, GenerationParams, Listener, SamplingParams, Speculative, generate};
 use crate::model::{LoadError, Model, Session, SessionSize};
 use crate::source::{EmbeddedFolder, Source};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -82,6 +82,7 @@ pub fn logits_digest(pool: &Arc<Pool>) -> Result<String, DigestError> {
         stop: Vec::new(),
         ignore_eos: true,
         all_logits: true,
+        speculative: Speculative::Off,
     };
     let mut listener = DigestListener(LogitsDigest::default());
     generate(&mut session, &mut cache, None, &prompt, &params, &mut listener)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use tercet::generate::{GenerationParams, Listener, SamplingParams, generate};
+use tercet::generate::{GenerationParams, Listener, SamplingParams, Speculative, generate};
 use tercet::model::{LogitRows, Model, Session, SessionSize};
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
@@ -143,6 +143,7 @@ fn greedy_text(session: &mut Session<'_>, tokenizer: &Tokenizer, max_tokens: usi
         stop: Vec::new(),
         ignore_eos: false,
         all_logits: false,
+        speculative: Speculative::Off,
     };
     generate(session, &mut cache, Some(tokenizer), &prompt, &params, &mut text).unwrap();
     text.0

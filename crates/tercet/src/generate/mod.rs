@@ -2,6 +2,7 @@
 //!
 //! It knows models, tokens and text; not where the text goes.
 
+mod lookup;
 mod sampler;
 mod stop;
 
@@ -10,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use tercet_kernels::{KvCache, Sequence};
 
+pub use lookup::MAX_DRAFT;
 pub use sampler::{Sampler, SamplingError, SamplingParams};
 
 use crate::model::{ForwardError, LogitRows, Session};
 use crate::tokenizer::{TokenStream, Tokenizer};
+use lookup::Lookup;
 use stop::StopScanner;
 
 /// What ends a generation.
@@ -29,6 +32,19 @@ pub struct GenerationParams {
     pub ignore_eos: bool,
     /// Whether logits of every position are computed, not only those a token is chosen from.
     pub all_logits: bool,
+    /// How several tokens are got from one pass; the text is the same.
+    pub speculative: Speculative,
+}
+
+/// Where drafts of the next tokens come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speculative {
+    /// There are none.
+    #[default]
+    Off,
+    /// From what followed the same tokens before, up to [`MAX_DRAFT`] at a time, as many as the
+    /// session has rows and logit rows for beside the last token.
+    Lookup,
 }
 
 /// Why a generation ended.
@@ -55,8 +71,12 @@ pub struct Generated {
     pub prompt_tokens: usize,
     /// Time for the prompt.
     pub prompt_time: Duration,
-    /// Passes of one token after it, one less than the tokens unless the text was cut off.
+    /// Passes after it. Without drafts one less than the tokens, unless the text was cut off.
     pub decode_steps: usize,
+    /// Tokens of drafts that those passes looked at.
+    pub drafted: usize,
+    /// Those that were right.
+    pub accepted: usize,
     /// Time for those.
     pub decode_time: Duration,
     /// Bytes of weights and cache that those passes read.
@@ -133,6 +153,8 @@ pub fn generate(
         prompt_tokens: prompt.len(),
         prompt_time: started.elapsed(),
         decode_steps: 0,
+        drafted: 0,
+        accepted: 0,
         decode_time: Duration::ZERO,
         decode_bytes: 0,
     };
@@ -142,6 +164,7 @@ pub fn generate(
     }
 
     let started = Instant::now();
+    let mut decoder = Decoder::new(params.speculative, prompt, session);
     while generated.tokens.len() < params.max_tokens {
         let token = sampler.sample(&last_logits);
         generated.tokens.push(token);
@@ -154,22 +177,21 @@ pub fn generate(
             generated.finish_reason = reason;
             break;
         }
-        if generated.tokens.len() == params.max_tokens {
+        let left = params.max_tokens - generated.tokens.len();
+        if left == 0 {
             break;
         }
-        if cache.len() == context {
+        if decoder.positions(cache) == context {
             generated.finish_reason = FinishReason::Context;
             break;
         }
-        let logits = session.forward(&mut [Sequence { tokens: &[token], cache }], LogitRows::Last)?;
-        last_logits.copy_from_slice(logits);
-        generated.decode_steps += 1;
-        generated.decode_bytes += (model.weight_bytes_per_token() + cache.read_bytes(cache.len())) as u64;
+        decoder.next(session, cache, token, left - 1, &mut last_logits, &mut generated)?;
         if listener.logits(&last_logits).is_break() {
             generated.finish_reason = FinishReason::Cancelled;
             break;
         }
     }
+    decoder.finish(cache);
     generated.decode_time = started.elapsed();
     if generated.finish_reason != FinishReason::Cancelled {
         text.finish(listener);
@@ -195,6 +217,88 @@ fn run_prompt(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// The passes after the prompt: of one token, or of one and a draft of those that may follow.
+struct Decoder {
+    lookup: Option<Lookup>,
+    max_draft: usize,
+    draft: Vec<u32>,
+    /// Logits after each token of the draft, `[draft, vocabulary]`.
+    ahead: Vec<f32>,
+    /// Tokens of the draft that were right so far.
+    accepted: usize,
+}
+
+impl Decoder {
+    fn new(speculative: Speculative, prompt: &[u32], session: &Session<'_>) -> Self {
+        let size = session.size();
+        let rows = size.max_rows.min(size.max_logit_rows);
+        Decoder {
+            lookup: (speculative == Speculative::Lookup).then(|| Lookup::new(prompt)),
+            max_draft: MAX_DRAFT.min(rows.saturating_sub(1)),
+            draft: Vec::new(),
+            ahead: Vec::new(),
+            accepted: 0,
+        }
+    }
+
+    /// Positions of the cache that hold what is certain.
+    fn positions(&self, cache: &KvCache) -> usize {
+        cache.len() - (self.draft.len() - self.accepted)
+    }
+
+    /// The logits after `token`: from the last pass where it had drafted the token, else from a new
+    /// one. `wanted` is how many tokens may still follow the next.
+    fn next(
+        &mut self,
+        session: &mut Session<'_>,
+        cache: &mut KvCache,
+        token: u32,
+        wanted: usize,
+        logits: &mut [f32],
+        generated: &mut Generated,
+    ) -> Result<(), ForwardError> {
+        if let Some(lookup) = &mut self.lookup {
+            lookup.push(token);
+        }
+        if self.draft.get(self.accepted) == Some(&token) {
+            logits.copy_from_slice(&self.ahead[self.accepted * logits.len()..][..logits.len()]);
+            self.accepted += 1;
+            generated.accepted += 1;
+            return Ok(());
+        }
+        self.finish(cache);
+        let context = session.size().context.min(cache.capacity());
+        let max = self.max_draft.min(wanted).min(context - cache.len() - 1);
+        if let Some(lookup) = &self.lookup {
+            self.draft.extend_from_slice(lookup.draft(max));
+        }
+        let mut tokens = [token; 1 + MAX_DRAFT];
+        let tokens = &mut tokens[..1 + self.draft.len()];
+        tokens[1..].copy_from_slice(&self.draft);
+        let rows = if self.draft.is_empty() { LogitRows::Last } else { LogitRows::All };
+        let all = session.forward(&mut [Sequence { tokens, cache }], rows)?;
+        let (first, ahead) = all.split_at(logits.len());
+        logits.copy_from_slice(first);
+        self.ahead.clear();
+        self.ahead.extend_from_slice(ahead);
+        generated.decode_steps += 1;
+        generated.drafted += self.draft.len();
+        let read = session.model().weight_bytes_per_token() + cache.read_bytes(cache.len());
+        generated.decode_bytes += read as u64;
+        Ok(())
+    }
+
+    /// Judges the draft and forgets what was wrong of it.
+    fn finish(&mut self, cache: &mut KvCache) {
+        cache.truncate(self.positions(cache));
+        if let Some(lookup) = self.lookup.as_mut().filter(|_| !self.draft.is_empty()) {
+            lookup.judge(self.draft.len(), self.accepted);
+        }
+        self.draft.clear();
+        self.accepted = 0;
+    }
 }
 
 /// The way from tokens to text that is certain: whole characters, and no part of a stop string.

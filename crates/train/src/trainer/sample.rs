@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tercet::generate::{GenerationParams, Listener, SamplingParams, generate};
+use tercet::generate::{GenerationParams, Listener, SamplingParams, Speculative, generate};
 use tercet::model::{LoadError, Model, Session, SessionSize};
 use tercet::source::Source;
 use tercet_kernels::{KvType, Layout};
@@ -54,6 +54,7 @@ pub(super) fn sample(prepared: &Prepared, network: &mut Network, step: u64) -> R
         stop: Vec::new(),
         ignore_eos: false,
         all_logits: false,
+        speculative: Speculative::Off,
     };
     // A model that has just begun may write nothing that is text; that is no reason to end a run.
     let _ = generate(&mut session, &mut cache, Some(tokenizer), prompt, &params, &mut text);

@@ -1,5 +1,6 @@
 //! `tercet run`: continue a text.
 
+mod drafts;
 mod report;
 mod sampling;
 mod teller;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 use clap::Args;
 use tercet::config::Config;
 use tercet::digest::LogitsDigest;
-use tercet::generate::{FinishReason, GenerateError, Generated, GenerationParams, SamplingParams, generate};
+use tercet::generate::{
+    FinishReason, GenerateError, Generated, GenerationParams, MAX_DRAFT, SamplingParams, generate,
+};
 use tercet::model::{Session, SessionSize};
 use tercet::presets::Preset;
 use tercet_kernels::{Isa, Pool};
@@ -24,6 +27,7 @@ use crate::origin::{self, Origin};
 use crate::terminal::{note, print_json};
 use crate::weight_types::{Head, Kv, Weights};
 use crate::{fit, model_argument};
+use drafts::Drafts;
 use report::{Report, Speed, Timings, finish_reason, last_line};
 use sampling::Sampling;
 use teller::{Stdout, Teller, Told};
@@ -72,6 +76,9 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "N", default_value_t = 512, help_heading = "Model")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
     batch_size: u32,
+    /// Try several tokens in one pass; the text is the same, sooner where it repeats itself
+    #[arg(long, value_name = "HOW", default_value = "off", help_heading = "Model")]
+    speculative: Drafts,
 
     /// The text to continue
     #[arg(short, long, value_name = "PROMPT", conflicts_with = "file", help_heading = "Text")]
@@ -185,6 +192,7 @@ impl Run {
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             all_logits: self.logits_sha256,
+            speculative: self.speculative.into(),
         }
     }
 
@@ -275,11 +283,15 @@ impl Run {
             Some(0) => trained,
             Some(context) => context as usize,
         };
-        let max_rows = prompt.len().min(self.batch_size as usize).max(1);
+        let draft_rows = match self.speculative {
+            Drafts::Off => 1,
+            Drafts::Lookup => 1 + MAX_DRAFT,
+        };
+        let max_rows = prompt.len().min(self.batch_size as usize).max(draft_rows);
         SessionSize {
             context: context.min(prompt.len().saturating_add(self.max_tokens())),
             max_rows,
-            max_logit_rows: if self.logits_sha256 { max_rows } else { 1 },
+            max_logit_rows: if self.logits_sha256 { max_rows } else { draft_rows },
         }
     }
 
@@ -405,6 +417,7 @@ mod tests {
         assert_eq!(size("-n 5 -b 7 --logits-sha256"), (605, 7, 7));
         assert_eq!(size("--preset s -b 1000"), (664, 600, 1));
         assert_eq!(size("-n -1 -c 20000"), (20_000, 512, 1));
+        assert_eq!(size("-n 5 -b 7 --speculative lookup"), (605, 9, 9));
     }
 
     #[test]

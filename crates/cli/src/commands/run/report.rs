@@ -28,9 +28,10 @@ impl Speed {
             Some(_) => ceilings::recall_bandwidth(pool),
             None => None,
         };
+        let decoded = generated.decode_steps + generated.accepted;
         Speed {
             prompt_per_second: per_second(generated.prompt_tokens as u64, generated.prompt_time),
-            text_per_second: per_second(generated.decode_steps as u64, generated.decode_time),
+            text_per_second: per_second(decoded as u64, generated.decode_time),
             read_bytes_per_second,
             ceiling_bytes_per_second,
         }
@@ -61,6 +62,9 @@ pub(super) fn last_line(generated: &Generated, speed: &Speed, sampling: &Samplin
             format!(", {} of {ceiling}", figures::percent(fraction))
         });
         parts.push(figures::bytes_per_second(read) + &of_ceiling.unwrap_or_default());
+    }
+    if generated.drafted > 0 {
+        parts.push(format!("{} of {} drafted tokens right", generated.accepted, generated.drafted));
     }
     match generated.finish_reason {
         FinishReason::Context => parts.push("context full".to_owned()),
@@ -132,6 +136,8 @@ pub(super) struct Timings {
     predicted_n: usize,
     predicted_ms: f64,
     predicted_per_second: Option<f64>,
+    draft_n: usize,
+    draft_n_accepted: usize,
 }
 
 impl Timings {
@@ -144,6 +150,8 @@ impl Timings {
             predicted_n: generated.tokens.len(),
             predicted_ms: milliseconds(generated.decode_time),
             predicted_per_second: speed.text_per_second,
+            draft_n: generated.drafted,
+            draft_n_accepted: generated.accepted,
         }
     }
 }
@@ -187,6 +195,8 @@ mod tests {
             prompt_tokens: 12,
             prompt_time: Duration::from_millis(10),
             decode_steps: 199,
+            drafted: 0,
+            accepted: 0,
             decode_time: Duration::from_secs(1),
             decode_bytes: 550_000_000,
         }
