@@ -4,12 +4,13 @@
 //! A draft only saves passes: which token comes next is decided from the same logits, with the same
 //! bits, as without it. It knows tokens and no model. (Saxena 2023, "Prompt Lookup Decoding".)
 
-/// Tokens of a draft at most.
-pub const MAX_DRAFT: usize = 8;
+/// Tokens of a draft at most. With the token before it they are the 8 rows that kernels multiply
+/// together: a ninth would cost more than it gives.
+pub const MAX_DRAFT: usize = 7;
 /// Tokens that must have come before: so many at most and at least.
 const MATCHED: [usize; 2] = [5, 3];
-/// Tokens of the first draft, and of one after a failure.
-const FIRST_DRAFT: usize = 2;
+/// Tokens of the first draft, and of one after a failure: 4 rows.
+const FIRST_DRAFT: usize = 3;
 /// A draft is worth its time where one token of so many is right: a token more in a pass takes a quarter
 /// of the time of a pass in large models and half in small ones (measured on AMD Zen 5).
 const WORTH: usize = 2;
@@ -59,10 +60,8 @@ impl Lookup {
     pub(super) fn judge(&mut self, drafted: usize, accepted: usize) {
         if accepted == drafted {
             self.failures = self.failures.saturating_sub(1);
-            self.draft_tokens = (2 * self.draft_tokens).min(MAX_DRAFT);
-        } else if accepted * WORTH >= drafted {
-            self.draft_tokens = accepted.max(FIRST_DRAFT);
-        } else {
+            self.draft_tokens = MAX_DRAFT;
+        } else if accepted * WORTH < drafted {
             self.draft_tokens = FIRST_DRAFT;
             self.pause = PAUSE << self.failures;
             self.failures = (self.failures + 1).min(MAX_FAILURES);
@@ -77,9 +76,9 @@ mod tests {
     #[test]
     fn a_draft_is_what_followed_the_longest_match_last() {
         let draft = |tokens: &[u32]| Lookup::new(tokens).draft(MAX_DRAFT).to_vec();
-        assert_eq!(draft(&[1, 2, 3, 7, 8, 9, 1, 2, 3]), [7, 8]);
-        assert_eq!(draft(&[1, 2, 3, 7, 1, 2, 3, 8, 4, 1, 2, 3]), [8, 4], "the last of two");
-        assert_eq!(draft(&[5, 1, 2, 3, 7, 6, 1, 2, 3, 8, 5, 1, 2, 3]), [7, 6], "four tokens before three");
+        assert_eq!(draft(&[1, 2, 3, 7, 8, 9, 1, 2, 3]), [7, 8, 9]);
+        assert_eq!(draft(&[1, 2, 3, 7, 1, 2, 3, 8, 4, 1, 2, 3]), [8, 4, 1], "the last of two");
+        assert_eq!(draft(&[5, 1, 2, 3, 7, 6, 1, 2, 3, 8, 5, 1, 2, 3]), [7, 6, 1], "four tokens before three");
         assert_eq!(draft(&[4, 4, 4, 4]), [4], "it may reach into the match");
         for none in [&[][..], &[1], &[1, 1], &[1, 1, 1], &[1, 2, 3, 4], &[1, 2, 3, 1, 2]] {
             assert!(draft(none).is_empty(), "{none:?}");
@@ -96,10 +95,10 @@ mod tests {
             lengths.push(drafted);
             lookup.judge(drafted, drafted);
         }
-        assert_eq!(lengths, [2, 4, 8, 8]);
-        lookup.judge(8, 5);
-        assert_eq!(lookup.draft(MAX_DRAFT).len(), 5);
-        lookup.judge(5, 2);
+        assert_eq!(lengths, [3, 7, 7, 7]);
+        lookup.judge(7, 4);
+        assert_eq!(lookup.draft(MAX_DRAFT).len(), 7);
+        lookup.judge(7, 3);
         assert!(lookup.draft(MAX_DRAFT).is_empty(), "it was not worth its time");
     }
 

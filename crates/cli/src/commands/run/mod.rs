@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(size("-n 5 -b 7 --logits-sha256"), (605, 7, 7));
         assert_eq!(size("--preset s -b 1000"), (664, 600, 1));
         assert_eq!(size("-n -1 -c 20000"), (20_000, 512, 1));
-        assert_eq!(size("-n 5 -b 7 --speculative lookup"), (605, 9, 9));
+        assert_eq!(size("-n 5 -b 7 --speculative lookup"), (605, 8, 8));
     }
 
     #[test]
