@@ -253,21 +253,24 @@ pub(crate) fn rms_norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
 /// See [`crate::quantize`]. `codes` may be longer than `x`: the rest becomes 0.
 #[inline(always)]
 pub(crate) fn absmax(x: &[f32], codes: &mut [i8]) -> (f32, i32) {
-    let mut lanes = [0.0f32; LANES];
-    let (groups, tail) = x.as_chunks::<LANES>();
-    for group in groups.iter().chain([&padded(tail)]) {
-        for i in 0..LANES {
+    // Four sets of lanes, so that no comparison waits for another; the greatest is the greatest.
+    let mut lanes = [0.0f32; 4 * LANES];
+    let (groups, tail) = x.as_chunks::<{ 4 * LANES }>();
+    for group in groups {
+        for i in 0..4 * LANES {
             let magnitude = group[i].abs();
             lanes[i] = if magnitude > lanes[i] { magnitude } else { lanes[i] };
         }
     }
-    let largest = lanes.into_iter().fold(SCALE_MIN, f32::max);
+    let largest = lanes.into_iter().chain(tail.iter().map(|x| x.abs())).fold(SCALE_MIN, f32::max);
     let inv_scale = ACTIVATION_MAX / largest;
     let (codes, padding) = codes.split_at_mut(x.len());
     let mut sum = 0;
     for (code, x) in codes.iter_mut().zip(x) {
-        let rounded = (x * inv_scale).round_ties_even().clamp(-128.0, 127.0);
-        *code = rounded as i8;
+        // Adding it rounds half to even, and leaves the integer in the lowest bits.
+        let rounded = (x * inv_scale).clamp(-128.0, 127.0) + EXP_ROUND;
+        let integer = rounded.to_bits().wrapping_sub(EXP_ROUND.to_bits()) as i32;
+        *code = integer as i8;
         sum += i32::from(*code);
     }
     padding.fill(0);
