@@ -75,8 +75,10 @@ fn a_preset_is_measured_in_every_kind_of_weights() {
 fn people_get_markdown_and_programs_csv() {
     let table = bench("-p 0 -n 2").success().stdout;
     let lines: Vec<_> = table.lines().collect();
-    assert!(lines[0].starts_with("| model") && lines[1].starts_with("|---"), "{table}");
-    assert!(lines[2].contains("tg2") && lines.len() == 3, "{table}");
+    assert!(lines[0].starts_with("**the model inside**") && lines[0].contains("2 threads"), "{table}");
+    assert!(lines[2].starts_with("| parallel") && lines[3].starts_with("|---"), "{table}");
+    assert!(lines[4].contains("tg2") && lines.len() == 5, "{table}");
+    assert!(lines[2].len() <= 120, "it fits a terminal: {}", lines[2].len());
     let csv = bench("-p 0 -n 2 -o csv").success().stdout;
     assert!(csv.starts_with("preset,model,weights,") && csv.lines().count() == 2, "{csv}");
     assert!(csv.contains(",tg2,1,"), "{csv}");

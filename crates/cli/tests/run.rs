@@ -80,6 +80,21 @@ fn chunks_of_the_prompt_change_nothing() {
 }
 
 #[test]
+fn drafts_change_nothing_but_what_is_said_of_them() {
+    let plain = run("--temp 0 -n 60 --ignore-eos --json --logits-sha256").success();
+    let drafted = run("--temp 0 -n 60 --ignore-eos --json --logits-sha256 --speculative lookup").success();
+    let [plain, drafted] =
+        [plain, drafted].map(|found| serde_json::from_str::<serde_json::Value>(&found.stdout).unwrap());
+    for field in ["text", "tokens", "logits_sha256"] {
+        assert_eq!(plain[field], drafted[field], "{field}");
+    }
+    assert_eq!(plain["timings"]["draft_n"], 0);
+    let [right, all] =
+        ["draft_n_accepted", "draft_n"].map(|field| drafted["timings"][field].as_u64().unwrap());
+    assert!(right <= all, "{right} of {all}");
+}
+
+#[test]
 fn a_seed_gives_the_same_text_and_is_printed() {
     let first = run("-n 40").success();
     let seed = first.last_line().rsplit_once("seed ").expect("the last line has the seed").1;

@@ -113,8 +113,8 @@ pub trait Listener {
     /// A token that was chosen; its text may come later.
     fn token(&mut self, _token: u32) {}
 
-    /// The logits of one pass, `[rows, vocabulary]`, each position once and in order; `Break` ends
-    /// the generation.
+    /// The logits of one pass, `[rows, vocabulary]`, each position once and in order, none where only
+    /// the prompt went on; `Break` ends the generation.
     fn logits(&mut self, _logits: &[f32]) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
@@ -208,10 +208,17 @@ fn run_prompt(
     last_logits: &mut [f32],
     listener: &mut dyn Listener,
 ) -> Result<ControlFlow<()>, ForwardError> {
-    let logit_rows = if all_logits { LogitRows::All } else { LogitRows::Last };
-    for chunk in prompt.chunks(session.size().max_rows) {
+    let mut chunks = prompt.chunks(session.size().max_rows).peekable();
+    while let Some(chunk) = chunks.next() {
+        let logit_rows = match chunks.peek() {
+            _ if all_logits => LogitRows::All,
+            None => LogitRows::Last,
+            Some(_) => LogitRows::None,
+        };
         let logits = session.forward(&mut [Sequence { tokens: chunk, cache }], logit_rows)?;
-        last_logits.copy_from_slice(&logits[logits.len() - last_logits.len()..]);
+        if let Some(first) = logits.len().checked_sub(last_logits.len()) {
+            last_logits.copy_from_slice(&logits[first..]);
+        }
         if listener.logits(logits).is_break() {
             return Ok(ControlFlow::Break(()));
         }

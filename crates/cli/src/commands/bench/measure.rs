@@ -4,10 +4,10 @@
 
 use std::time::Instant;
 
-use tercet::model::{ForwardError, LogitRows, Model, Session, SessionSize, WorkTimes};
+use tercet::model::{ForwardError, LogitRows, Model, PROMPT_ROWS, Session, SessionSize, WorkTimes};
 use tercet_kernels::{KvCache, KvType, Sequence};
 
-use super::test::{Kind, PROMPT_ROWS, Test};
+use super::test::{Kind, Test};
 use crate::energy_counter::EnergyCounter;
 use crate::machine;
 

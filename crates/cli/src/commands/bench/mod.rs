@@ -143,8 +143,15 @@ impl Bench {
         };
         let need = self.largest_need(&origin, &tests);
         check_memory(&need, &origin)?;
+        let positions = tests.iter().map(Test::positions).max().unwrap_or(0);
+        let trained = origin.config.max_position_embeddings;
+        if positions > trained {
+            note(&format!(
+                "{positions} positions are more than the {trained} that the model was trained for"
+            ));
+        }
         let before = ceilings::measure(&pool);
-        tell_ceilings(&before, &pool);
+        tell_ceilings("before the tests", &before, &pool);
 
         let started = Instant::now();
         let model = origin.load(&pool, need.weight_bytes)?;
@@ -160,6 +167,7 @@ impl Bench {
             measured.push((test, measurement));
         }
         let after = ceilings::measure(&pool);
+        tell_ceilings("after the tests; the better ones count", &after, &pool);
         let weight_bytes = model.weight_bytes_per_token() as u64;
         let sizes = ModelSizes { config: &origin.config, weight_bytes, kv_type: self.kv.kv_type() };
         let rows: Vec<Row> = measured
@@ -176,7 +184,7 @@ impl Bench {
 
     fn run_paper(&self, out: &mut impl Write, pool: &Arc<Pool>) -> Result<ExitCode, Failure> {
         let ceilings = ceilings::measure(pool);
-        tell_ceilings(&ceilings, pool);
+        tell_ceilings("now", &ceilings, pool);
         let setting = paper::Setting {
             pool,
             ceilings: &ceilings.now,
@@ -231,11 +239,11 @@ fn check_memory(need: &MemoryNeed, origin: &Origin) -> Result<(), Failure> {
     })
 }
 
-fn tell_ceilings(measured: &Measured, pool: &Pool) {
+fn tell_ceilings(when: &str, measured: &Measured, pool: &Pool) {
     let bandwidth = figures::bytes_per_second(measured.now.read_bytes_per_s);
     let arithmetic = measured.now.arithmetic();
     note(&format!(
-        "ceilings of {} threads, {}: {bandwidth}, {arithmetic}",
+        "ceilings of {} threads, {}, {when}: {bandwidth}, {arithmetic}",
         pool.threads(),
         pool.isa().name()
     ));

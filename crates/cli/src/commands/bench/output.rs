@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use super::format::{Format, write_csv, write_json};
-use super::row::{Bound, Row};
+use super::row::{Bound, Row, Setting};
 use crate::failure::Failure;
 use crate::figures;
 use crate::table::Table;
+use crate::terminal::printable;
 
 /// The columns of CSV, by their names in JSON.
 const COLUMNS: [&str; 28] = [
@@ -45,23 +46,31 @@ pub(super) fn write(out: &mut impl Write, format: Format, rows: &[Row]) -> Resul
     match format {
         Format::Json => write_json(out, rows)?,
         Format::Csv => write_csv(out, &COLUMNS, rows)?,
-        Format::Md => table(rows).write_markdown(out)?,
+        Format::Md => {
+            if let Some(Row { setting, .. }) = rows.first() {
+                writeln!(out, "{}\n", heading(setting))?;
+            }
+            table(rows).write_markdown(out)?;
+        }
     }
     out.flush()?;
     Ok(())
 }
 
-/// The columns of llama-bench, then those that say what the speed is a fraction of.
+/// What all rows have in common.
+fn heading(setting: &Setting) -> String {
+    let Setting { model, weights, head, kv, threads, isa, size_bytes, params, load_s, .. } = setting;
+    let (size, params) = (figures::bytes(*size_bytes), figures::count(*params));
+    let model = printable(model);
+    format!(
+        "**{model}**, {params} parameters, {size} in memory · weights {weights}, head {head}, cache {kv} · \
+         {threads} threads, {isa} · loaded in {load_s:.2} s"
+    )
+}
+
+/// What differs from test to test.
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(&[
-        "model",
-        ">size",
-        ">params",
-        "isa",
-        ">threads",
-        "weights",
-        "head",
-        "kv",
         ">parallel",
         ">test",
         ">t/s",
@@ -70,19 +79,9 @@ fn table(rows: &[Row]) -> Table {
         "ceiling",
         "GEMM/attention/rest",
         ">resident",
-        ">load",
     ]);
     for row in rows {
-        let Row { setting, .. } = row;
         table.push(vec![
-            setting.model.clone(),
-            figures::bytes(setting.size_bytes),
-            figures::count(setting.params),
-            setting.isa.clone(),
-            setting.threads.to_string(),
-            setting.weights.clone(),
-            setting.head.clone(),
-            setting.kv.clone(),
             row.parallel.to_string(),
             row.test.clone(),
             format!("{:.2} ± {:.2}", row.tokens_per_s, row.stddev),
@@ -91,7 +90,6 @@ fn table(rows: &[Row]) -> Table {
             ceiling(row),
             shares(row).unwrap_or_default(),
             row.rss_bytes.map(figures::bytes).unwrap_or_default(),
-            format!("{:.2} s", setting.load_s),
         ]);
     }
     table
@@ -147,10 +145,11 @@ mod tests {
     fn people_get_a_table() {
         let table = written(Format::Md);
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines.len(), 4, "{table}");
+        assert_eq!(lines.len(), 6, "{table}");
+        assert!(lines[0].contains("weights 1.6bit, head bf16, cache f16 · 2 threads, avx2"), "{}", lines[0]);
         for part in ["tg128", "47.50 ± 0.71", "1.00 GB |", "95 % |", "50.0 GB/s", "60 % / 30 % / 10 %"] {
-            assert!(lines[2].contains(part), "`{part}` is not in {}", lines[2]);
+            assert!(lines[4].contains(part), "`{part}` is not in {}", lines[4]);
         }
-        assert!(lines[3].contains("2.0 %, noisy"), "{}", lines[3]);
+        assert!(lines[5].contains("2.0 %, noisy"), "{}", lines[5]);
     }
 }

@@ -5,13 +5,10 @@
 use std::fmt;
 
 use tercet::config::Config;
-use tercet::model::{MemoryNeed, SessionSize};
+use tercet::model::{MemoryNeed, PROMPT_ROWS, SessionSize};
 use tercet_kernels::KvType;
 
 use crate::ceilings::Rates;
-
-/// Tokens of a prompt that are computed together.
-pub(super) const PROMPT_ROWS: usize = 512;
 
 /// One test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +140,10 @@ impl Need {
             * read
             * passes
             * test.parallel as f64;
-        let logit_rows = passes * test.parallel as f64;
+        let logit_rows = match test.kind {
+            Kind::Prompt => 1.0,
+            Kind::Decode => tokens,
+        };
         let head_ops = 2.0 * (config.vocab_size * config.hidden_size) as f64 * logit_rows / tokens;
         let attention_ops = 4.0 * (config.num_hidden_layers * config.attention_size()) as f64 * attended;
         let linear_ops = 2.0 * config.linear_parameters() as f64;
@@ -191,9 +191,9 @@ mod tests {
         assert_eq!(together.bytes, 250_000.0 + position * 12.0 + activations);
         assert_eq!(together.float_ops, decode.float_ops);
 
-        // Two passes, which read 512 and 1024 positions.
+        // Eight passes, which read 128, 256, … 1024 positions.
         let prompt = Need::of(&test(Kind::Prompt, 1024, 0, 1), &sizes);
-        assert_eq!(prompt.bytes, (2e6 + position * 1536.0) / 1024.0 + activations);
-        assert_eq!(prompt.float_ops, 4.0 * 30.0 * 2560.0 * 512.5 + head * 2.0 / 1024.0);
+        assert_eq!(prompt.bytes, (8e6 + position * 4608.0) / 1024.0 + activations);
+        assert_eq!(prompt.float_ops, 4.0 * 30.0 * 2560.0 * 512.5 + head / 1024.0);
     }
 }

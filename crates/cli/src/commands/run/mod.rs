@@ -17,7 +17,7 @@ use tercet::digest::LogitsDigest;
 use tercet::generate::{
     FinishReason, GenerateError, Generated, GenerationParams, MAX_DRAFT, SamplingParams, generate,
 };
-use tercet::model::{Session, SessionSize};
+use tercet::model::{PROMPT_ROWS, Session, SessionSize};
 use tercet::presets::Preset;
 use tercet_kernels::{Isa, Pool};
 
@@ -73,7 +73,7 @@ pub(crate) struct Run {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
     /// Tokens of the prompt that are computed together; the text is the same
-    #[arg(short, long, value_name = "N", default_value_t = 512, help_heading = "Model")]
+    #[arg(short, long, value_name = "N", default_value_t = PROMPT_ROWS as u32, help_heading = "Model")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
     batch_size: u32,
     /// Try several tokens in one pass; the text is the same, sooner where it repeats itself
@@ -412,11 +412,11 @@ mod tests {
             let size = parse(arguments).session_size(&config, &[1; 600]);
             (size.context, size.max_rows, size.max_logit_rows)
         };
-        assert_eq!(size("-m m"), (4096, 512, 1));
-        assert_eq!(size("-c 0"), (10_000, 512, 1));
+        assert_eq!(size("-m m"), (4096, 128, 1));
+        assert_eq!(size("-c 0"), (10_000, 128, 1));
         assert_eq!(size("-n 5 -b 7 --logits-sha256"), (605, 7, 7));
         assert_eq!(size("--preset s -b 1000"), (664, 600, 1));
-        assert_eq!(size("-n -1 -c 20000"), (20_000, 512, 1));
+        assert_eq!(size("-n -1 -c 20000"), (20_000, 128, 1));
         assert_eq!(size("-n 5 -b 7 --speculative lookup"), (605, 8, 8));
     }
 
