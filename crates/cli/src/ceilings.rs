@@ -15,6 +15,8 @@ use crate::{figures, machine};
 
 /// Bytes that the probe reads: well above any last cache, and read in a fraction of a second.
 const PROBE_BYTES: usize = 512 << 20;
+/// Those of a probe between two measurements.
+const GLANCE_BYTES: usize = 256 << 20;
 /// A longer file is not one of ours.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 /// Probes that are remembered.
@@ -94,16 +96,24 @@ pub(crate) fn recall_bandwidth(pool: &Pool) -> Option<f64> {
 
 /// Probes now, and remembers it where that is possible.
 pub(crate) fn measure(pool: &Pool) -> Measured {
-    // Never so much that others are pushed out of memory.
-    const SHARE_OF_AVAILABLE: u64 = 8;
-    let room = machine::memory().map_or(u64::MAX, |memory| memory.available_bytes / SHARE_OF_AVAILABLE);
-    let size_bytes = PROBE_BYTES.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1 << 20);
-    let now = Rates::from(Ceilings::measure(pool, size_bytes));
+    let now = Rates::from(Ceilings::measure(pool, size_at_most(PROBE_BYTES)));
     let Some(file) = cache_file() else { return Measured { now, best: now } };
     let best = recall(&file, pool).map_or(now, |earlier| earlier.max(now));
     // A cache that cannot be written costs the next run a probe and nothing else.
     let _ = remember(&file, entry(pool, best));
     Measured { now, best }
+}
+
+/// Probes in a tenth of a second, and remembers nothing.
+pub(crate) fn glance(pool: &Pool) -> Rates {
+    Ceilings::glance(pool, size_at_most(GLANCE_BYTES)).into()
+}
+
+/// Never so much that others are pushed out of memory.
+fn size_at_most(bytes: usize) -> usize {
+    const SHARE_OF_AVAILABLE: u64 = 8;
+    let room = machine::memory().map_or(u64::MAX, |memory| memory.available_bytes / SHARE_OF_AVAILABLE);
+    bytes.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1 << 20)
 }
 
 fn recall(file: &Path, pool: &Pool) -> Option<Rates> {

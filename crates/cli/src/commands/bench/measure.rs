@@ -8,6 +8,7 @@ use tercet::model::{ForwardError, LogitRows, Model, PROMPT_ROWS, Session, Sessio
 use tercet_kernels::{KvCache, KvType, Sequence};
 
 use super::test::{Kind, Test};
+use crate::ceilings::Rates;
 use crate::energy_counter::EnergyCounter;
 use crate::machine;
 
@@ -16,6 +17,8 @@ use crate::machine;
 pub(super) struct Measurement {
     /// Tokens a second of each repetition, all sequences together.
     pub(super) samples: Vec<f64>,
+    /// The ceilings beside each: the better ones of a probe before and one after.
+    pub(super) ceilings: Vec<Rates>,
     /// Where the time of a prompt went.
     pub(super) work_times: Option<WorkTimes>,
     /// What the process had resident after the test.
@@ -24,7 +27,7 @@ pub(super) struct Measurement {
     pub(super) joules: Option<f64>,
 }
 
-/// Runs a test, with caches for at least `context` positions.
+/// Runs a test, with caches for at least `context` positions, and `probe` around each repetition.
 ///
 /// # Errors
 /// [`ForwardError::NotFinite`] where the model gives no numbers.
@@ -34,6 +37,7 @@ pub(super) fn measure(
     context: usize,
     kv_type: KvType,
     repeats: usize,
+    probe: impl Fn() -> Rates,
 ) -> Result<Measurement, ForwardError> {
     let size = test.session_size(context);
     let mut caches = filled_caches(model, test, &size, kv_type)?;
@@ -42,22 +46,29 @@ pub(super) fn measure(
     if test.kind == Kind::Prompt {
         session.start_profile();
     }
-    let energy = EnergyCounter::start();
-    let mut samples = Vec::with_capacity(repeats);
+    let mut joules = Some(0.0);
+    let (mut samples, mut ceilings) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
+    let mut before = probe();
     for _ in 0..repeats {
+        let energy = EnergyCounter::start();
         let started = Instant::now();
         match test.kind {
             Kind::Prompt => read_prompt(&mut session, &mut caches[0], test.tokens)?,
             Kind::Decode => decode(&mut session, &mut caches, test.tokens)?,
         }
         samples.push(test.total_tokens() as f64 / started.elapsed().as_secs_f64());
+        joules = joules.zip(energy.and_then(|energy| energy.joules())).map(|(sum, joules)| sum + joules);
+        let after = probe();
+        ceilings.push(before.max(after));
+        before = after;
         caches.iter_mut().for_each(|cache| cache.truncate(test.depth));
     }
     Ok(Measurement {
         samples,
+        ceilings,
         work_times: session.work_times(),
         rss_bytes: machine::resident_bytes(),
-        joules: energy.and_then(|energy| energy.joules()),
+        joules,
     })
 }
 
@@ -91,8 +102,10 @@ fn warm_up(session: &mut Session<'_>, caches: &mut [KvCache], test: &Test) -> Re
 fn read_prompt(session: &mut Session<'_>, cache: &mut KvCache, tokens: usize) -> Result<(), ForwardError> {
     let vocabulary = session.model().config().vocab_size;
     let tokens: Vec<u32> = (0..tokens).map(|i| token(i, vocabulary)).collect();
-    for tokens in tokens.chunks(PROMPT_ROWS) {
-        session.forward(&mut [Sequence { tokens, cache }], LogitRows::Last)?;
+    let mut chunks = tokens.chunks(PROMPT_ROWS).peekable();
+    while let Some(tokens) = chunks.next() {
+        let logit_rows = if chunks.peek().is_some() { LogitRows::None } else { LogitRows::Last };
+        session.forward(&mut [Sequence { tokens, cache }], logit_rows)?;
     }
     Ok(())
 }

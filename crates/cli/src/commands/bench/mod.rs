@@ -41,8 +41,10 @@ use test::{ModelSizes, Need, Test};
 /// `tg128` the decoding of 128, `tg128 @ d3968` the same after 3968 positions. Each row says what
 /// bounds it, and what fraction of that ceiling it reached. No token is chosen and no text made.
 ///
-/// The speed is the median of the repetitions. A row is noisy where the ceiling that bounds it was,
-/// before or after the tests, below 95 % of the best that this machine has ever shown.
+/// The speed is the median of the repetitions. A machine that others share changes from second to second,
+/// so the ceilings are probed again between the repetitions, and a row's fraction is the median of each
+/// repetition's own. A row is noisy where the ceiling that bounds it was at any time below 95 % of the
+/// best that this machine has ever shown.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Bench {
@@ -160,14 +162,15 @@ impl Bench {
         for test in &tests {
             let context = self.ctx_size as usize;
             let repeats = usize::from(self.repetitions);
-            let measurement = measure(&model, test, context, self.kv.kv_type(), repeats)
+            let probe = || ceilings::glance(&pool);
+            let measurement = measure(&model, test, context, self.kv.kv_type(), repeats, probe)
                 .map_err(|error| Failure::new(Exit::Failed, error))?;
             let last = measurement.samples.last().copied().unwrap_or_default();
             note(&format!("{test}, {} together: {last:.2} tokens/s", test.parallel));
             measured.push((test, measurement));
         }
         let after = ceilings::measure(&pool);
-        tell_ceilings("after the tests; the better ones count", &after, &pool);
+        tell_ceilings("after the tests", &after, &pool);
         let weight_bytes = model.weight_bytes_per_token() as u64;
         let sizes = ModelSizes { config: &origin.config, weight_bytes, kv_type: self.kv.kv_type() };
         let rows: Vec<Row> = measured

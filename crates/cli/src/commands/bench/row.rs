@@ -90,7 +90,9 @@ pub(super) struct Row {
     /// Operations in f32: attention and head, and the linears of a dense model.
     pub(super) float_ops_per_token: f64,
     pub(super) bound: Bound,
+    /// The median of the ceilings beside the samples.
     pub(super) ceiling: f64,
+    /// The median of the samples' fractions of the ceilings beside them.
     pub(super) fraction: f64,
     pub(super) noisy: bool,
     pub(super) rss_bytes: Option<u64>,
@@ -101,8 +103,9 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// `before` and `after` are the ceilings of the run: the better one counts, and the worse one
-    /// tells whether something disturbed it.
+    /// `before` and `after` are the ceilings of the run: the better one tells what bounds a token. Each
+    /// sample is compared with the ceiling beside it; the least of all tells whether something disturbed
+    /// the run.
     pub(super) fn new(
         setting: Setting,
         test: String,
@@ -113,9 +116,16 @@ impl Row {
     ) -> Self {
         let ceilings = before.now.max(after.now);
         let (bound, amount) = Bound::of(need, &ceilings);
-        let ceiling = bound.ceiling(&ceilings);
-        let best = bound.ceiling(&after.best);
-        let worst = bound.ceiling(&before.now).min(bound.ceiling(&after.now));
+        let beside: Vec<f64> = measurement.ceilings.iter().map(|rates| bound.ceiling(rates)).collect();
+        let fractions: Vec<f64> = measurement
+            .samples
+            .iter()
+            .zip(&beside)
+            .map(|(sample, ceiling)| sample * amount / ceiling)
+            .collect();
+        let best = beside.iter().copied().fold(bound.ceiling(&after.best), f64::max);
+        let ends = [before, after].map(|measured| bound.ceiling(&measured.now));
+        let worst = beside.iter().chain(&ends).copied().fold(f64::INFINITY, f64::min);
         let tokens_per_s = median(&measurement.samples);
         let times = measurement.work_times.filter(|times| !times.all.is_zero());
         let [gemm_share, attention_share] = [
@@ -133,8 +143,8 @@ impl Row {
             ops_per_token: if need.int8_ops > 0.0 { need.int8_ops } else { need.float_ops },
             float_ops_per_token: need.float_ops,
             bound,
-            ceiling,
-            fraction: tokens_per_s * amount / ceiling,
+            ceiling: median(&beside),
+            fraction: median(&fractions),
             noisy: worst < NOISY_BELOW * best,
             rss_bytes: measurement.rss_bytes,
             gemm_share,
@@ -204,6 +214,7 @@ pub(super) mod tests {
         };
         let measurement = Measurement {
             samples: samples.to_vec(),
+            ceilings: vec![rates(bandwidth[0]).max(rates(bandwidth[1])); samples.len()],
             work_times: Some(times),
             rss_bytes: Some(1 << 30),
             joules: None,

@@ -241,6 +241,7 @@ pub(super) mod tests {
         let limit = cost.token_ms_limit;
         let measurement = Measurement {
             samples: vec![10.0, 20.0, 40.0],
+            ceilings: Vec::new(),
             work_times: None,
             rss_bytes: Some(7),
             joules: Some(6.0),

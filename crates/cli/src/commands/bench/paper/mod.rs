@@ -129,8 +129,9 @@ impl Paper {
             return Ok(());
         }
         let model = origin.load(setting.pool, need.weight_bytes)?;
-        let measurement = measure(&model, &DECODED, 0, setting.kv_type, setting.repeats)
-            .map_err(|error| Failure::new(Exit::Failed, error))?;
+        let measurement =
+            measure(&model, &DECODED, 0, setting.kv_type, setting.repeats, || *setting.ceilings)
+                .map_err(|error| Failure::new(Exit::Failed, error))?;
         cost.measured(&measurement, setting.repeats * DECODED.tokens);
         note(&format!("{} {}: {:.2} ms a token", shape.preset.name, shape.weights.name(), cost.token_ms));
         Ok(())
