@@ -176,7 +176,7 @@ fn quantized_tile<const M: usize, const BITS: usize>(
     let groups = tile.codes.as_chunks::<BLOCK_BYTES>().0.as_chunks::<BITS>().0.iter().zip(tile.scales);
     let x = x.as_chunks::<GROUP_DIGITS>().0.iter().zip(group_sums);
     for ((codes, scales), (x, group_sums)) in groups.zip(x) {
-        codes.iter().for_each(|block| prefetch_stream(block));
+        codes.iter().for_each(prefetch_stream);
         for (half, chains) in chains.iter_mut().enumerate() {
             let mut sums = [_mm256_setzero_si256(); M];
             for (digit, x) in x.iter().enumerate() {
