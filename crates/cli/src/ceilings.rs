@@ -104,7 +104,7 @@ pub(crate) fn measure(pool: &Pool) -> Measured {
     Measured { now, best }
 }
 
-/// Probes in a tenth of a second, and remembers nothing.
+/// Probes in a fifth of a second, and remembers nothing.
 pub(crate) fn glance(pool: &Pool) -> Rates {
     Ceilings::glance(pool, size_at_most(GLANCE_BYTES)).into()
 }

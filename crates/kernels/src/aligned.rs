@@ -7,7 +7,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use crate::slab::{self, SLAB_FROM_BYTES, SlabPart};
+use crate::slab::{self, ALONE_FROM_BYTES, SLAB_FROM_BYTES, SlabPart};
 
 /// Alignment of every allocation: one cache line, and one AVX-512 register.
 const ALIGNMENT_BYTES: usize = 64;
@@ -52,7 +52,17 @@ impl<T: Element> AlignedVec<T> {
     /// has them.
     pub(crate) fn zeroed_weights(len: usize) -> Self {
         let bytes = Self::layout(len).size();
-        let part = if bytes < SLAB_FROM_BYTES { None } else { slab::zeroed(bytes) };
+        Self::in_slab(len, if bytes < SLAB_FROM_BYTES { None } else { slab::zeroed(bytes) })
+    }
+
+    /// As [`zeroed`](Self::zeroed), for a cache: a large one lies in huge pages where the system has them,
+    /// and goes back to it when it is dropped.
+    pub(crate) fn zeroed_cache(len: usize) -> Self {
+        let bytes = Self::layout(len).size();
+        Self::in_slab(len, if bytes < ALONE_FROM_BYTES { None } else { slab::zeroed_alone(bytes) })
+    }
+
+    fn in_slab(len: usize, part: Option<SlabPart>) -> Self {
         match part.and_then(|part| Some((NonNull::new(part.start.cast::<T>())?, part))) {
             Some((start, part)) => AlignedVec { start, len, slab: Some(part) },
             None => Self::zeroed(len),

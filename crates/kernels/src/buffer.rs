@@ -42,6 +42,12 @@ impl<T: Element> Buffer<T> {
         Buffer { values, tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
     }
 
+    /// `len` zeros for a cache, which lies in huge pages where the system has them.
+    pub(crate) fn zeroed_cache(pool: &Pool, len: usize) -> Self {
+        let values = AlignedVec::zeroed_cache(len);
+        Buffer { values, tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
+    }
+
     /// A copy of `values`, for the workers of `pool`.
     pub fn from_slice(pool: &Pool, values: &[T]) -> Self {
         Buffer { values: values.into(), tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }

@@ -98,9 +98,9 @@ impl<T: KvNumber> KvArrays<T> {
     fn zeroed(pool: &Pool, areas: usize, head_dim: usize) -> Self {
         let len = areas * head_dim * KV_BLOCK;
         KvArrays {
-            keys: Buffer::zeroed_weights(pool, len),
-            values: Buffer::zeroed_weights(pool, len),
-            scales: Buffer::zeroed_weights(pool, if T::HAS_SCALES { areas * 2 * KV_BLOCK } else { 0 }),
+            keys: Buffer::zeroed_cache(pool, len),
+            values: Buffer::zeroed_cache(pool, len),
+            scales: Buffer::zeroed_cache(pool, if T::HAS_SCALES { areas * 2 * KV_BLOCK } else { 0 }),
         }
     }
 

@@ -1,12 +1,12 @@
-//! The worker pool: all threads run one function together and meet at barriers.
+//! The worker pool: a team of threads runs one function together and meets at barriers.
 //!
 //! ```text
 //! run(f):  publish f ─► every worker calls f(&mut Worker) ─► all have returned
 //!          f:  operation · operation ─ barrier ─ operation ─ barrier …
 //! ```
 //!
-//! A *phase* is what lies between two barriers. Inside an operation the workers share its tiles
-//! out by an atomic counter, so a busy core slows nobody else. Waiting spins for a bounded time
+//! A *phase* is what lies between two barriers. Inside an operation each worker claims the tiles of
+//! its own share, then what others have left. How many take part is for `team.rs`. Waiting spins for a bounded time
 //! and then parks. A pool of one spawns nothing. What the workers share are [`Buffer`]s
 //! (`buffer.rs`). It knows no operation.
 #![expect(unsafe_code, reason = "the function that all workers run is borrowed from the caller's stack")]
@@ -92,8 +92,17 @@ pub(crate) struct Shared {
     claims: Box<[Share]>,
     panicked: AtomicBool,
     shutdown: AtomicBool,
-    sleepers: AtomicU32,
     lock: Mutex<()>,
+    /// Where those sleep who take part in a run.
+    inside: Sleepers,
+    /// Where those sleep who wait for a run: no barrier wakes them.
+    outside: Sleepers,
+}
+
+/// Threads that have parked.
+#[derive(Default)]
+struct Sleepers {
+    count: AtomicU32,
     wake: Condvar,
 }
 
@@ -108,21 +117,21 @@ impl Shared {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits, and does something small as long as it spins.
-    fn wait_until(&self, is_done: impl Fn() -> bool, mut meanwhile: impl FnMut()) {
+    /// Waits among `sleepers`, and does something small as long as it spins.
+    fn wait_until(&self, sleepers: &Sleepers, is_done: impl Fn() -> bool, mut meanwhile: impl FnMut()) {
         for _ in 0..SPINS_BEFORE_PARK {
             if is_done() {
                 return;
             }
             meanwhile();
         }
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        sleepers.count.fetch_add(1, Ordering::SeqCst);
         let mut guard = self.lock();
         while !is_done() {
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            guard = sleepers.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         drop(guard);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        sleepers.count.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Publishes a job, or the end, for workers `0 .. team`.
@@ -130,15 +139,15 @@ impl Shared {
         let jobs = self.start.load(Ordering::SeqCst) >> TEAM_BITS;
         self.start.store((jobs + 1) << TEAM_BITS | team, Ordering::SeqCst);
         if team > 1 {
-            self.notify();
+            self.notify(&self.outside);
         }
     }
 
     /// Wakes whoever parked. Call it after the change that they wait for.
-    fn notify(&self) {
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
+    fn notify(&self, sleepers: &Sleepers) {
+        if sleepers.count.load(Ordering::SeqCst) > 0 {
             drop(self.lock());
-            self.wake.notify_all();
+            sleepers.wake.notify_all();
         }
     }
 
@@ -159,7 +168,7 @@ impl Shared {
             self.panicked.store(true, Ordering::SeqCst);
         }
         self.finished.fetch_add(1, Ordering::SeqCst);
-        self.notify();
+        self.notify(&self.inside);
         result
     }
 }
@@ -202,9 +211,9 @@ impl Pool {
             claims: (0..threads).map(|_| Share::new()).collect(),
             panicked: AtomicBool::new(false),
             shutdown: AtomicBool::new(false),
-            sleepers: AtomicU32::new(0),
             lock: Mutex::new(()),
-            wake: Condvar::new(),
+            inside: Sleepers::default(),
+            outside: Sleepers::default(),
         });
         let (sender, accounts) = mpsc::channel();
         let handles = (1..threads)
@@ -223,6 +232,12 @@ impl Pool {
         let accounts = accounts.iter().take(threads - 1).collect();
         let team = Mutex::new(Team::new(threads));
         Pool { shared, threads: handles, accounts, team }
+    }
+
+    /// Has all threads take part in every run from now on, for measuring what so many can do.
+    pub fn keep_whole_team(mut self) -> Pool {
+        *self.team.get_mut().unwrap_or_else(PoisonError::into_inner) = Team::whole(self.shared.threads);
+        self
     }
 
     /// The threads this process may use: its affinity and cgroup quota are respected.
@@ -274,7 +289,7 @@ impl Pool {
         unsafe { *shared.job.get() = Some(std::ptr::from_ref(erased)) };
         shared.start(workers as u64);
         let own = shared.take_part(0, workers, job);
-        shared.wait_until(|| shared.finished.load(Ordering::SeqCst) == workers, spin_loop);
+        shared.wait_until(&shared.inside, || shared.finished.load(Ordering::SeqCst) == workers, spin_loop);
         match own {
             Err(panic) => resume_unwind(panic),
             Ok(()) => assert!(!shared.panicked.load(Ordering::SeqCst), "Pool::run: a worker panicked"),
@@ -298,7 +313,7 @@ fn serve_jobs(shared: &Shared, index: usize) {
     loop {
         let start = || shared.start.load(Ordering::SeqCst);
         let is_called = |start: u64| start >> TEAM_BITS != seen && (start & EVERYONE) > index as u64;
-        shared.wait_until(|| is_called(start()), spin_loop);
+        shared.wait_until(&shared.outside, || is_called(start()), spin_loop);
         // It does not change before this worker has finished.
         let start = start();
         seen = start >> TEAM_BITS;
@@ -377,10 +392,14 @@ impl Worker<'_> {
         if shared.arrived.fetch_add(1, Ordering::SeqCst) + 1 == self.team {
             shared.arrived.store(0, Ordering::SeqCst);
             shared.phase.store(phase + 1, Ordering::SeqCst);
-            shared.notify();
+            shared.notify(&shared.inside);
         } else {
             let has_passed = || shared.phase.load(Ordering::SeqCst) != phase;
-            shared.wait_until(|| has_passed() || shared.panicked.load(Ordering::SeqCst), meanwhile);
+            shared.wait_until(
+                &shared.inside,
+                || has_passed() || shared.panicked.load(Ordering::SeqCst),
+                meanwhile,
+            );
             assert!(has_passed(), "Worker::barrier: another worker panicked");
         }
         self.phase = phase + 1;

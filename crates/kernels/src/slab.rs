@@ -16,6 +16,8 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 const SLAB_BYTES: usize = 64 << 20;
 /// Arrays of fewer bytes are left to the allocator.
 pub(crate) const SLAB_FROM_BYTES: usize = 64 << 10;
+/// Arrays of fewer bytes get no mapping of their own.
+pub(crate) const ALONE_FROM_BYTES: usize = HUGE_PAGE_BYTES;
 /// Alignment of an array: a cache line.
 const ALIGNMENT_BYTES: usize = 64;
 
@@ -52,6 +54,11 @@ pub(crate) fn zeroed(bytes: usize) -> Option<SlabPart> {
         return Some(part);
     }
     current.as_mut().map(|slab| slab.take(bytes))
+}
+
+/// `bytes` zeros in a mapping of their own, for what is made and dropped while a model stays.
+pub(crate) fn zeroed_alone(bytes: usize) -> Option<SlabPart> {
+    Some(Slab::new(bytes)?.take(bytes))
 }
 
 impl Slab {

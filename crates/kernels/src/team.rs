@@ -6,11 +6,12 @@
 //! doubles as long as that goes wrong. Elsewhere all take part. It knows no operation.
 
 use std::fs::File;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the accounts: several passes of a model, and time slices of a scheduler.
 const REVIEW_EVERY: Duration = Duration::from_millis(20);
-/// What the workers together may wait, as a share of the time: more than other processes' short work.
+/// What a worker may wait, as a share of the time: more than other processes' short work.
 const MAX_WAITING: f64 = 0.15;
 /// How long a worker that waited stays away, at first and at last.
 const AWAY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(8)];
@@ -50,36 +51,61 @@ pub(crate) struct Team {
     all: usize,
     size: usize,
     reviewed: Instant,
-    /// What all threads had waited then.
-    waited: Option<Duration>,
+    /// What each helper, and last the calling thread, had waited then.
+    waited: Vec<Option<Duration>>,
+    /// Room for what they have waited now.
+    waited_now: Vec<Option<Duration>>,
+    caller: Option<ThreadId>,
     /// When one more is to take part, and how long it was away.
     grows: Option<Instant>,
     away: Duration,
+    is_fixed: bool,
 }
 
 impl Team {
     pub(crate) fn new(all: usize) -> Self {
-        Team { all, size: all, reviewed: Instant::now(), waited: None, grows: None, away: Duration::ZERO }
+        Team {
+            all,
+            size: all,
+            reviewed: Instant::now(),
+            waited: Vec::with_capacity(all),
+            waited_now: Vec::with_capacity(all),
+            caller: None,
+            grows: None,
+            away: Duration::ZERO,
+            is_fixed: false,
+        }
+    }
+
+    /// One that never changes.
+    pub(crate) fn whole(all: usize) -> Self {
+        Team { is_fixed: true, ..Team::new(all) }
     }
 
     /// How many take part now; `helpers` are the accounts of all but the calling thread.
     pub(crate) fn review(&mut self, helpers: &[Account]) -> usize {
-        if self.all > 1 && self.reviewed.elapsed() >= REVIEW_EVERY {
-            let own = Account::of_this_thread();
-            let waited =
-                helpers.iter().map(Account::waited).fold(own.waited(), |sum, waited| Some(sum? + waited?));
-            self.decide(Instant::now(), waited);
+        if self.all > 1 && !self.is_fixed && self.reviewed.elapsed() >= REVIEW_EVERY {
+            let caller = Some(std::thread::current().id());
+            // Another thread's account says nothing of how long this one waited.
+            let own = (self.caller == caller || self.caller.is_none()).then(Account::of_this_thread);
+            self.waited_now.clear();
+            self.waited_now.extend(helpers.iter().map(Account::waited));
+            self.waited_now.push(own.and_then(|own| own.waited()));
+            self.caller = caller;
+            self.decide(Instant::now());
         }
         self.size
     }
 
-    fn decide(&mut self, now: Instant, waited: Option<Duration>) {
+    fn decide(&mut self, now: Instant) {
         let elapsed = now.duration_since(self.reviewed);
-        // Another thread may call, whose account is another.
-        let since = self.waited.zip(waited).and_then(|(before, waited)| waited.checked_sub(before));
-        (self.reviewed, self.waited) = (now, waited);
-        let Some(since) = since else { return };
-        if since.as_secs_f64() > MAX_WAITING * elapsed.as_secs_f64() {
+        let since =
+            |(before, now): (&Option<Duration>, &Option<Duration>)| now.as_ref()?.checked_sub((*before)?);
+        let longest = self.waited.iter().zip(&self.waited_now).filter_map(since).max();
+        self.reviewed = now;
+        std::mem::swap(&mut self.waited, &mut self.waited_now);
+        let Some(longest) = longest else { return };
+        if longest.as_secs_f64() > MAX_WAITING * elapsed.as_secs_f64() {
             if self.size > 1 {
                 self.size -= 1;
                 self.away = (self.away * 2).clamp(AWAY[0], AWAY[1]);
@@ -98,16 +124,26 @@ impl Team {
 mod tests {
     use super::*;
 
-    /// Reviews every 20 ms in which the threads waited so many of them; returns the sizes.
+    /// Reviews every 20 ms in which the first thread waited so many of them, and the others a tenth of
+    /// one; returns the sizes.
     fn sizes(team: &mut Team, waits_ms: impl Fn(usize) -> u64, reviews: usize) -> Vec<usize> {
-        let mut waited = team.waited.unwrap_or_default();
+        if team.waited.is_empty() {
+            team.waited = vec![Some(Duration::ZERO); team.all];
+        }
         (0..reviews)
             .map(|_| {
-                waited += Duration::from_millis(waits_ms(team.size));
-                team.decide(team.reviewed + REVIEW_EVERY, Some(waited));
+                let wait = |i| Duration::from_micros(if i == 0 { 1000 * waits_ms(team.size) } else { 100 });
+                team.waited_now =
+                    team.waited.iter().enumerate().map(|(i, all)| Some((*all)? + wait(i))).collect();
+                team.decide(team.reviewed + REVIEW_EVERY);
                 team.size
             })
             .collect()
+    }
+
+    #[test]
+    fn a_little_waiting_of_each_of_many_is_no_reason() {
+        assert_eq!(sizes(&mut Team::new(128), |_| 1, 50), [128; 50]);
     }
 
     #[test]
@@ -130,7 +166,8 @@ mod tests {
         assert_eq!(sizes(&mut team, |_| 100, 10).last(), Some(&1));
         let mut team = Team::new(3);
         for _ in 0..5 {
-            team.decide(team.reviewed + REVIEW_EVERY, None);
+            team.waited_now = vec![None; 3];
+            team.decide(team.reviewed + REVIEW_EVERY);
             assert_eq!(team.size, 3);
         }
     }

@@ -47,7 +47,7 @@ impl Doctor {
             cores: Pool::default_threads(),
             threads,
             memory: machine::memory(),
-            ceilings: ceilings::measure(&Pool::new(chosen, threads)).now,
+            ceilings: ceilings::measure(&Pool::new(chosen, threads).keep_whole_team()).now,
             published_logits_sha256: STORIES_LOGITS_SHA256,
             instruction_sets: Isa::available()
                 .into_iter()

@@ -39,7 +39,7 @@ fn dense_product_of<T: Stored>(
     let product = Product { worker, values, k, x: x.read(worker) };
     let mut y = y.write(worker, operation);
     // The rows of a claim are read in streams, each as long as can be.
-    let claim_rows = n.div_ceil(CLAIMS_A_WORKER * worker.threads()).next_multiple_of(STREAMS);
+    let claim_rows = n.div_ceil(CLAIMS_A_WORKER * worker.threads()).max(1).next_multiple_of(STREAMS);
     while let Some(claim) = worker.claim(operation, n.div_ceil(claim_rows)) {
         let (first, end) = (claim * claim_rows, n.min((claim + 1) * claim_rows));
         let len = (end - first) / STREAMS;

@@ -27,7 +27,7 @@ pub fn quantized_product(worker: &Worker<'_>, w: &QuantizedMatrix, x: &Int8Rows,
     let product = Product { worker, w, x: x.read(worker, m) };
     let mut y = y.write(worker, operation);
     let claims = CLAIMS_A_WORKER * worker.threads();
-    let claim_tiles = w.tiles().div_ceil(claims).next_multiple_of(STREAMS);
+    let claim_tiles = w.tiles().div_ceil(claims).max(1).next_multiple_of(STREAMS);
     while let Some(claim) = worker.claim(operation, w.tiles().div_ceil(claim_tiles)) {
         let first_tile = claim * claim_tiles;
         let tiles = first_tile..w.tiles().min(first_tile + claim_tiles);

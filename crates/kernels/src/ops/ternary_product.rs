@@ -62,6 +62,10 @@ pub fn ternary_products<const N: usize>(
         );
         assert!(m * w.rows() <= y.len(), "ternary_products: y has one value a row of W and token");
     }
+    for (i, product) in products.iter().enumerate() {
+        let is_other = |earlier: &TernaryProduct<'_>| !std::ptr::eq(earlier.y, product.y);
+        assert!(products[..i].iter().all(is_other), "ternary_products: each product has a y of its own");
+    }
     let operation = worker.begin_operation();
     let outputs = products.map(|product| product.y.write(worker, operation));
     let mut sweep = Sweep { worker, layout, products, outputs, x: x.read(worker, m), m };
@@ -80,7 +84,7 @@ pub fn ternary_products<const N: usize>(
         }
     } else {
         let claims = CLAIMS_A_WORKER * worker.threads();
-        let claim_tiles = tiles.div_ceil(claims).next_multiple_of(PANEL_TILES);
+        let claim_tiles = tiles.div_ceil(claims).max(1).next_multiple_of(PANEL_TILES);
         let chunk_tokens = (CACHED_BYTES / k.max(1)).next_multiple_of(8);
         while let Some(claim) = worker.claim(operation, tiles.div_ceil(claim_tiles)) {
             let (first, end) = (claim * claim_tiles, tiles.min((claim + 1) * claim_tiles));

@@ -42,7 +42,7 @@ impl Ceilings {
         Self::best_of(PASSES, pool, size_bytes)
     }
 
-    /// As [`measure`](Self::measure) in a tenth of the time, for between two measurements.
+    /// As [`measure`](Self::measure) in a third of the time, for between two measurements.
     pub fn glance(pool: &Pool, size_bytes: usize) -> Self {
         Self::best_of(FEW_PASSES, pool, size_bytes)
     }

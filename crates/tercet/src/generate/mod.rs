@@ -71,16 +71,16 @@ pub struct Generated {
     pub prompt_tokens: usize,
     /// Time for the prompt.
     pub prompt_time: Duration,
-    /// Passes after it. Without drafts one less than the tokens, unless the text was cut off.
+    /// Passes after the prompt. Without drafts one less than the tokens, unless the text was cut off.
     pub decode_steps: usize,
-    /// Tokens of drafts that those passes looked at.
-    pub drafted: usize,
-    /// Those that were right.
-    pub accepted: usize,
-    /// Time for those.
+    /// Time for the passes after the prompt.
     pub decode_time: Duration,
-    /// Bytes of weights and cache that those passes read.
+    /// Bytes of weights and cache that the passes after the prompt read.
     pub decode_bytes: u64,
+    /// Tokens of drafts that the passes looked at.
+    pub drafted: usize,
+    /// Drafted tokens that were right.
+    pub accepted: usize,
 }
 
 /// Why a generation failed.
@@ -284,12 +284,21 @@ impl Decoder {
         let mut tokens = [token; 1 + MAX_DRAFT];
         let tokens = &mut tokens[..1 + self.draft.len()];
         tokens[1..].copy_from_slice(&self.draft);
-        let rows = if self.draft.is_empty() { LogitRows::Last } else { LogitRows::All };
-        let all = session.forward(&mut [Sequence { tokens, cache }], rows)?;
-        let (first, ahead) = all.split_at(logits.len());
-        logits.copy_from_slice(first);
-        self.ahead.clear();
-        self.ahead.extend_from_slice(ahead);
+        match session.forward(&mut [Sequence { tokens, cache }], LogitRows::All) {
+            Ok(all) => {
+                let (first, ahead) = all.split_at(logits.len());
+                logits.copy_from_slice(first);
+                self.ahead.clear();
+                self.ahead.extend_from_slice(ahead);
+            }
+            // Logits after a wrong draft are nobody's, so they may not end the text.
+            Err(ForwardError::NotFinite { row: 1.. }) => {
+                self.draft.clear();
+                let sequence = Sequence { tokens: &tokens[..1], cache };
+                logits.copy_from_slice(session.forward(&mut [sequence], LogitRows::Last)?);
+            }
+            Err(error) => return Err(error),
+        }
         generated.decode_steps += 1;
         generated.drafted += self.draft.len();
         let read = session.model().weight_bytes_per_token() + cache.read_bytes(cache.len());

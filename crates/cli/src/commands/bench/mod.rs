@@ -130,7 +130,7 @@ impl Bench {
         }
         let isa = Isa::from_environment()?;
         let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
-        let pool = Arc::new(Pool::new(isa, threads));
+        let pool = Arc::new(Pool::new(isa, threads).keep_whole_team());
         if self.paper.paper {
             return self.run_paper(out, &pool);
         }

@@ -6,7 +6,7 @@ use tercet::generate::Speculative;
 /// Where drafts come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Drafts {
-    /// There are none
+    /// No drafts: one token a pass
     Off,
     /// From what followed the same tokens earlier in prompt and text
     Lookup,

@@ -72,11 +72,12 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "N", help_heading = "Model")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
-    /// Tokens of the prompt that are computed together; the text is the same
+    /// Tokens of the prompt that are computed together, with drafts at least 8; the text is the same
     #[arg(short, long, value_name = "N", default_value_t = PROMPT_ROWS as u32, help_heading = "Model")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
     batch_size: u32,
-    /// Try several tokens in one pass; the text is the same, sooner where it repeats itself
+    /// Draft several tokens and check them in one pass; the text is the same, sooner where it repeats
+    /// itself
     #[arg(long, value_name = "HOW", default_value = "off", help_heading = "Model")]
     speculative: Drafts,
 
