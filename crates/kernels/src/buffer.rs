@@ -33,24 +33,26 @@ unsafe impl<T: Element> Sync for Buffer<T> {}
 impl<T: Element> Buffer<T> {
     /// `len` zeros, for the workers of `pool`.
     pub fn zeroed(pool: &Pool, len: usize) -> Self {
-        Buffer { values: AlignedVec::zeroed(len), tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
+        Self::holding(pool, AlignedVec::zeroed(len))
     }
 
     /// `len` zeros for weights, which lie in huge pages where the system has them.
     pub(crate) fn zeroed_weights(pool: &Pool, len: usize) -> Self {
-        let values = AlignedVec::zeroed_weights(len);
-        Buffer { values, tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
+        Self::holding(pool, AlignedVec::zeroed_weights(len))
     }
 
     /// `len` zeros for a cache, which lies in huge pages where the system has them.
     pub(crate) fn zeroed_cache(pool: &Pool, len: usize) -> Self {
-        let values = AlignedVec::zeroed_cache(len);
-        Buffer { values, tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
+        Self::holding(pool, AlignedVec::zeroed_cache(len))
     }
 
     /// A copy of `values`, for the workers of `pool`.
     pub fn from_slice(pool: &Pool, values: &[T]) -> Self {
-        Buffer { values: values.into(), tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
+        Self::holding(pool, values.into())
+    }
+
+    fn holding(pool: &Pool, values: AlignedVec<T>) -> Self {
+        Buffer { values, tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
     }
 
     /// `len` elements, element `i` being `f(i)`, for the workers of `pool`.

@@ -14,7 +14,7 @@ use tercet_kernels::{KvCache, Sequence};
 pub use lookup::MAX_DRAFT;
 pub use sampler::{Sampler, SamplingError, SamplingParams};
 
-use crate::model::{ForwardError, LogitRows, Session};
+use crate::model::{ForwardError, LogitRows, Session, prompt_passes};
 use crate::tokenizer::{TokenStream, Tokenizer};
 use lookup::Lookup;
 use stop::StopScanner;
@@ -208,14 +208,9 @@ fn run_prompt(
     last_logits: &mut [f32],
     listener: &mut dyn Listener,
 ) -> Result<ControlFlow<()>, ForwardError> {
-    let mut chunks = prompt.chunks(session.size().max_rows).peekable();
-    while let Some(chunk) = chunks.next() {
-        let logit_rows = match chunks.peek() {
-            _ if all_logits => LogitRows::All,
-            None => LogitRows::Last,
-            Some(_) => LogitRows::None,
-        };
-        let logits = session.forward(&mut [Sequence { tokens: chunk, cache }], logit_rows)?;
+    for (tokens, needed) in prompt_passes(prompt, session.size().max_rows) {
+        let logit_rows = if all_logits { LogitRows::All } else { needed };
+        let logits = session.forward(&mut [Sequence { tokens, cache }], logit_rows)?;
         if let Some(first) = logits.len().checked_sub(last_logits.len()) {
             last_logits.copy_from_slice(&logits[first..]);
         }

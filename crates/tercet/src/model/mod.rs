@@ -248,6 +248,13 @@ pub enum LogitRows {
     All,
 }
 
+/// The passes that a prompt goes in: up to `max_rows` tokens each, and logits of the last token only.
+pub fn prompt_passes(tokens: &[u32], max_rows: usize) -> impl Iterator<Item = (&[u32], LogitRows)> {
+    let passes = tokens.len().div_ceil(max_rows);
+    let logit_rows = move |pass| if pass + 1 == passes { LogitRows::Last } else { LogitRows::None };
+    tokens.chunks(max_rows).enumerate().map(move |(pass, tokens)| (tokens, logit_rows(pass)))
+}
+
 /// Buffers of a forward pass, made once. `m` is the rows of a pass.
 struct Scratch {
     hidden: Buffer<f32>,   // [m, hidden]

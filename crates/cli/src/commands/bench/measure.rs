@@ -4,7 +4,9 @@
 
 use std::time::Instant;
 
-use tercet::model::{ForwardError, LogitRows, Model, PROMPT_ROWS, Session, SessionSize, WorkTimes};
+use tercet::model::{
+    ForwardError, LogitRows, Model, PROMPT_ROWS, Session, SessionSize, WorkTimes, prompt_passes,
+};
 use tercet_kernels::{KvCache, KvType, Sequence};
 
 use super::test::{Kind, Test};
@@ -102,9 +104,7 @@ fn warm_up(session: &mut Session<'_>, caches: &mut [KvCache], test: &Test) -> Re
 fn read_prompt(session: &mut Session<'_>, cache: &mut KvCache, tokens: usize) -> Result<(), ForwardError> {
     let vocabulary = session.model().config().vocab_size;
     let tokens: Vec<u32> = (0..tokens).map(|i| token(i, vocabulary)).collect();
-    let mut chunks = tokens.chunks(PROMPT_ROWS).peekable();
-    while let Some(tokens) = chunks.next() {
-        let logit_rows = if chunks.peek().is_some() { LogitRows::None } else { LogitRows::Last };
+    for (tokens, logit_rows) in prompt_passes(&tokens, PROMPT_ROWS) {
         session.forward(&mut [Sequence { tokens, cache }], logit_rows)?;
     }
     Ok(())
