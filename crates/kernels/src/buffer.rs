@@ -51,7 +51,7 @@ impl<T: Element> Buffer<T> {
         Self::holding(pool, values.into())
     }
 
-    fn holding(pool: &Pool, values: AlignedVec<T>) -> Self {
+    pub(crate) fn holding(pool: &Pool, values: AlignedVec<T>) -> Self {
         Buffer { values, tag: AtomicU64::new(0), pool: Arc::clone(pool.shared()) }
     }
 

@@ -8,6 +8,7 @@
 use crate::isa::{Isa, Kind};
 use crate::quantized::{QuantizedTile, QuantizedType};
 use crate::scalar::backward::AdamwStep;
+use crate::scalar::pairs::{PairLanes, PairRows, TileSums};
 use crate::scalar::{BlockSoftmax, KvBlock, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
@@ -38,6 +39,20 @@ macro_rules! operations {
             fn dequantize[](codes: &[i8], scale: f32, out: &mut [f32]);
             fn blend[](x: &[f32], lambda: f32, quantized: &mut [f32]);
             fn combine[](y: &mut [f32], a: f32, x: &[f32], b: f32);
+            fn pair_columns[](x: &[f32], out: &mut [u32]);
+            fn pair_rows[](
+                x: &[f32], stride: usize, scales: &[f32], cols: usize, out: &mut [crate::scalar::pairs::PairLanes]
+            );
+            fn pair_codes[](
+                codes: &[i8], stride: usize, rows: usize, cols: usize, out: &mut [crate::scalar::pairs::PairLanes]
+            );
+            fn pair_ternary[](
+                block: &[u8; crate::ternary::BLOCK_BYTES], out: &mut [crate::scalar::pairs::PairLanes]
+            );
+            fn store_scaled[](sums: &[f32], scale: f32, is_added: bool, out: &mut [f32]);
+            fn pack_masters[](
+                masters: &[f32], cols: usize, inv_scale: f32, blocks: &mut [[u8; crate::ternary::BLOCK_BYTES]]
+            ) -> crate::ternary::CodeChanges;
             fn squares[](x: &[f32]) -> f64;
             fn adamw[](
                 step: &AdamwStep, gradients: &[f32], m: &mut [f32], v: &mut [f32], weights: &mut [f32]
@@ -85,9 +100,9 @@ macro_rules! dispatchers {
                     // BW, VL and VNNI, and AVX2, FMA and F16C.
                     Kind::Avx512Vnni => unsafe { crate::x86_64::avx512vnni::$name($($arg),*) },
                     #[cfg(target_arch = "x86_64")]
-                    // SAFETY: an `Isa` of this kind exists only where detection found what
-                    // `Avx512Vnni` needs, and VBMI.
-                    Kind::Avx512Vbmi => unsafe { crate::x86_64::avx512vbmi::$name($($arg),*) },
+                    // SAFETY: an `Isa` of these kinds exists only where detection found what
+                    // `Avx512Vnni` needs, and VBMI. BF16 is for `bf16_tile` alone.
+                    Kind::Avx512Vbmi | Kind::Avx512Bf16 => unsafe { crate::x86_64::avx512vbmi::$name($($arg),*) },
                     #[cfg(target_arch = "aarch64")]
                     // SAFETY: an `Isa` of this kind exists only where detection found the dot
                     // product.
@@ -120,7 +135,24 @@ pub(crate) fn bf16_dots(isa: Isa, rounds: usize) -> Option<f32> {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` of these kinds exists only where detection found AVX-512 F.
-        Kind::Avx512Vnni | Kind::Avx512Vbmi => unsafe { crate::x86_64::avx512vnni::bf16_dots(rounds) },
+        Kind::Avx512Vnni | Kind::Avx512Vbmi | Kind::Avx512Bf16 => unsafe {
+            crate::x86_64::avx512vnni::bf16_dots(rounds)
+        },
         _ => None,
+    }
+}
+
+/// See [`crate::scalar::pairs::bf16_tile`].
+pub(crate) fn bf16_tile<const C: usize>(
+    isa: Isa,
+    a: PairRows<'_>,
+    b: [&[PairLanes]; C],
+    sums: &mut TileSums<C>,
+) {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` of this kind exists only where detection found AVX-512 F and BF16.
+        Kind::Avx512Bf16 => unsafe { crate::x86_64::avx512bf16::bf16_tile(a, b, sums) },
+        _ => crate::scalar::pairs::bf16_tile(a, b, sums),
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Vbmi,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "aarch64")]
     NeonDotprod,
 }
@@ -63,6 +65,9 @@ impl Isa {
                 found.push(Isa(Kind::Avx512Vnni));
                 if is_x86_feature_detected!("avx512vbmi") {
                     found.push(Isa(Kind::Avx512Vbmi));
+                    if is_x86_feature_detected!("avx512bf16") {
+                        found.push(Isa(Kind::Avx512Bf16));
+                    }
                 }
             }
         }
@@ -111,8 +116,19 @@ impl Isa {
             Kind::Avx512Vnni => "avx512vnni",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vbmi => "avx512vbmi",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16 => "avx512bf16",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDotprod => "neon_dotprod",
+        }
+    }
+
+    /// Whether products of bf16 have instructions of their own.
+    pub fn has_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16 => true,
+            _ => false,
         }
     }
 

@@ -14,6 +14,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::pool::{Pool, Worker};
+use crate::scalar;
 
 /// Floor of `mean|W|` and of a token's largest magnitude: the ε of the reference code.
 pub const SCALE_MIN: f32 = 1e-5;
@@ -40,22 +41,40 @@ pub struct BlockStatistics {
 /// # Panics
 /// If there are more than [`ABSMEAN_BLOCK`] weights.
 pub fn block_statistics(weights: &[f32]) -> BlockStatistics {
-    assert!(weights.len() <= ABSMEAN_BLOCK, "block_statistics: one block");
-    let mut block = BlockStatistics {
-        sum: 0.0,
-        least: f32::INFINITY,
-        greatest: 0.0,
-        not_finite: weights.iter().position(|w| !w.is_finite()),
-    };
-    for weight in weights {
-        let magnitude = weight.abs();
-        block.sum += f64::from(magnitude);
-        block.greatest = block.greatest.max(magnitude);
-        if magnitude != 0.0 {
-            block.least = block.least.min(magnitude);
+    statistics_of([weights])[0]
+}
+
+/// The statistics of blocks of one length, side by side: no block's sum waits for another's.
+pub(crate) fn statistics_of<const N: usize>(blocks: [&[f32]; N]) -> [BlockStatistics; N] {
+    const LANES: usize = 16;
+    let len = blocks[0].len();
+    assert!(len <= ABSMEAN_BLOCK, "block_statistics: one block");
+    let blocks = blocks.map(|block| &block[..len]);
+    let mut sums = [0.0; N];
+    for i in 0..len {
+        for (sum, block) in sums.iter_mut().zip(blocks) {
+            *sum += f64::from(block[i].abs());
         }
     }
-    block
+    std::array::from_fn(|b| {
+        let (mut least, mut greatest) = ([f32::INFINITY; LANES], [0.0f32; LANES]);
+        for group in blocks[b].chunks(LANES) {
+            for ((w, least), greatest) in group.iter().zip(&mut least).zip(&mut greatest) {
+                let magnitude = w.abs();
+                let or_infinity = if magnitude == 0.0 { f32::INFINITY } else { magnitude };
+                *least = if or_infinity < *least { or_infinity } else { *least };
+                *greatest = if magnitude > *greatest { magnitude } else { *greatest };
+            }
+        }
+        // The sum of finite magnitudes is far from the greatest f64.
+        let is_finite = sums[b].is_finite();
+        BlockStatistics {
+            sum: sums[b],
+            least: least.into_iter().fold(f32::INFINITY, f32::min),
+            greatest: greatest.into_iter().fold(0.0, f32::max),
+            not_finite: if is_finite { None } else { blocks[b].iter().position(|w| !w.is_finite()) },
+        }
+    })
 }
 
 /// Why weights have no ternary codes.
@@ -125,7 +144,7 @@ pub fn scale_in_pool(
 /// The code (0, 1, 2 for -1, 0, +1) of one weight under `inv_scale = 1 / scale`.
 #[inline]
 pub fn ternary_code(weight: f32, inv_scale: f32) -> u8 {
-    ((weight * inv_scale).round_ties_even().clamp(-1.0, 1.0) + 1.0) as u8
+    scalar::ternary_code(weight, inv_scale) as u8
 }
 
 /// Quantizes a matrix to ternary codes by its mean magnitude.

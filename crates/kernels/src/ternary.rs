@@ -18,8 +18,9 @@
 //! are padded with code 1, which is weight 0; activations are padded with 0.
 
 use crate::aligned::AlignedVec;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Writer};
 use crate::pool::{Pool, Worker};
+use crate::scalar::ternary_code;
 
 /// Rows of a tile: the 32-bit lanes of an AVX-512 register.
 pub const TILE_ROWS: usize = 16;
@@ -253,6 +254,62 @@ impl TernaryMatrix {
     }
 }
 
+/// What became of the codes of some rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CodeChanges {
+    /// Codes of weight -1.
+    pub(crate) minus: u64,
+    /// Codes of weight +1.
+    pub(crate) plus: u64,
+    /// Codes that are others than before.
+    pub(crate) changed: u64,
+}
+
+/// Packs up to 16 rows of masters (`[rows, cols]`, row-major) into the blocks of a tile of two bits a
+/// weight, `code - 1 = clip(rte(w · inv_scale), -1, 1)`, and tells what changed.
+///
+/// Blocks must have held codes before; what pads them stays.
+#[inline(always)]
+pub(crate) fn pack_masters(
+    masters: &[f32],
+    cols: usize,
+    inv_scale: f32,
+    blocks: &mut [[u8; BLOCK_BYTES]],
+) -> CodeChanges {
+    /// Columns of a block.
+    const COLUMNS: usize = Layout::TwoBit.block_columns();
+    /// The lower bit of each code.
+    const LOW_BITS: u32 = 0x5555_5555;
+    let mut changes = CodeChanges::default();
+    for (row, masters) in masters.chunks_exact(cols.max(1)).enumerate() {
+        for (block, masters) in blocks.iter_mut().zip(masters.chunks(COLUMNS)) {
+            let mut codes = [1u32; COLUMNS];
+            if let Some(masters) = masters.first_chunk::<COLUMNS>() {
+                for (code, master) in codes.iter_mut().zip(masters) {
+                    *code = ternary_code(*master, inv_scale);
+                }
+            } else {
+                for (code, master) in codes.iter_mut().zip(masters) {
+                    *code = ternary_code(*master, inv_scale);
+                }
+            }
+            let mut bytes = [0u32; DIGIT_COLUMNS];
+            for (j, byte) in bytes.iter_mut().enumerate() {
+                *byte = codes[j] | codes[4 + j] << 2 | codes[8 + j] << 4 | codes[12 + j] << 6;
+            }
+            let new = u32::from_le_bytes(bytes.map(|byte| byte as u8));
+            let place = &mut block.as_chunks_mut::<DIGIT_COLUMNS>().0[row];
+            let different = u32::from_le_bytes(*place) ^ new;
+            *place = new.to_le_bytes();
+            let plus = new >> 1 & LOW_BITS;
+            changes.plus += u64::from(plus.count_ones());
+            changes.minus += u64::from((!(new | plus) & LOW_BITS).count_ones());
+            changes.changed += u64::from(((different | different >> 1) & LOW_BITS).count_ones());
+        }
+    }
+    changes
+}
+
 /// A matrix that the workers of a pool fill tile by tile.
 pub struct TernaryBuilder {
     rows: usize,
@@ -266,6 +323,17 @@ impl TernaryBuilder {
     pub fn new(pool: &Pool, [rows, cols]: [usize; 2], layout: Layout) -> Self {
         let bytes = Buffer::zeroed_weights(pool, layout.matrix_bytes([rows, cols]));
         TernaryBuilder { rows, cols, layout, bytes }
+    }
+
+    /// A matrix that is filled anew, with the codes that it has.
+    pub(crate) fn again(pool: &Pool, matrix: TernaryMatrix) -> Self {
+        let TernaryMatrix { rows, cols, layout, bytes } = matrix;
+        TernaryBuilder { rows, cols, layout, bytes: Buffer::holding(pool, bytes) }
+    }
+
+    /// The blocks of the whole matrix, to write in an operation.
+    pub(crate) fn write<'a>(&'a self, worker: &'a Worker<'_>, operation: u32) -> Writer<'a, u8> {
+        self.bytes.write(worker, operation)
     }
 
     /// Packs the whole matrix tile by tile, all workers together.
@@ -318,7 +386,7 @@ impl TernaryBuilder {
     }
 }
 
-const fn tile_bytes(cols: usize, layout: Layout) -> usize {
+pub(crate) const fn tile_bytes(cols: usize, layout: Layout) -> usize {
     cols.div_ceil(layout.block_columns()) * BLOCK_BYTES
 }
 

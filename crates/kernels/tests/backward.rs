@@ -6,7 +6,10 @@
 
 use std::sync::Mutex;
 
-use tercet_kernels::ops::backward::{self, LossRows, SoftTargets};
+use tercet_kernels::ops::backward::{
+    self, GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input, LossRows, SoftTargets,
+    Weight,
+};
 use tercet_kernels::ops::{self, Int8Rows, MuonStep, Region};
 use tercet_kernels::{
     AdamwStep, Buffer, Destination, Isa, KvCache, KvType, Layout, Pool, RotaryTable, Sequence, TernaryMatrix,
@@ -66,38 +69,150 @@ fn shapes() -> impl Iterator<Item = (u64, [usize; 3])> {
 }
 
 #[test]
-fn products_and_their_gradients() {
+fn float_products() {
     for (seed, [m, n, k]) in shapes() {
         let (x, w) = (numbers(m * k, seed), numbers(n * k, seed + 100));
-        let (d_y, before) = (numbers(m * n, seed + 200), numbers(n * k, seed + 300));
-        let (wide_x, wide_w, wide_d) = (wide(&x), wide(&w), wide(&d_y));
-        check(&product(&wide_x, &transposed(&wide_w, [n, k]), [m, n, k]), |pool| {
+        check(&product(&wide(&x), &transposed(&wide(&w), [n, k]), [m, n, k]), |pool| {
             let (x, mut y) = (Buffer::from_slice(pool, &x), Buffer::zeroed(pool, m * n));
             pool.run(|worker| backward::float_product(worker, &x, &w, [m, n, k], &y));
             y.as_mut_slice().to_vec()
         });
-        let d_x: Vec<f64> = product(&wide_d, &wide_w, [m, k, n]).iter().map(|d| 1.5 * d).collect();
-        check(&d_x, |pool| {
-            let (d_y, mut d_x) = (Buffer::from_slice(pool, &d_y), Buffer::zeroed(pool, m * k));
-            pool.run(|worker| {
-                for destination in [Destination::Replace, Destination::Add] {
-                    let shape = [m, n, k];
-                    backward::input_gradient(worker, &d_y, &w, 0.75, shape, destination, &d_x);
-                    worker.barrier();
-                }
-            });
-            d_x.as_mut_slice().to_vec()
-        });
-        let d_w = product(&transposed(&wide_d, [m, n]), &wide_x, [n, k, m]);
-        let d_w: Vec<f64> = d_w.iter().zip(&before).map(|(d, before)| d + f64::from(*before)).collect();
-        check(&d_w, |pool| {
-            let (d_y, x) = (Buffer::from_slice(pool, &d_y), Buffer::from_slice(pool, &x));
-            let mut gradients = Buffer::zeroed(pool, 3 + n * k);
-            gradients.as_mut_slice()[3..].copy_from_slice(&before);
-            pool.run(|worker| backward::weight_gradient(worker, &d_y, &x, [m, n, k], &gradients, 3));
-            gradients.as_mut_slice()[3..].to_vec()
-        });
     }
+}
+
+/// Operands of a product whose gradients are wanted.
+struct Case {
+    shape: [usize; 3],
+    x: Vec<f32>,
+    w: Vec<f32>,
+    /// Codes of `w`, which then stands for nothing else.
+    codes: Option<Vec<u8>>,
+    d_y: Vec<f32>,
+    before: Vec<f32>,
+}
+
+const TERNARY_SCALE: f32 = 0.75;
+
+impl Case {
+    fn new(seed: u64, shape: [usize; 3], is_quantized: bool) -> Self {
+        let [m, n, k] = shape;
+        let w = numbers(n * k, seed + 100);
+        Case {
+            shape,
+            x: numbers(m * k, seed),
+            codes: is_quantized.then(|| w.iter().map(|w| (1.5 * w + 1.5) as u8).collect()),
+            w,
+            d_y: numbers(m * n, seed + 200),
+            before: numbers(n * k, seed + 300),
+        }
+    }
+
+    /// `d_x` after it was set and added once more, and `d_w` added to what was there before, both
+    /// after the sums of the magnitudes of their terms.
+    fn expected(&self) -> [Vec<f64>; 4] {
+        let [m, n, k] = self.shape;
+        let mut x = wide(&self.x);
+        let mut w = wide(&self.w);
+        if let Some(codes) = &self.codes {
+            w = codes.iter().map(|code| f64::from(TERNARY_SCALE) * (f64::from(*code) - 1.0)).collect();
+            x = quantized(&self.x, k);
+        }
+        let d_y = wide(&self.d_y);
+        let magnitudes = |x: &[f64]| -> Vec<f64> { x.iter().map(|x| x.abs()).collect() };
+        let d_x = |d_y: &[f64], w: &[f64]| -> Vec<f64> {
+            product(d_y, w, [m, k, n]).iter().map(|d| 2.0 * d).collect()
+        };
+        let d_w = |d_y: &[f64], x: &[f64]| product(&transposed(d_y, [m, n]), x, [n, k, m]);
+        let added =
+            d_w(&d_y, &x).iter().zip(&self.before).map(|(d, before)| d + f64::from(*before)).collect();
+        let (d_y_sizes, x_sizes, w_sizes) = (magnitudes(&d_y), magnitudes(&x), magnitudes(&w));
+        [d_x(&d_y_sizes, &w_sizes), d_w(&d_y_sizes, &x_sizes), d_x(&d_y, &w), added]
+    }
+
+    fn gradients(&self, pool: &Pool, precision: GradientPrecision) -> [Vec<f32>; 2] {
+        let [m, n, k] = self.shape;
+        let matrix =
+            self.codes.as_ref().map(|codes| TernaryMatrix::from_codes(codes, [n, k], Layout::TwoBit));
+        let matrix = matrix.transpose().unwrap();
+        let rows = Int8Rows::new(pool, m, k);
+        let [x, d_y, floats] = [&self.x, &self.d_y, &self.w].map(|values| Buffer::from_slice(pool, values));
+        let (w, input) = match &matrix {
+            Some(matrix) => (Weight::Ternary(matrix, TERNARY_SCALE), Input::Codes(&rows)),
+            None => (Weight::Floats(&floats, 0), Input::Floats(&x)),
+        };
+        let wanted = GradientProduct { w, x: input, d_y: &d_y, shape: self.shape };
+        let sizes = GradientSizes { rows: m, matrices: vec![[n, k]], is_quantized: matrix.is_some() };
+        let operands = GradientOperands::new(pool, precision, &sizes);
+        let mut d_x = Buffer::zeroed(pool, m * k);
+        let mut d_w = Buffer::zeroed(pool, 3 + n * k);
+        d_w.as_mut_slice()[3..].copy_from_slice(&self.before);
+        pool.run(|worker| {
+            ops::quantize_rows(worker, &x, m, k, &rows);
+            worker.barrier();
+            operands.prepare_weight(worker, &wanted);
+            operands.prepare_input(worker, &wanted);
+            operands.prepare_gradient(worker, &wanted);
+            worker.barrier();
+            operands.weight_gradient(worker, &wanted, Destination::Add, &d_w, 3);
+            for destination in [Destination::Replace, Destination::Add] {
+                operands.input_gradient(worker, &wanted, destination, &d_x);
+                worker.barrier();
+            }
+        });
+        [d_x.as_mut_slice().to_vec(), d_w.as_mut_slice()[3..].to_vec()]
+    }
+}
+
+#[test]
+fn gradients_of_products_in_f32() {
+    for (seed, shape) in shapes() {
+        for is_quantized in [false, true] {
+            let case = Case::new(seed, shape, is_quantized);
+            let [.., d_x, d_w] = case.expected();
+            check(&d_x, |pool| case.gradients(pool, GradientPrecision::F32)[0].clone());
+            check(&d_w, |pool| case.gradients(pool, GradientPrecision::F32)[1].clone());
+        }
+    }
+}
+
+/// Each operand that is no code is rounded by at most 2⁻⁸ of itself, and sums in f32 add less than
+/// 1e-5 of their terms' magnitudes.
+#[test]
+fn gradients_of_products_in_bf16_are_within_the_rounding_of_their_operands() {
+    // The last has more tokens than are summed before the next panels.
+    let long = (9, [2051, 40, 50]);
+    for (seed, shape) in shapes().chain([long]) {
+        for is_quantized in [false, true] {
+            let case = Case::new(seed, shape, is_quantized);
+            let [d_x_size, d_w_size, d_x, d_w] = case.expected();
+            let rounded_operands = if is_quantized { 1.0 } else { 2.0 };
+            let tolerance = rounded_operands / 256.0 * 1.01 + TOLERANCE;
+            for isa in Isa::available() {
+                let got = case.gradients(&Pool::new(isa, 1), GradientPrecision::Bf16);
+                for (got, want, size) in [(&got[0], &d_x, &d_x_size), (&got[1], &d_w, &d_w_size)] {
+                    for (at, ((got, want), size)) in got.iter().zip(want).zip(size).enumerate() {
+                        let difference = (f64::from(*got) - want).abs();
+                        let is_near = difference <= tolerance * size + 1e-6;
+                        assert!(is_near, "{isa:?} {shape:?}: element {at} is {got}, expected {want}");
+                    }
+                }
+                for threads in [2, 3] {
+                    let again = case.gradients(&Pool::new(isa, threads), GradientPrecision::Bf16);
+                    assert!(again == got, "{isa:?}: {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+/// Rows as their int8 codes say them.
+fn quantized(x: &[f32], k: usize) -> Vec<f64> {
+    x.chunks(k)
+        .flat_map(|row| {
+            let absmax = row.iter().fold(1e-5f32, |max, x| max.max(x.abs()));
+            row.iter().map(move |x| f64::from((x * (127.0 / absmax)).round_ties_even() * (absmax / 127.0)))
+        })
+        .collect()
 }
 
 #[test]
@@ -123,13 +238,7 @@ fn quantized_operands_become_floats() {
         });
         out.as_mut_slice().to_vec()
     });
-    let quantized: Vec<f64> = x
-        .chunks(k)
-        .flat_map(|row| {
-            let absmax = row.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-            row.iter().map(move |x| f64::from((x * (127.0 / absmax)).round_ties_even() * (absmax / 127.0)))
-        })
-        .collect();
+    let quantized = quantized(&x, k);
     check(&quantized, |pool| {
         with_rows(pool, &x, [m, k], |worker, _, rows, out| {
             backward::dequantize_rows(worker, rows, m, k, out);
@@ -357,7 +466,7 @@ fn rows_are_scattered_and_embeddings_gathered() {
     check(&want, |pool| {
         let (part, mut x) = (Buffer::from_slice(pool, &d_x), Buffer::from_fn(pool, 5 * width, |_| 9.0));
         pool.run(|worker| {
-            backward::fill_zero(worker, &x, 5 * width);
+            backward::fill_zero(worker, &x, &[0..5 * width]);
             worker.barrier();
             backward::scatter_rows(worker, &part, &places, width, &x);
         });

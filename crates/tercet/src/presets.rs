@@ -85,7 +85,7 @@ const fn training_row(
         max_position_embeddings,
         // What PyTorch's `rms_norm` takes when none is given.
         rms_norm_eps: f32::EPSILON,
-        style: Style::NormInLinear,
+        style: Style::SubNorms(Activation::Silu),
         ..row(name, shape, TRAINING)
     }
 }

@@ -14,6 +14,7 @@
 //! | `schedule` | learning rate, weight decay and λ of every step |
 //! | `checkpoint` | how what is saved is never lost |
 //! | `log` | the record of a run: JSON lines, CSV, TensorBoard, SVG |
+//! | `measure` | what a step costs |
 //! | `export` | a model folder, as masters or packed |
 //! | `trainer` | the loop |
 //!
@@ -24,6 +25,7 @@ pub mod config;
 pub mod data;
 pub mod export;
 pub mod log;
+pub mod measure;
 pub mod model;
 pub mod optimizer;
 pub mod schedule;

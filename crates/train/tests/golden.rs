@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use tercet::source::Source;
+use tercet_kernels::ops::backward::GradientPrecision;
 use tercet_kernels::{Isa, Pool};
 use tercet_train::config::{ModelConfig, OptimizerConfig, OptimizerKind};
 use tercet_train::data::Batch;
@@ -73,7 +74,7 @@ impl Golden {
         };
         let model = ModelConfig { linears, ..ModelConfig::default() };
         let start = Start::open(&source, &model).unwrap();
-        let size = NetworkSize { rows, context: rows, recompute: false };
+        let size = NetworkSize { rows, context: rows, recompute: false, precision: GradientPrecision::F32 };
         let mut network = Network::new(start.config.clone(), Arc::new(Pool::new(isa, 2)), size);
         let layout = network.layout().clone();
         start.read(&layout, network.parameters()).unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use models::{MODELS, model_config};
 use tercet::config::Linears;
+use tercet_kernels::ops::backward::GradientPrecision;
 use tercet_kernels::{Isa, Pool};
 use tercet_train::data::Batch;
 use tercet_train::model::{LossSettings, Network, NetworkSize};
@@ -13,10 +14,10 @@ use tercet_train::start::initialize;
 
 const ROWS: usize = 80;
 
-fn network(model: usize, threads: usize, recompute: bool) -> Network {
+fn network(model: usize, threads: usize, recompute: bool, precision: GradientPrecision) -> Network {
     let (_, norms, act, linears) = MODELS[model];
     let pool = Arc::new(Pool::new(Isa::best(), threads));
-    let size = NetworkSize { rows: ROWS, context: ROWS, recompute };
+    let size = NetworkSize { rows: ROWS, context: ROWS, recompute, precision };
     let mut network = Network::new(model_config(norms, act, linears), pool, size);
     let layout = network.layout().clone();
     initialize(&layout, 3, 0.2, network.parameters());
@@ -45,7 +46,7 @@ fn gradients(network: &mut Network) -> Vec<f32> {
 #[test]
 fn dense_gradients_are_central_differences() {
     for model in (0..MODELS.len()).filter(|model| MODELS[*model].3 == Linears::Dense) {
-        let mut network = network(model, 2, false);
+        let mut network = network(model, 2, false, GradientPrecision::F32);
         let batch = batch(network.config().vocab_size);
         let gradients = gradients(&mut network);
         for parameter in network.layout().clone().parameters() {
@@ -73,18 +74,41 @@ fn dense_gradients_are_central_differences() {
 #[test]
 fn threads_and_recomputation_change_no_bit() {
     for (model, (name, ..)) in MODELS.iter().enumerate() {
-        let want = gradients(&mut network(model, 1, false));
-        assert!(want.iter().any(|d| *d != 0.0), "{name}");
-        for (threads, recompute) in [(2, false), (3, false), (2, true)] {
-            let got = gradients(&mut network(model, threads, recompute));
-            assert!(got == want, "{name}: {threads} threads, recompute {recompute}");
+        for precision in [GradientPrecision::F32, GradientPrecision::Bf16] {
+            let want = gradients(&mut network(model, 1, false, precision));
+            assert!(want.iter().any(|d| *d != 0.0), "{name}");
+            for (threads, recompute) in [(2, false), (3, false), (2, true)] {
+                let got = gradients(&mut network(model, threads, recompute, precision));
+                assert!(got == want, "{name}: {precision:?}, {threads} threads, recompute {recompute}");
+            }
+        }
+    }
+}
+
+/// How far bf16 takes the gradient of a parameter, beside its norm: each product rounds its
+/// operands by at most 2⁻⁸, in some 2⁻¹⁰ on average, and two layers of products follow each other.
+const BF16_TOLERANCE: f64 = 1e-2;
+
+#[test]
+fn gradients_in_bf16_are_near_those_in_f32() {
+    for (model, (name, ..)) in MODELS.iter().enumerate() {
+        let network_of = |precision| network(model, 2, false, precision);
+        let want = gradients(&mut network_of(GradientPrecision::F32));
+        let mut network = network_of(GradientPrecision::Bf16);
+        let got = gradients(&mut network);
+        for parameter in network.layout().parameters() {
+            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+            let (want, got) = (&want[parameter.range.clone()], &got[parameter.range.clone()]);
+            let size = norm(&mut want.iter().map(|x| f64::from(*x)));
+            let distance = norm(&mut want.iter().zip(got).map(|(a, b)| f64::from(a - b)));
+            assert!(distance <= BF16_TOLERANCE * size, "{name}: {}: {:.4}", parameter.name, distance / size);
         }
     }
 }
 
 #[test]
 fn micro_batches_accumulate() {
-    let mut network = network(0, 2, false);
+    let mut network = network(0, 2, false, GradientPrecision::F32);
     let once = gradients(&mut network);
     let batch = batch(network.config().vocab_size);
     network.accumulate(&batch, &LossSettings::hard(1.0), None);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use models::{MODELS, model_config};
 use tercet::model::{LogitRows, Model, Session, SessionSize};
 use tercet::source::Source;
+use tercet_kernels::ops::backward::GradientPrecision;
 use tercet_kernels::{Isa, KvType, Layout, Pool, Sequence};
 use tercet_train::export::{Export, Form};
 use tercet_train::model::{Network, NetworkSize};
@@ -24,7 +25,12 @@ fn the_trainers_logits_are_those_of_inference() {
         let tokens: Vec<u32> = (0..TOKENS).map(|i| (i * i % config.vocab_size) as u32).collect();
         for isa in Isa::available() {
             let pool = Arc::new(Pool::new(isa, 2));
-            let size = NetworkSize { rows: TOKENS, context: TOKENS, recompute: false };
+            let size = NetworkSize {
+                rows: TOKENS,
+                context: TOKENS,
+                recompute: false,
+                precision: GradientPrecision::F32,
+            };
             let mut network = Network::new(config.clone(), Arc::clone(&pool), size);
             let layout = network.layout().clone();
             initialize(&layout, 7, 4.0 * INITIALIZER_RANGE, network.parameters());
@@ -58,7 +64,7 @@ fn segments_are_sequences_of_their_own() {
     let (_, norms, act, linears) = MODELS[0];
     let config = model_config(norms, act, linears);
     let pool = Arc::new(Pool::new(Isa::best(), 2));
-    let size = NetworkSize { rows: 90, context: 70, recompute: false };
+    let size = NetworkSize { rows: 90, context: 70, recompute: false, precision: GradientPrecision::F32 };
     let mut network = Network::new(config.clone(), pool, size);
     let layout = network.layout().clone();
     initialize(&layout, 7, INITIALIZER_RANGE, network.parameters());

@@ -12,7 +12,7 @@ mod int8_rows;
 mod optimizer;
 mod prepare;
 mod quantized_product;
-mod rows;
+pub(crate) mod rows;
 mod ternary_product;
 
 pub use attention::{append, attention, rotate};

@@ -72,7 +72,7 @@ pub fn adamw(
 }
 
 /// Ranges cut into blocks, each with the number of its range.
-fn blocks(ranges: impl Iterator<Item = Range<usize>>) -> Vec<(usize, Range<usize>)> {
+pub(super) fn blocks(ranges: impl Iterator<Item = Range<usize>>) -> Vec<(usize, Range<usize>)> {
     let cut = |(number, range): (usize, Range<usize>)| {
         let end = range.end;
         let starts = range.step_by(BLOCK_ELEMENTS);

@@ -6,7 +6,7 @@ use crate::dispatch;
 use crate::pool::Worker;
 
 /// Calls `f` with each row that this worker claims.
-pub(super) fn for_rows(worker: &Worker<'_>, operation: u32, rows: usize, mut f: impl FnMut(usize)) {
+pub(crate) fn for_rows(worker: &Worker<'_>, operation: u32, rows: usize, mut f: impl FnMut(usize)) {
     while let Some(row) = worker.claim(operation, rows) {
         f(row);
     }

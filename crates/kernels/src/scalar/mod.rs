@@ -15,6 +15,7 @@
 
 mod attention;
 pub(crate) mod backward;
+pub(crate) mod pairs;
 pub(crate) mod probe;
 
 use half::{bf16, f16};
@@ -26,6 +27,7 @@ use crate::quantized::{GROUP_COLUMNS, GROUP_DIGITS, QuantizedTile, QuantizedType
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 // The arch files find every operation in this module.
+pub(crate) use crate::ternary::pack_masters;
 pub use attention::KV_BLOCK;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use attention::greatest_lane;
@@ -34,6 +36,7 @@ pub(crate) use backward::{
     adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
     rotate_backward, silu_gate_backward, softmax, softmax_backward, squares,
 };
+pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_ternary, store_scaled};
 pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};
 
 /// Lanes of a row reduction.
@@ -291,6 +294,14 @@ pub(crate) fn add_assign(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
     }
+}
+
+/// The code (0, 1, 2 for -1, 0, +1) of one weight under `inv_scale = 1 / scale`.
+#[inline(always)]
+pub(crate) fn ternary_code(weight: f32, inv_scale: f32) -> u32 {
+    // Rounding what is clipped gives what is rounded and clipped: the bounds are integers.
+    let clipped = (weight * inv_scale).clamp(-1.0, 1.0);
+    (clipped + EXP_ROUND).to_bits().wrapping_sub((EXP_ROUND - 1.0).to_bits())
 }
 
 /// Adding it rounds to an integer: 1.5 · 2^23.

@@ -3,6 +3,7 @@
 mod attention;
 pub(crate) mod avx2;
 mod avx512_quantized;
+pub(crate) mod avx512bf16;
 pub(crate) mod avx512vbmi;
 pub(crate) mod avx512vnni;
 mod probe;

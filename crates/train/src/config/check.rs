@@ -355,8 +355,8 @@ fn in_range(problems: &mut Vec<ConfigError>, key: &str, found: f32, min: f32, ma
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::{
-        Activation, ChatConfig, DistillationConfig, ModelConfig, NormPlacement, OnSpike, OptimizerConfig,
-        QuantizationConfig, Reduction, RunConfig, StepConfig, TokenizerConfig, WatchConfig,
+        Activation, ChatConfig, DistillationConfig, Gradients, ModelConfig, NormPlacement, OnSpike,
+        OptimizerConfig, QuantizationConfig, Reduction, RunConfig, StepConfig, TokenizerConfig, WatchConfig,
     };
     use super::*;
 
@@ -436,6 +436,7 @@ micro_batch = 4
                 accumulation: 2,
                 gradient_clip: 1.5,
                 recompute: true,
+                gradients: Gradients::F32,
                 spike_deviations: Some(6.0),
                 on_spike: OnSpike::Skip,
             },

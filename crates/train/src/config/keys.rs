@@ -101,6 +101,7 @@ pub(super) const KEYS: &[Key] = &[
     key("train.accumulation", Kind::Count),
     key("train.gradient_clip", Kind::Number),
     key("train.recompute", Kind::Flag),
+    key("train.gradients", Kind::Choice(&["auto", "f32"])),
     key("train.spike_deviations", Kind::Number),
     key("train.on_spike", Kind::Choice(&["report", "skip"])),
     key("optimizer.kind", Kind::Choice(&["adamw", "muon"])),

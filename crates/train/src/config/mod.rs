@@ -22,6 +22,8 @@ mod read;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tercet_kernels::Isa;
+use tercet_kernels::ops::backward::GradientPrecision;
 
 pub use error::ConfigError;
 
@@ -235,11 +237,35 @@ pub struct StepConfig {
     /// Whether activations are computed again in the backward pass, to save memory.
     #[serde(default)]
     pub recompute: bool,
+    /// The numbers that the products of the backward pass multiply.
+    #[serde(default)]
+    pub gradients: Gradients,
     /// A step whose loss exceeds the recent mean by this many standard deviations is a spike.
     pub spike_deviations: Option<f32>,
     /// What to do at a spike or a loss that is not finite.
     #[serde(default)]
     pub on_spike: OnSpike,
+}
+
+/// The numbers that the products of the backward pass multiply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gradients {
+    /// bf16 where the CPU multiplies it, else f32.
+    #[default]
+    Auto,
+    /// f32 on every machine.
+    F32,
+}
+
+impl Gradients {
+    /// What they are with this instruction set.
+    pub fn precision(self, isa: Isa) -> GradientPrecision {
+        match self {
+            Gradients::Auto => GradientPrecision::fastest(isa),
+            Gradients::F32 => GradientPrecision::F32,
+        }
+    }
 }
 
 /// What to do at a loss spike, or a loss or gradient that is not finite.

@@ -8,13 +8,15 @@ use std::sync::Mutex;
 
 use tercet::config::Config;
 use tercet_kernels::ops;
-use tercet_kernels::ops::backward::{self, LossRows, SoftTargets};
+use tercet_kernels::ops::backward::{
+    self, GradientOperands, GradientProduct, GradientSizes, Input, LossRows, SoftTargets, Weight,
+};
 use tercet_kernels::{Buffer, DenseView, Destination, Pool, Worker};
 
-use super::Pass;
 use super::linear::{norm_backward, norm_forward};
 use super::parameters::Places;
 use super::teacher::Teacher;
+use super::{Pass, Shape, Stage};
 use crate::data::Batch;
 
 /// Logits that are there at a time, at most: 64 MB.
@@ -71,6 +73,7 @@ pub(super) struct Head {
     d_normed: Buffer<f32>, // [rows, hidden]
     d_picked: Buffer<f32>, // [rows, hidden]
     inv_rms: Buffer<f32>,  // [rows]
+    operands: GradientOperands,
     /// `[rows, vocabulary]` from the first use of a teacher on.
     teacher: Buffer<f32>,
 }
@@ -80,9 +83,15 @@ pub(super) fn window_rows(vocab_size: usize, rows: usize) -> usize {
     (WINDOW_LOGITS / vocab_size).clamp(1, WINDOW_ROWS).min(rows.max(1))
 }
 
+/// The product of the backward pass of a window.
+pub(super) fn gradient_sizes(config: &Config, rows: usize) -> GradientSizes {
+    GradientSizes { rows, matrices: vec![[config.vocab_size, config.hidden_size]], is_quantized: false }
+}
+
 impl Head {
-    pub(super) fn new(pool: &Pool, config: &Config, rows: usize) -> Self {
-        let rows = window_rows(config.vocab_size, rows);
+    pub(super) fn new(pool: &Pool, shape: &Shape<'_>) -> Self {
+        let config = shape.config;
+        let rows = window_rows(config.vocab_size, shape.rows);
         let rows_of = |width| Buffer::zeroed(pool, rows * width);
         Head {
             rows,
@@ -92,6 +101,7 @@ impl Head {
             d_normed: rows_of(config.hidden_size),
             d_picked: rows_of(config.hidden_size),
             inv_rms: rows_of(1),
+            operands: GradientOperands::new(pool, shape.precision, &gradient_sizes(config, rows)),
             teacher: Buffer::zeroed(pool, 0),
         }
     }
@@ -112,7 +122,10 @@ impl Head {
     ) -> Losses {
         let (vocabulary, hidden) = (pass.config.vocab_size, pass.config.hidden_size);
         if let Some(d) = d {
-            pool.run(|worker| backward::fill_zero(worker, d, pass.rows * hidden));
+            pool.run(|worker| {
+                backward::fill_zero(worker, d, &[0..pass.rows * hidden]);
+                self.operands.prepare_weight(worker, &self.product(pass, places));
+            });
         }
         let mut losses = Losses::default();
         for first in (0..pass.rows).step_by(self.rows) {
@@ -146,6 +159,7 @@ impl Head {
                 worker.barrier();
                 backward::cross_entropy(worker, wanted, vocabulary, &self.logits, &window_losses);
                 worker.barrier();
+                pass.clock.end(worker, Stage::Head);
                 if let Some(d) = d {
                     self.project_backward(worker, &window_pass, places);
                     backward::scatter_rows(worker, &self.d_picked, &rows, hidden, d);
@@ -197,24 +211,28 @@ impl Head {
         ops::dense_product(worker, head, &self.normed, pass.rows, &self.logits);
     }
 
+    /// The projection, whose weights are taken in once a pass.
+    fn product<'a>(&'a self, pass: &Pass<'a>, places: &Places) -> GradientProduct<'a> {
+        GradientProduct {
+            w: Weight::Floats(pass.parameters, places.head.start),
+            x: Input::Floats(&self.normed),
+            d_y: &self.logits,
+            shape: [pass.rows, pass.config.vocab_size, pass.config.hidden_size],
+        }
+    }
+
     /// From the gradient in `logits` to those of the head, the norm and `d_picked`.
     fn project_backward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, places: &Places) {
-        let (m, vocabulary, hidden) = (pass.rows, pass.config.vocab_size, pass.config.hidden_size);
-        let shape = [m, vocabulary, hidden];
-        let head = &pass.parameters.read(worker)[places.head.clone()];
-        backward::input_gradient(
-            worker,
-            &self.logits,
-            head,
-            1.0,
-            shape,
-            Destination::Replace,
-            &self.d_normed,
-        );
-        let first = places.head.start;
-        backward::weight_gradient(worker, &self.logits, &self.normed, shape, pass.gradients, first);
-        backward::fill_zero(worker, &self.d_picked, m * hidden);
+        let product = self.product(pass, places);
+        self.operands.prepare_input(worker, &product);
+        self.operands.prepare_gradient(worker, &product);
+        backward::fill_zero(worker, &self.d_picked, &[0..pass.rows * pass.config.hidden_size]);
         worker.barrier();
+        self.operands.input_gradient(worker, &product, Destination::Replace, &self.d_normed);
+        let first = places.head.start;
+        self.operands.weight_gradient(worker, &product, Destination::Add, pass.gradients, first);
+        worker.barrier();
+        pass.clock.end(worker, Stage::Head);
         let norm = &places.norm;
         norm_backward(worker, pass, norm, &self.picked, &self.d_normed, &self.inv_rms, &self.d_picked);
     }

@@ -13,7 +13,7 @@ use tercet_kernels::{Buffer, Pool, Worker};
 
 use super::linear::{LinearScratch, SavedInputs, StepLinear, norm_backward, norm_forward};
 use super::parameters::NormPlace;
-use super::{Pass, Shape};
+use super::{Pass, Shape, Stage};
 
 /// The places of a layer's linears in [`tercet::model::Layer::LINEARS`].
 const Q: usize = 0;
@@ -152,6 +152,7 @@ impl<'a> StepLayer<'a> {
         let heads = config.num_attention_heads;
         ops::attention(worker, pass.sequences, 0, heads, &saved.q, &saved.attended);
         worker.barrier();
+        pass.clock.end(worker, Stage::Attention);
         let sub_norm = self.places.attention_sub_norm.as_ref();
         let attended = norm_of(worker, pass, sub_norm, &saved.attended, &s.wide_normed);
         s.linear.forward(worker, pass, attended, &[(self.linear(O), &s.branch)], &saved.o_inputs); // [m, hidden]
@@ -181,6 +182,7 @@ impl<'a> StepLayer<'a> {
             Activation::Relu2 => ops::relu2_gate(worker, &saved.gate, &saved.up, m, width, &s.gated),
         }
         worker.barrier();
+        pass.clock.end(worker, Stage::Rows);
         norm_of(worker, pass, self.places.mlp_sub_norm.as_ref(), &s.gated, &s.wide_normed)
     }
 
@@ -224,6 +226,7 @@ impl<'a> StepLayer<'a> {
             }
         }
         worker.barrier();
+        pass.clock.end(worker, Stage::Rows);
         let norm = self.places.post_attention_layernorm.as_ref();
         let gate_up = [(self.linear(GATE), &s.d_gate), (self.linear(UP), &s.d_up)];
         let x = norm_of(worker, pass, norm, &saved.middle, &s.normed);
@@ -260,6 +263,7 @@ impl<'a> StepLayer<'a> {
         backward::rotate_backward(worker, pass.rotary, pass.sequences, heads, &s.d_q);
         backward::rotate_backward(worker, pass.rotary, pass.sequences, kv_heads, &s.d_k);
         worker.barrier();
+        pass.clock.end(worker, Stage::Attention);
         let norm = self.places.input_layernorm.as_ref();
         let qkv = [(self.linear(Q), &s.d_q), (self.linear(K), &s.d_k), (self.linear(V), &s.d_v)];
         let input = norm_of(worker, pass, norm, x, &s.normed);
@@ -289,6 +293,7 @@ fn add(worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, y: &Buffer<f32
     worker.barrier();
     ops::add_assign(worker, out, y, m, width);
     worker.barrier();
+    pass.clock.end(worker, Stage::Rows);
 }
 
 /// The gradient by `x`, which stands before a sub-norm, from `s.d_wide`, which is that after it.
@@ -301,7 +306,7 @@ fn before_norm<'s>(
     width: usize,
 ) -> &'s Buffer<f32> {
     let Some(norm) = norm else { return &s.d_wide };
-    backward::fill_zero(worker, &s.d_inner, pass.rows * width);
+    backward::fill_zero(worker, &s.d_inner, &[0..pass.rows * width]);
     worker.barrier();
     norm_backward(worker, pass, norm, x, &s.d_wide, &s.inv_rms, &s.d_inner);
     &s.d_inner
@@ -321,6 +326,7 @@ fn add_through(
         None => {
             ops::add_assign(worker, d, &s.d_normed, pass.rows, pass.config.hidden_size);
             worker.barrier();
+            pass.clock.end(worker, Stage::Rows);
         }
     }
 }

@@ -9,24 +9,29 @@
 //!
 //! While λ is below 1 both passes use `W + λ (Ŵ - W)` and `n + λ (n̂ - n)` in floats.
 
-use tercet_kernels::ops::{self, Int8Rows, TernaryProduct, backward};
-use tercet_kernels::{Buffer, DenseView, Destination, Pool, TernaryMatrix, Worker};
+use tercet_kernels::ops::backward::{self, GradientOperands, GradientProduct, Input, Weight};
+use tercet_kernels::ops::{self, Int8Rows, TernaryProduct};
+use tercet_kernels::{Buffer, DenseView, Destination, Pool, QuantizedMaster, Worker};
 
-use super::Pass;
 use super::parameters::{LinearPlace, NormPlace};
+use super::{Pass, Stage};
 
 /// A linear's weights as the forward pass uses them in one step.
 pub(super) enum StepWeights {
     /// Codes and scale of the masters.
-    Ternary(Quantized),
+    Ternary(QuantizedMaster),
     /// The parameters themselves.
     Dense,
 }
 
-/// What masters become.
-pub(super) struct Quantized {
-    pub(super) matrix: TernaryMatrix,
-    pub(super) scale: f32,
+impl StepWeights {
+    /// Codes and scale, where there are any.
+    pub(super) fn into_ternary(self) -> Option<QuantizedMaster> {
+        match self {
+            StepWeights::Ternary(weights) => Some(weights),
+            StepWeights::Dense => None,
+        }
+    }
 }
 
 /// One linear of a layer in one step.
@@ -62,10 +67,11 @@ impl SavedInputs {
 pub(super) struct LinearScratch {
     /// `[m, width]`: an input after the norm inside a linear.
     normed: Buffer<f32>,
-    /// `[m, width]`: the input that is multiplied, in floats.
-    input: Buffer<f32>,
-    /// `[n, k]`: the weights that are multiplied, in floats.
-    weight: Buffer<f32>,
+    /// `[m, width]`: the input on its way to int8.
+    blended_input: Buffer<f32>,
+    /// `[n, k]`: the weights on their way to being ternary.
+    blended_weight: Buffer<f32>,
+    operands: GradientOperands,
     /// `[m, width]`: the gradient by `normed`.
     d_normed: Buffer<f32>,
     /// `[m]`.
@@ -80,8 +86,9 @@ impl LinearScratch {
         let has_norm = shape.config.norms.in_linear_eps.is_some();
         LinearScratch {
             normed: wide(has_norm),
-            input: wide(!shape.is_dense()),
-            weight: zeroed(if shape.is_dense() { 0 } else { shape.largest_matrix() }),
+            blended_input: wide(!shape.is_dense()),
+            blended_weight: zeroed(if shape.is_dense() { 0 } else { shape.largest_matrix() }),
+            operands: GradientOperands::new(pool, shape.precision, &shape.gradient_sizes()),
             d_normed: wide(has_norm),
             inv_rms: zeroed(shape.rows),
         }
@@ -110,23 +117,26 @@ impl LinearScratch {
                     if number == 0 || linear.place.norm.is_some() {
                         ops::quantize_rows(worker, x, m, k, rows);
                         worker.barrier();
+                        pass.clock.end(worker, Stage::Rows);
                     }
                     if pass.is_quantized() {
                         let product = TernaryProduct { w: &weights.matrix, w_scale: weights.scale, y };
                         ops::ternary_products(worker, [product], rows, m);
                     } else {
-                        self.operands(worker, pass, linear.place, weights, x, rows);
-                        let w = &self.weight.read(worker)[..n * k];
-                        backward::float_product(worker, &self.input, w, [m, n, k], y);
+                        self.blend(worker, pass, linear.place, weights, x, rows);
+                        let w = &self.blended_weight.read(worker)[..n * k];
+                        backward::float_product(worker, &self.blended_input, w, [m, n, k], y);
                         worker.barrier();
                     }
                 }
             }
             if linear.place.norm.is_some() {
                 worker.barrier();
+                pass.clock.end(worker, Stage::ForwardProducts);
             }
         }
         worker.barrier();
+        pass.clock.end(worker, Stage::ForwardProducts);
     }
 
     /// Adds the gradients of every linear's weight and norm, and sets `d_x` to that by `x`; ends
@@ -142,38 +152,58 @@ impl LinearScratch {
         saved: &SavedInputs,
         d_x: &Buffer<f32>,
     ) {
-        let (m, gradients) = (pass.rows, pass.gradients);
+        let m = pass.rows;
         let has_norm = linears[0].0.place.norm.is_some();
         if has_norm {
-            backward::fill_zero(worker, d_x, m * linears[0].0.place.shape[1]);
+            backward::fill_zero(worker, d_x, &[0..m * linears[0].0.place.shape[1]]);
             worker.barrier();
         }
         for (number, (linear, d_y)) in linears.iter().enumerate() {
             let [n, k] = linear.place.shape;
-            let shape = [m, n, k];
-            let needs_input = matches!(linear.weights, StepWeights::Dense) || !pass.is_quantized();
-            let input = if needs_input { self.normed(worker, pass, linear.place, x) } else { x };
+            let (w, x_hat) = self.multiplied(worker, pass, linear, x, saved, number);
+            let product = GradientProduct { w, x: x_hat, d_y, shape: [m, n, k] };
+            self.operands.prepare_weight(worker, &product);
+            if number == 0 || has_norm {
+                self.operands.prepare_input(worker, &product);
+            }
+            self.operands.prepare_gradient(worker, &product);
+            worker.barrier();
+            pass.clock.end(worker, Stage::Packing);
             let destination = if number == 0 || has_norm { Destination::Replace } else { Destination::Add };
             let d_input = if has_norm { &self.d_normed } else { d_x };
-            match linear.weights {
-                StepWeights::Dense => {
-                    let w = &pass.parameters.read(worker)[linear.place.weight.clone()];
-                    backward::input_gradient(worker, d_y, w, 1.0, shape, destination, d_input);
-                    let first = linear.place.weight.start;
-                    backward::weight_gradient(worker, d_y, input, shape, gradients, first);
-                }
-                StepWeights::Ternary(weights) => {
-                    self.operands(worker, pass, linear.place, weights, input, saved.of(number));
-                    let scale = if pass.is_quantized() { weights.scale } else { 1.0 };
-                    let w = &self.weight.read(worker)[..n * k];
-                    backward::input_gradient(worker, d_y, w, scale, shape, destination, d_input);
-                    let first = linear.place.weight.start;
-                    backward::weight_gradient(worker, d_y, &self.input, shape, gradients, first);
-                }
-            }
+            self.operands.input_gradient(worker, &product, destination, d_input);
+            let first = linear.place.weight.start;
+            self.operands.weight_gradient(worker, &product, pass.matrices, pass.gradients, first);
             worker.barrier();
+            pass.clock.end(worker, Stage::BackwardProducts);
             if let Some(norm) = &linear.place.norm {
                 norm_backward(worker, pass, norm, x, &self.d_normed, &self.inv_rms, d_x);
+            }
+        }
+    }
+
+    /// What the forward pass of a linear multiplied; ends with a barrier if it computed anything.
+    fn multiplied<'a>(
+        &'a self,
+        worker: &mut Worker<'_>,
+        pass: &Pass<'a>,
+        linear: &StepLinear<'a>,
+        x: &'a Buffer<f32>,
+        saved: &'a SavedInputs,
+        number: usize,
+    ) -> (Weight<'a>, Input<'a>) {
+        match linear.weights {
+            StepWeights::Dense => {
+                let x = self.normed(worker, pass, linear.place, x);
+                (Weight::Floats(pass.parameters, linear.place.weight.start), Input::Floats(x))
+            }
+            StepWeights::Ternary(weights) if pass.is_quantized() => {
+                (Weight::Ternary(&weights.matrix, weights.scale), Input::Codes(saved.of(number)))
+            }
+            StepWeights::Ternary(weights) => {
+                let x = self.normed(worker, pass, linear.place, x);
+                self.blend(worker, pass, linear.place, weights, x, saved.of(number));
+                (Weight::Floats(&self.blended_weight, 0), Input::Floats(&self.blended_input))
             }
         }
     }
@@ -192,29 +222,23 @@ impl LinearScratch {
         &self.normed
     }
 
-    /// The floats that are multiplied: `self.weight` and `self.input`; ends with a barrier.
-    ///
-    /// Quantized fully, `self.weight` holds -1, 0, +1 and the scale is still to be applied.
-    fn operands(
+    /// `self.blended_weight` and `self.blended_input`: between floats and quantized; ends with a
+    /// barrier.
+    fn blend(
         &self,
         worker: &mut Worker<'_>,
         pass: &Pass<'_>,
         place: &LinearPlace,
-        weights: &Quantized,
+        weights: &QuantizedMaster,
         x: &Buffer<f32>,
         rows: &Int8Rows,
     ) {
         let (m, k) = (pass.rows, place.shape[1]);
-        backward::dequantize_matrix(worker, &weights.matrix, &self.weight);
-        if pass.is_quantized() {
-            backward::dequantize_rows(worker, rows, m, k, &self.input);
-            worker.barrier();
-            return;
-        }
-        backward::blend_rows(worker, x, rows, pass.lambda, [m, k], &self.input);
+        backward::dequantize_matrix(worker, &weights.matrix, &self.blended_weight);
+        backward::blend_rows(worker, x, rows, pass.lambda, [m, k], &self.blended_input);
         worker.barrier();
         let masters = &pass.parameters.read(worker)[place.weight.clone()];
-        backward::blend_matrix(worker, masters, weights.scale, pass.lambda, &self.weight);
+        backward::blend_matrix(worker, masters, weights.scale, pass.lambda, &self.blended_weight);
         worker.barrier();
     }
 }
@@ -230,6 +254,7 @@ pub(super) fn norm_forward(
     let gain = &pass.parameters.read(worker)[norm.gain.clone()];
     ops::rms_norm(worker, x, pass.rows, gain, norm.eps, out);
     worker.barrier();
+    pass.clock.end(worker, Stage::Rows);
 }
 
 /// Adds the gradients of a norm to those of its gain and to `d_x`; ends with a barrier.
@@ -248,4 +273,5 @@ pub(super) fn norm_backward(
     let shape = [pass.rows, norm.gain.len()];
     backward::rms_norm_gain_backward(worker, x, inv_rms, d_y, shape, pass.gradients, norm.gain.start);
     worker.barrier();
+    pass.clock.end(worker, Stage::Rows);
 }

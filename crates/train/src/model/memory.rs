@@ -3,7 +3,7 @@
 use tercet::config::{Config, Linears};
 use tercet_kernels::Layout;
 
-use super::head::window_rows;
+use super::head::{gradient_sizes, window_rows};
 use super::{NetworkSize, ParameterLayout, Shape};
 
 /// Bytes of memory that a network and its optimizer take.
@@ -25,7 +25,7 @@ impl MemoryNeed {
     /// What [`Network`](super::Network) and an AdamW of this size take, without a teacher; `u64::MAX` where it is more,
     /// as sizes that a configuration may have can ask for.
     pub fn new(config: &Config, size: &NetworkSize) -> Self {
-        let shape = Shape { config, rows: size.rows };
+        let shape = Shape { config, rows: size.rows, precision: size.precision };
         let parameters = ParameterLayout::new(config).len() as u64;
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
         let (attention, key_value) = (config.attention_size(), shape.key_value_size());
@@ -43,7 +43,11 @@ impl MemoryNeed {
         let wide = if is_dense { 3 } else { 4 } + 2 * usize::from(config.norms.in_linear_eps.is_some());
         let row = 4 * (3 * hidden + wide * shape.widest() + 3 * intermediate + attention + 4 * key_value);
         let weight = if is_dense { 0 } else { 4 * shape.largest_matrix() as u64 };
-        let window = window_rows(config.vocab_size, size.rows) * 4 * (4 * hidden + config.vocab_size);
+        let window_rows = window_rows(config.vocab_size, size.rows);
+        let window = window_rows * 4 * (4 * hidden + config.vocab_size);
+        let operands = [shape.gradient_sizes(), gradient_sizes(config, window_rows)]
+            .map(|sizes| sizes.bytes(size.precision) as u64);
+        let operands = operands[0].saturating_add(operands[1]);
         let matrix =
             |name: &str| Layout::TwoBit.matrix_bytes(tercet::config::linear_shape(config, name)) as u64;
         let layer_codes: u64 = tercet::model::Layer::LINEARS.iter().map(|name| matrix(name)).sum();
@@ -51,7 +55,10 @@ impl MemoryNeed {
             parameter_bytes: parameters.saturating_mul(16),
             code_bytes: if is_dense { 0 } else { 2 * layers * layer_codes },
             activation_bytes: activations,
-            scratch_bytes: m.saturating_mul(row as u64).saturating_add(weight + window as u64),
+            scratch_bytes: m
+                .saturating_mul(row as u64)
+                .saturating_add(weight + window as u64)
+                .saturating_add(operands),
             teacher_bytes: 0,
         }
     }

@@ -10,6 +10,7 @@
 //! | `linear` | linears that share an input, straight through |
 //! | `layer` | attention and MLP |
 //! | `head` | the last norm, the vocabulary projection and the loss, some rows at a time |
+//! | `stages` | where the time of a step goes |
 //! | `teacher` | another model's logits |
 //!
 //! The forward pass calls the operations of inference in the order in which inference calls them,
@@ -21,29 +22,34 @@ mod layer;
 mod linear;
 mod memory;
 mod parameters;
+mod stages;
 mod teacher;
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use tercet::config::{Config, Linears};
-use tercet_kernels::ops::{self, backward};
-use tercet_kernels::quantize::{self, QuantizeError};
+use tercet::config::{Config, Linears, TensorKind};
+use tercet_kernels::ops;
+use tercet_kernels::ops::backward::{self, GradientPrecision, GradientSizes};
 use tercet_kernels::{
-    Buffer, DenseView, KvCache, KvType, Layout, Pool, RotaryTable, Sequence, TernaryBuilder,
+    Buffer, DenseView, Destination, KvCache, KvType, MasterMatrix, NotFiniteMaster, Pool, RotaryTable,
+    Sequence, quantize_masters,
 };
+
+pub use tercet_kernels::CodeStatistics;
 
 pub use head::{LossSettings, Losses};
 pub use memory::MemoryNeed;
 pub use parameters::{Parameter, ParameterLayout};
+pub use stages::{Stage, StageTimes};
 pub use teacher::{ModelTeacher, Teacher};
 pub(crate) use teacher::{TEACHER_CACHE, TEACHER_LAYOUT};
 
 use crate::data::Batch;
 use head::Head;
 use layer::{LayerScratch, SavedLayer, StepLayer};
-use linear::{Quantized, StepWeights};
+use linear::StepWeights;
 use parameters::Places;
+pub(crate) use stages::StageClock;
 
 /// What one pass over one micro-batch does not change.
 struct Pass<'a> {
@@ -51,10 +57,14 @@ struct Pass<'a> {
     rotary: &'a RotaryTable,
     parameters: &'a Buffer<f32>,
     gradients: &'a Buffer<f32>,
+    /// What becomes of the gradients of the layers' matrices: those of the first micro-batch replace
+    /// what was there.
+    matrices: Destination,
     lambda: f32,
     sequences: &'a [Sequence<'a>],
     segments: &'a [usize],
     rows: usize,
+    clock: &'a StageClock,
 }
 
 impl Pass<'_> {
@@ -69,6 +79,7 @@ impl Pass<'_> {
 struct Shape<'a> {
     config: &'a Config,
     rows: usize,
+    precision: GradientPrecision,
 }
 
 impl Shape<'_> {
@@ -86,9 +97,19 @@ impl Shape<'_> {
     }
 
     fn largest_matrix(&self) -> usize {
-        let names = tercet::model::Layer::LINEARS;
-        let sizes = names.map(|name| tercet::config::linear_shape(self.config, name).iter().product());
+        let sizes = self.linear_shapes().map(|[n, k]| n * k);
         sizes.into_iter().max().expect("a layer has linears")
+    }
+
+    /// `[n, k]` of the linears of a layer.
+    fn linear_shapes(&self) -> [[usize; 2]; 7] {
+        tercet::model::Layer::LINEARS.map(|name| tercet::config::linear_shape(self.config, name))
+    }
+
+    /// The products of a layer's backward pass.
+    fn gradient_sizes(&self) -> GradientSizes {
+        let (rows, is_quantized) = (self.rows, !self.is_dense());
+        GradientSizes { rows, matrices: self.linear_shapes().to_vec(), is_quantized }
     }
 }
 
@@ -101,25 +122,18 @@ pub struct NetworkSize {
     pub context: usize,
     /// Whether a layer's activations are computed again in the backward pass.
     pub recompute: bool,
-}
-
-/// What the masters became in one step.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CodeStatistics {
-    /// Ternary weights that are -1, 0 and +1.
-    pub counts: [u64; 3],
-    /// Weights whose code differs from that of the step before.
-    pub flips: u64,
+    /// The numbers that the products of the backward pass multiply.
+    pub precision: GradientPrecision,
 }
 
 /// Masters that have no codes.
 #[derive(Debug, thiserror::Error)]
-#[error("parameter `{name}`: {source}")]
+#[error("parameter `{name}`: element {index} is not finite")]
 pub struct NoCodes {
     /// The parameter.
     pub name: String,
-    /// Why.
-    pub source: QuantizeError,
+    /// The first element that is NaN or infinite.
+    pub index: usize,
 }
 
 /// A model in training: parameters, gradients and the room for one micro-batch.
@@ -134,7 +148,10 @@ pub struct Network {
     /// Of each layer; made by [`Network::quantize`].
     weights: Vec<[StepWeights; 7]>,
     lambda: f32,
+    /// What becomes of the gradients of the layers' matrices in the next micro-batch.
+    matrices: Destination,
     rotary: RotaryTable,
+    clock: StageClock,
     activations: Activations,
 }
 
@@ -160,7 +177,7 @@ impl Network {
     pub fn new(config: Config, pool: Arc<Pool>, size: NetworkSize) -> Self {
         let layout = ParameterLayout::new(&config);
         let places = Places::new(&config, &layout);
-        let shape = Shape { config: &config, rows: size.rows };
+        let shape = Shape { config: &config, rows: size.rows, precision: size.precision };
         let rows_of = |width| Buffer::zeroed(&pool, size.rows * width);
         let layers = config.num_hidden_layers;
         let saved_layers = if size.recompute { 1 } else { layers };
@@ -169,7 +186,7 @@ impl Network {
             saved: (0..saved_layers).map(|_| SavedLayer::new(&pool, &shape)).collect(),
             scratch: LayerScratch::new(&pool, &shape),
             d: rows_of(config.hidden_size),
-            head: Head::new(&pool, &config, size.rows),
+            head: Head::new(&pool, &shape),
             caches: Vec::new(),
         };
         Network {
@@ -178,7 +195,9 @@ impl Network {
             gradients: Buffer::zeroed(&pool, layout.len()),
             weights: Vec::new(),
             lambda: 1.0,
+            matrices: Destination::Replace,
             rotary: RotaryTable::new(config.head_dim, config.rope_theta, size.context),
+            clock: StageClock::new(),
             layout,
             places,
             activations,
@@ -217,6 +236,11 @@ impl Network {
         (&self.parameters, &self.gradients)
     }
 
+    /// The clock that tells where the time of a step goes.
+    pub(crate) fn clock(&self) -> &StageClock {
+        &self.clock
+    }
+
     /// How far weights and activations are quantized: λ, from 0 to 1.
     pub fn set_lambda(&mut self, lambda: f32) {
         self.lambda = lambda;
@@ -229,52 +253,25 @@ impl Network {
     /// # Errors
     /// [`NoCodes`] if a master is not finite.
     pub fn quantize(&mut self) -> Result<CodeStatistics, NoCodes> {
-        let mut statistics = CodeStatistics::default();
-        let mut weights = Vec::with_capacity(self.places.layers.len());
-        for (layer, places) in self.places.layers.iter().enumerate() {
-            let mut linears = Vec::with_capacity(7);
-            for (number, place) in places.linears.iter().enumerate() {
-                if self.config.linears == Linears::Dense {
-                    linears.push(StepWeights::Dense);
-                    continue;
-                }
-                let quantized = self
-                    .quantized(&place.weight, place.shape)
-                    .map_err(|source| NoCodes { name: self.name_at(place.weight.start), source })?;
-                for (total, count) in statistics.counts.iter_mut().zip(quantized.matrix.count()) {
-                    *total += count;
-                }
-                if let Some(StepWeights::Ternary(before)) = self.weights.get(layer).map(|w| &w[number]) {
-                    statistics.flips += quantized.matrix.count_changes(&before.matrix);
-                }
-                linears.push(StepWeights::Ternary(quantized));
-            }
-            let linears: [StepWeights; 7] =
-                linears.try_into().ok().expect("Network::quantize: a layer has seven linears");
-            weights.push(linears);
+        let layers = self.places.layers.len();
+        if self.config.linears == Linears::Dense {
+            self.weights = (0..layers).map(|_| [const { StepWeights::Dense }; 7]).collect();
+            return Ok(CodeStatistics::default());
         }
-        self.weights = weights;
-        Ok(statistics)
-    }
-
-    /// Codes and scale of the masters in a range.
-    fn quantized(&self, range: &Range<usize>, [n, k]: [usize; 2]) -> Result<Quantized, QuantizeError> {
-        let parameters = &self.parameters;
-        let scale = quantize::scale_in_pool(&self.pool, n * k, |worker, first, values| {
-            values.copy_from_slice(&parameters.read(worker)[range.start + first..][..values.len()]);
+        let linears = self.places.layers.iter().flat_map(|layer| &layer.linears);
+        let matrices: Vec<_> =
+            linears.map(|linear| MasterMatrix { first: linear.weight.start, shape: linear.shape }).collect();
+        let before = self.weights.drain(..).flatten().filter_map(StepWeights::into_ternary).collect();
+        let quantized = quantize_masters(&self.pool, &self.parameters, &matrices, before);
+        let (weights, statistics) = quantized.map_err(|NotFiniteMaster { matrix, index }| NoCodes {
+            name: self.name_at(matrices[matrix].first),
+            index,
         })?;
-        let inv_scale = 1.0 / scale;
-        let builder = TernaryBuilder::new(&self.pool, [n, k], Layout::TwoBit);
-        self.pool.run(|worker| {
-            let masters = &parameters.read(worker)[range.clone()];
-            let fill = |first_row: usize, codes: &mut [u8]| {
-                for (code, master) in codes.iter_mut().zip(&masters[first_row * k..]) {
-                    *code = quantize::ternary_code(*master, inv_scale);
-                }
-            };
-            builder.pack(worker, fill, |_| unreachable!("codes made here are 0, 1 or 2"));
-        });
-        Ok(Quantized { matrix: builder.finish(), scale })
+        let mut weights = weights.into_iter().map(StepWeights::Ternary);
+        let mut next = || weights.next().expect("Network::quantize: seven linears a layer");
+        self.weights = (0..layers).map(|_| std::array::from_fn(|_| next())).collect();
+        self.clock.end_outside(Stage::Codes);
+        Ok(statistics)
     }
 
     fn name_at(&self, first: usize) -> String {
@@ -293,10 +290,14 @@ impl Network {
         Some(codes.collect())
     }
 
-    /// All gradients become 0.
+    /// The next micro-batch is the first of a step: its gradients replace those that are there.
     pub fn clear_gradients(&mut self) {
-        let (gradients, len) = (&self.gradients, self.layout.len());
-        self.pool.run(|worker| backward::fill_zero(worker, gradients, len));
+        self.matrices = Destination::Replace;
+        let (gradients, parameters) = (&self.gradients, self.layout.parameters());
+        // Those of the layers' matrices are then written and not added.
+        let added = parameters.iter().filter(|parameter| parameter.kind != TensorKind::Linear);
+        let ranges: Vec<_> = added.map(|parameter| parameter.range.clone()).collect();
+        self.pool.run(|worker| backward::fill_zero(worker, gradients, &ranges));
     }
 
     /// Runs a micro-batch forward and backward and adds its gradients.
@@ -312,6 +313,7 @@ impl Network {
         self.forward(&batch.tokens, &batch.segments);
         let losses = self.loss(batch, settings, teacher, true);
         self.backward(&batch.tokens, &batch.segments);
+        self.matrices = Destination::Add;
         losses
     }
 
@@ -337,6 +339,8 @@ impl Network {
             rotary: &self.rotary,
             parameters: &self.parameters,
             gradients: &self.gradients,
+            clock: &self.clock,
+            matrices: self.matrices,
             lambda: self.lambda,
             sequences: &[],
             segments,
@@ -359,6 +363,7 @@ impl Network {
             let table = DenseView::from_f32(&parameters.read(worker)[embedding.clone()], table);
             ops::embed(worker, table, tokens.iter().copied(), first);
         });
+        self.clock.end_outside(Stage::Rows);
         for layer in 0..self.places.layers.len() {
             self.forward_layer(layer, tokens, segments);
         }
@@ -392,13 +397,17 @@ impl Network {
             rotary: &self.rotary,
             parameters: &self.parameters,
             gradients: &self.gradients,
+            clock: &self.clock,
+            matrices: self.matrices,
             lambda: self.lambda,
             sequences: &[],
             segments: &batch.segments,
             rows: batch.tokens.len(),
         };
         let gradient = wants_gradient.then_some(&*d);
-        head.loss(&self.pool, &pass, &self.places, stream, batch, settings, teacher, gradient)
+        let losses = head.loss(&self.pool, &pass, &self.places, stream, batch, settings, teacher, gradient);
+        self.clock.end_outside(Stage::Head);
+        losses
     }
 
     /// From the gradient in `activations.d` to those of all parameters.
@@ -418,6 +427,7 @@ impl Network {
         let (gradients, d) = (&self.gradients, &self.activations.d);
         let (first, width) = (self.places.embedding.start, self.config.hidden_size);
         self.pool.run(|worker| backward::embed_backward(worker, tokens, d, width, gradients, first));
+        self.clock.end_outside(Stage::Rows);
     }
 
     /// One cache a segment, kept where the segments have the lengths of the last ones.
@@ -450,6 +460,8 @@ impl Network {
             rotary: &self.rotary,
             parameters: &self.parameters,
             gradients: &self.gradients,
+            clock: &self.clock,
+            matrices: self.matrices,
             lambda: self.lambda,
             sequences: &sequences,
             segments,

@@ -8,7 +8,7 @@ use tercet_kernels::ops::{self, MuonStep, Region};
 use tercet_kernels::{AdamwStep, Buffer, Pool};
 
 use crate::config::{OptimizerConfig, OptimizerKind};
-use crate::model::{Network, ParameterLayout};
+use crate::model::{Network, ParameterLayout, Stage};
 use crate::schedule::StepRates;
 
 /// The least denominator of the clipping: as PyTorch's `clip_grad_norm_` has it.
@@ -87,6 +87,7 @@ impl Optimizer {
             let matrices = self.muon_matrices();
             pool.run(|worker| ops::muon(worker, &step, &matrices, gradients, [moments[0], parameters]));
         }
+        network.clock().end_outside(Stage::Optimizer);
     }
 
     /// What AdamW updates, and how.

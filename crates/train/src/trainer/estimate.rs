@@ -51,10 +51,10 @@ pub struct Estimate {
 /// Runs the probe.
 pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Estimate {
     let layout = ParameterLayout::new(&prepared.model);
-    let size = prepared.network_size();
+    let size = prepared.network_size(pool.isa());
     let rows = size.rows.min(PROBE_ROWS);
     let context = size.context.min(rows);
-    let probe_size = NetworkSize { rows, context, recompute: size.recompute };
+    let probe_size = NetworkSize { rows, context, ..size };
     let [one, two] = [1, 2].map(|layers| {
         let model = Config { num_hidden_layers: layers, ..prepared.model.clone() };
         pass_seconds(&model, pool, probe_size)
@@ -76,7 +76,7 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Estimate {
         ternary_parameters: prepared.model.ternary_parameters(),
         steps: prepared.steps,
         tokens_per_step,
-        memory: prepared.memory_need(),
+        memory: prepared.memory_need(pool.isa()),
         tokens_per_s: tokens_per_step as f64 / step_seconds,
         seconds: step_seconds * prepared.steps as f64,
         checkpoint_bytes,

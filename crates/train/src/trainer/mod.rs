@@ -113,7 +113,7 @@ pub fn train(
     output::write_config(prepared, &output)?;
 
     let teacher = prepared.teacher(pool)?;
-    let size = prepared.network_size();
+    let size = prepared.network_size(pool.isa());
     let network = Network::new(prepared.model.clone(), Arc::clone(pool), size);
     let optimizer = Optimizer::new(&prepared.config.optimizer, &network);
     let mut run = Run {

@@ -9,7 +9,7 @@ use tercet::config::{Config, Linears};
 use tercet::model::{LoadError, Model};
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
-use tercet_kernels::Pool;
+use tercet_kernels::{Isa, Pool};
 
 use super::{Observer, TrainError};
 use crate::config::{LinearKind, TrainConfig};
@@ -157,13 +157,14 @@ fn steps(config: &TrainConfig, dataset: &Dataset) -> u64 {
 }
 
 impl Prepared {
-    /// The room a network needs.
-    pub fn network_size(&self) -> NetworkSize {
+    /// The room a network needs with an instruction set.
+    pub fn network_size(&self, isa: Isa) -> NetworkSize {
         let context = self.config.data.sequence_length;
         NetworkSize {
             rows: self.config.train.micro_batch * context,
             context,
             recompute: self.config.train.recompute,
+            precision: self.config.train.gradients.precision(isa),
         }
     }
 
@@ -173,9 +174,9 @@ impl Prepared {
         self.steps as f64 * sequences / self.dataset.sequences_per_epoch() as f64
     }
 
-    /// The memory that training takes.
-    pub fn memory_need(&self) -> MemoryNeed {
-        let size = self.network_size();
+    /// The memory that training takes with an instruction set.
+    pub fn memory_need(&self, isa: Isa) -> MemoryNeed {
+        let size = self.network_size(isa);
         let mut need = MemoryNeed::new(&self.model, &size);
         if let Some(TeacherFiles { checkpoint, config, .. }) = &self.teacher {
             let session = ModelTeacher::session_size(config, size.rows, size.context);

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each user includes the file and uses its own part")]
 
 use rand_chacha::ChaCha8Rng;
+use tercet_kernels::ops::backward::GradientPrecision;
 use tercet_train::config::{LinearKind, TrainConfig};
 use tercet_train::model::{MemoryNeed, NetworkSize, ParameterLayout};
 use tercet_train::schedule::{Schedule, lambda};
@@ -38,7 +39,7 @@ const KEYS: &str = "run.output run.seed run.name model.preset model.from model.h
     model.norms model.linears model.initializer_range data.train data.validation data.validation_fraction \
     data.text_field data.document_separator data.sequence_length data.respect_boundaries data.format data.chat \
     data.cache tokenizer.path tokenizer.vocab_size train.steps train.tokens train.epochs train.micro_batch \
-    train.accumulation train.gradient_clip train.recompute train.spike_deviations train.on_spike optimizer.kind \
+    train.accumulation train.gradient_clip train.recompute train.gradients train.spike_deviations train.on_spike optimizer.kind \
     optimizer.betas optimizer.eps optimizer.momentum optimizer.muon_scale schedule.kind schedule.learning_rate \
     schedule.second_learning_rate schedule.turn schedule.warmup_steps schedule.min_share schedule.weight_decay \
     schedule.second_weight_decay quantization.warmup_steps distillation.teacher distillation.weight \
@@ -90,7 +91,12 @@ pub fn train_config(bytes: &[u8]) -> bool {
         if let Ok(model) = config.model.resolve(&config.data, vocab_size, Some(0), vec![0]) {
             let context = config.data.sequence_length;
             let rows = config.train.micro_batch * context;
-            let size = NetworkSize { rows, context, recompute: config.train.recompute };
+            let size = NetworkSize {
+                rows,
+                context,
+                recompute: config.train.recompute,
+                precision: GradientPrecision::Bf16,
+            };
             let parameters = ParameterLayout::new(&model).count();
             let need = MemoryNeed::new(&model, &size);
             assert!(model.ternary_parameters() <= parameters && parameters <= need.total_bytes());

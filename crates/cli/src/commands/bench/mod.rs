@@ -8,6 +8,7 @@ mod output;
 mod paper;
 mod row;
 mod test;
+mod train;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -100,6 +101,15 @@ pub(crate) struct Bench {
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     repetitions: u16,
 
+    /// Measure training steps of these sizes instead, as `s,m,l`: forward, backward, clipping, AdamW
+    /// and quantisation
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = train::size, help_heading = "Training")]
+    #[arg(conflicts_with_all = ["model", "positional", "preset", "paper", "compare"])]
+    train: Vec<&'static Preset>,
+    /// Train the dense baseline of these sizes
+    #[arg(long, requires = "train", help_heading = "Training")]
+    dense: bool,
+
     #[command(flatten)]
     paper: Paper,
     /// Tell which rows of two files, written with `-o json`, differ by more than the noise: by more
@@ -118,6 +128,7 @@ Examples:
   tercet bench --preset 2b4t --weights 1.6bit -t 2 -p 512 -n 128 -o json
   tercet bench --preset 2b4t -p 0 --parallel 1,4,8,16
   tercet bench --preset 700m -p 512 -n 128 -d 0,1536
+  tercet bench --train s,m,l -t 2 -o json
   tercet bench --compare old.json new.json
   tercet bench --paper --weights 1.6bit --svg costs.svg";
 
@@ -133,6 +144,11 @@ impl Bench {
         let pool = Arc::new(Pool::new(isa, threads).keep_whole_team());
         if self.paper.paper {
             return self.run_paper(out, &pool);
+        }
+        if !self.train.is_empty() {
+            let repeats = usize::from(self.repetitions);
+            train::run(out, self.output, &self.train, self.dense, &pool, repeats)?;
+            return Ok(ExitCode::SUCCESS);
         }
         let tests = self.tests()?;
         let origin = match self.preset {

@@ -98,9 +98,9 @@ impl Train {
             }
         };
         watcher.display.end();
-        check_memory(&prepared)?;
+        check_memory(&prepared, isa)?;
         let pool = Arc::new(Pool::new(isa, threads));
-        self.introduce(&prepared)?;
+        self.introduce(&prepared, isa)?;
         if self.dry_run {
             return self.estimate(&prepared, &pool);
         }
@@ -122,12 +122,12 @@ impl Train {
     }
 
     /// Says what will be trained.
-    fn introduce(&self, prepared: &Prepared) -> Result<(), Failure> {
+    fn introduce(&self, prepared: &Prepared, isa: Isa) -> Result<(), Failure> {
         if !self.quiet {
             note(prepared.config.to_toml()?.trim_end());
             note("");
         }
-        let need = prepared.memory_need();
+        let need = prepared.memory_need(isa);
         let parameters = tercet_train::model::ParameterLayout::new(&prepared.model).count();
         note(&format!(
             "{}: {} parameters, {} of them ternary; {} steps of {} tokens",
@@ -192,8 +192,8 @@ impl Train {
 }
 
 /// Refuses what would not fit, before any of it is taken.
-fn check_memory(prepared: &Prepared) -> Result<(), Failure> {
-    let (need, Some(memory)) = (prepared.memory_need(), machine::memory()) else { return Ok(()) };
+fn check_memory(prepared: &Prepared, isa: Isa) -> Result<(), Failure> {
+    let (need, Some(memory)) = (prepared.memory_need(isa), machine::memory()) else { return Ok(()) };
     if need.total_bytes() <= memory.available_bytes {
         return Ok(());
     }

@@ -13,8 +13,8 @@ mod rows;
 pub use attention::attention_backward;
 pub use loss::{LossRows, SoftTargets, cross_entropy};
 pub use product::{
-    blend_matrix, blend_rows, dequantize_matrix, dequantize_rows, float_product, input_gradient,
-    weight_gradient,
+    GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input, Weight, blend_matrix,
+    blend_rows, dequantize_matrix, dequantize_rows, float_product,
 };
 pub use rows::{
     embed_backward, fill_zero, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,

@@ -6,22 +6,22 @@ use crate::buffer::Buffer;
 use crate::dispatch;
 use crate::kv::{Sequence, locate};
 use crate::ops::attention::rows_of;
+use crate::ops::optimizer::blocks;
 use crate::ops::rows::for_rows;
 use crate::pool::Worker;
 use crate::rotary::RotaryTable;
 
 /// Columns of a gain's or an embedding's gradient that a worker computes at a time.
 const BLOCK_COLUMNS: usize = 64;
-/// Elements that a worker fills at a time.
-const BLOCK_ELEMENTS: usize = 1 << 14;
 
-/// The first `len` elements become 0.
-pub fn fill_zero(worker: &Worker<'_>, x: &Buffer<f32>, len: usize) {
+/// The elements of some ranges become 0.
+pub fn fill_zero(worker: &Worker<'_>, x: &Buffer<f32>, ranges: &[Range<usize>]) {
+    let blocks = blocks(ranges.iter().cloned());
     let operation = worker.begin_operation();
     let mut x = x.write(worker, operation);
-    for_rows(worker, operation, len.div_ceil(BLOCK_ELEMENTS), |block| {
-        let first = block * BLOCK_ELEMENTS;
-        x.slice(first, BLOCK_ELEMENTS.min(len - first)).fill(0.0);
+    for_rows(worker, operation, blocks.len(), |block| {
+        let range = &blocks[block].1;
+        x.slice(range.start, range.len()).fill(0.0);
     });
 }
 

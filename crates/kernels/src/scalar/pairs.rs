@@ -1,0 +1,200 @@
+//! Products of matrices of bf16, which the backward pass multiplies, and how they are packed.
+//!
+//! ```text
+//! word   = two numbers that are multiplied together: the earlier in the low half
+//! lanes  = 16 words of 16 columns side by side
+//! panel  = the lanes of 16 columns, one a pair of rows, rows ascending
+//! ```
+//!
+//! Sums are in f32, in an order that an instruction set may choose, and subnormal operands may
+//! count as 0: the tolerance is the rounding of the operands to bf16, 2⁻⁸ of each product.
+
+use crate::ternary::BLOCK_BYTES;
+
+/// Columns of a panel: the 32-bit lanes of an AVX-512 register.
+pub(crate) const PAIR_LANES: usize = 16;
+/// The words of one pair of rows of a panel.
+pub(crate) type PairLanes = [u32; PAIR_LANES];
+/// Rows of a tile of the product.
+pub(crate) const TILE_HEIGHT: usize = 8;
+/// A tile of the product: `C` panels wide.
+pub(crate) type TileSums<const C: usize> = [[[f32; PAIR_LANES]; C]; TILE_HEIGHT];
+
+/// The left operand of a tile: [`TILE_HEIGHT`] rows of words along what is summed.
+#[derive(Clone, Copy)]
+pub(crate) enum PairRows<'a> {
+    /// Each row by itself.
+    Rows([&'a [u32]; TILE_HEIGHT]),
+    /// The columns of a panel, in its lower or upper half.
+    Panel(&'a [PairLanes], bool),
+}
+
+/// `sums[r][c][i] = Σ_p a[r][p] · b[c][p][i]`, over both numbers of each word.
+pub(crate) fn bf16_tile<const C: usize>(a: PairRows<'_>, b: [&[PairLanes]; C], sums: &mut TileSums<C>) {
+    *sums = [[[0.0; PAIR_LANES]; C]; TILE_HEIGHT];
+    for p in 0..b[0].len() {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let a = match a {
+                PairRows::Rows(rows) => rows[r][p],
+                PairRows::Panel(panel, is_upper) => panel[p][r + TILE_HEIGHT * usize::from(is_upper)],
+            };
+            for (sums, b) in sums.iter_mut().zip(b) {
+                for (sum, b) in sums.iter_mut().zip(b[p]) {
+                    *sum = high(a).mul_add(high(b), *sum);
+                    *sum = low(a).mul_add(low(b), *sum);
+                }
+            }
+        }
+    }
+}
+
+/// `out = sums · scale`, or added to `out`.
+#[inline(always)]
+pub(crate) fn store_scaled(sums: &[f32], scale: f32, is_added: bool, out: &mut [f32]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = if is_added { *out + sum * scale } else { sum * scale };
+    }
+}
+
+/// Neighbours of a row become words: those along which `x` is summed. An odd last one is paired
+/// with 0.
+#[inline(always)]
+pub(crate) fn pair_columns(x: &[f32], out: &mut [u32]) {
+    let (pairs, last) = x.as_chunks::<2>();
+    for (out, [earlier, later]) in out.iter_mut().zip(pairs) {
+        *out = word(*earlier, *later);
+    }
+    if let ([last], Some(out)) = (last, out.last_mut()) {
+        *out = word(*last, 0.0);
+    }
+}
+
+/// Neighbouring rows become the words of one panel, each row times its scale. An odd last row is
+/// paired with 0.
+///
+/// `x` begins at the first element of the panel, rows lie `stride` apart, `cols` of the 16 columns
+/// exist; a scale a row, and lanes a pair of rows.
+#[inline(always)]
+pub(crate) fn pair_rows(x: &[f32], stride: usize, scales: &[f32], cols: usize, out: &mut [PairLanes]) {
+    let row = |row: usize, scales: &[f32]| (&x[row * stride..][..cols], scales[0]);
+    for ((pair, scales), out) in scales.chunks(2).enumerate().zip(out) {
+        let earlier = row(2 * pair, scales);
+        let later = if scales.len() == 2 { row(2 * pair + 1, &scales[1..]) } else { (earlier.0, 0.0) };
+        if let (Some(a), Some(b)) = (earlier.0.first_chunk(), later.0.first_chunk()) {
+            *out = scaled_words::<PAIR_LANES>(a, earlier.1, b, later.1);
+        } else {
+            for ((out, a), b) in out.iter_mut().zip(earlier.0).zip(later.0) {
+                *out = word(a * earlier.1, if later.1 == 0.0 { 0.0 } else { b * later.1 });
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn scaled_words<const N: usize>(a: &[f32; N], a_scale: f32, b: &[f32; N], b_scale: f32) -> [u32; N] {
+    let mut words = [0; N];
+    for i in 0..N {
+        words[i] = word(a[i] * a_scale, if b_scale == 0.0 { 0.0 } else { b[i] * b_scale });
+    }
+    words
+}
+
+/// As [`pair_rows`], of int8 codes, which are exact.
+#[inline(always)]
+pub(crate) fn pair_codes(codes: &[i8], stride: usize, rows: usize, cols: usize, out: &mut [PairLanes]) {
+    for (pair, out) in out.iter_mut().enumerate() {
+        let earlier = &codes[2 * pair * stride..][..cols];
+        let later = if 2 * pair + 1 < rows { &codes[(2 * pair + 1) * stride..][..cols] } else { &[] };
+        if let (Some(a), Some(b)) = (earlier.first_chunk::<PAIR_LANES>(), later.first_chunk::<PAIR_LANES>()) {
+            for i in 0..PAIR_LANES {
+                out[i] = exact(f32::from(a[i])) | exact(f32::from(b[i])) << 16;
+            }
+        } else {
+            for (i, out) in out.iter_mut().enumerate().take(cols) {
+                let later = later.get(i).map_or(0.0, |code| f32::from(*code));
+                *out = exact(f32::from(earlier[i])) | exact(later) << 16;
+            }
+        }
+    }
+}
+
+/// One block of a ternary matrix of two bits a weight: 16 columns of 8 pairs of rows, or of fewer
+/// where `out` has fewer.
+#[inline(always)]
+pub(crate) fn pair_ternary(block: &[u8; BLOCK_BYTES], out: &mut [PairLanes]) {
+    for (bytes, out) in block.as_chunks::<8>().0.iter().zip(out) {
+        for digit in 0..4 {
+            for j in 0..4 {
+                let weight = |byte: u8| {
+                    let code = u32::from(byte) >> (2 * digit) & 3;
+                    // 0x3f80 is 1 in bf16, and code 1 is 0.
+                    (code & 1 ^ 1) * (0x3f80 | (code & 2 ^ 2) << 14)
+                };
+                out[4 * digit + j] = weight(bytes[j]) | weight(bytes[4 + j]) << 16;
+            }
+        }
+    }
+}
+
+/// Two numbers rounded to bf16, half to even.
+#[inline(always)]
+fn word(earlier: f32, later: f32) -> u32 {
+    rounded(earlier) >> 16 | rounded(later) & 0xffff_0000
+}
+
+/// The bits of `x`, the upper half of which is the nearest bf16.
+#[inline(always)]
+fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // What is not a number stays none.
+    if x.is_nan() { 0x7fc0_0000 } else { nearest }
+}
+
+/// The bf16 that an integer of at most 8 bits is.
+#[inline(always)]
+fn exact(x: f32) -> u32 {
+    x.to_bits() >> 16
+}
+
+fn low(word: u32) -> f32 {
+    f32::from_bits(word << 16)
+}
+
+fn high(word: u32) -> f32 {
+    f32::from_bits(word & 0xffff_0000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::bf16;
+
+    #[test]
+    fn numbers_round_to_the_nearest_bf16() {
+        for i in 0..1u32 << 16 {
+            let x = f32::from_bits(i.wrapping_mul(0x9e37_79b9));
+            let want = bf16::from_f32(x);
+            let got = bf16::from_bits((rounded(x) >> 16) as u16);
+            assert!(got == want || got.is_nan() && want.is_nan(), "{x}");
+        }
+        assert!(low(word(f32::from_bits(0xffff_ffff), 0.0)).is_nan());
+        for code in i8::MIN..=i8::MAX {
+            assert_eq!(low(exact(f32::from(code))), f32::from(code));
+        }
+    }
+
+    #[test]
+    fn a_block_of_codes_becomes_weights() {
+        // Digits 0, 1, 2, 0 of byte 0, and 2 everywhere in row 1.
+        let mut block = [0b0101_0101; BLOCK_BYTES];
+        block[0] = 0b0010_0100;
+        block[4..8].fill(0b1010_1010);
+        let mut out = [[9; PAIR_LANES]; 8];
+        pair_ternary(&block, &mut out);
+        let lows: Vec<f32> = [0, 4, 8, 12].iter().map(|i| low(out[0][*i])).collect();
+        assert_eq!(lows, [-1.0, 0.0, 1.0, -1.0]);
+        assert!(out[0].iter().all(|word| high(*word) == 1.0));
+        assert!(out[1..].as_flattened().iter().all(|word| *word == 0));
+    }
+}
