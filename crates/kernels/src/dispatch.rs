@@ -9,7 +9,7 @@ use crate::isa::{Isa, Kind};
 use crate::quantized::{QuantizedTile, QuantizedType};
 use crate::scalar::backward::AdamwStep;
 use crate::scalar::pairs::{PairLanes, PairRows, TileSums};
-use crate::scalar::{BlockSoftmax, KvBlock, Stored};
+use crate::scalar::{BlockSoftmax, DENSE_TILE, KvBlock, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
 macro_rules! operations {
@@ -139,6 +139,23 @@ pub(crate) fn bf16_dots(isa: Isa, rounds: usize) -> Option<f32> {
             crate::x86_64::avx512vnni::bf16_dots(rounds)
         },
         _ => None,
+    }
+}
+
+/// See [`crate::scalar::dense_dots`], for as many tokens as rows.
+pub(crate) fn dense_tile<T: Stored>(
+    isa: Isa,
+    w: [&[T]; DENSE_TILE],
+    x: [&[f32]; DENSE_TILE],
+) -> [[f32; DENSE_TILE]; DENSE_TILE] {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` of these kinds exists only where detection found AVX-512 F, BW, VL and
+        // VNNI, and AVX2, FMA and F16C.
+        Kind::Avx512Vnni | Kind::Avx512Vbmi | Kind::Avx512Bf16 => unsafe {
+            crate::x86_64::avx512_dense::dense_tile(w, x)
+        },
+        _ => dense_dots(isa, w, x),
     }
 }
 

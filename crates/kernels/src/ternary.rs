@@ -283,21 +283,17 @@ pub(crate) fn pack_masters(
     let mut changes = CodeChanges::default();
     for (row, masters) in masters.chunks_exact(cols.max(1)).enumerate() {
         for (block, masters) in blocks.iter_mut().zip(masters.chunks(COLUMNS)) {
-            let mut codes = [1u32; COLUMNS];
+            let mut codes = [1u8; COLUMNS];
             if let Some(masters) = masters.first_chunk::<COLUMNS>() {
-                for (code, master) in codes.iter_mut().zip(masters) {
-                    *code = ternary_code(*master, inv_scale);
-                }
+                codes = masters.map(|master| ternary_code(master, inv_scale) as u8);
             } else {
                 for (code, master) in codes.iter_mut().zip(masters) {
-                    *code = ternary_code(*master, inv_scale);
+                    *code = ternary_code(*master, inv_scale) as u8;
                 }
             }
-            let mut bytes = [0u32; DIGIT_COLUMNS];
-            for (j, byte) in bytes.iter_mut().enumerate() {
-                *byte = codes[j] | codes[4 + j] << 2 | codes[8 + j] << 4 | codes[12 + j] << 6;
-            }
-            let new = u32::from_le_bytes(bytes.map(|byte| byte as u8));
+            // The codes of a digit stand in the bytes where they will be, each to be shifted in it.
+            let digits = codes.as_chunks::<DIGIT_COLUMNS>().0.iter().map(|four| u32::from_le_bytes(*four));
+            let new = digits.zip([0, 2, 4, 6]).fold(0, |new, (digit, shift)| new | digit << shift);
             let place = &mut block.as_chunks_mut::<DIGIT_COLUMNS>().0[row];
             let different = u32::from_le_bytes(*place) ^ new;
             *place = new.to_le_bytes();

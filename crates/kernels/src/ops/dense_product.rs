@@ -1,16 +1,21 @@
 //! Products of float tokens with a dense matrix.
 
+use std::ops::Range;
+
 use crate::buffer::{Buffer, Writer};
 use crate::dense::{DenseView, ViewedValues};
 use crate::dispatch;
 use crate::ops::CLAIMS_A_WORKER;
 use crate::pool::Worker;
-use crate::scalar::Stored;
+use crate::scalar::{DENSE_TILE, Stored};
 
-/// Rows that are computed together: as many streams from memory.
-const STREAMS: usize = 4;
-/// Tokens that are computed together where there are so many.
-const TOKENS: usize = 4;
+/// Rows that are computed together: where they are read once, as many streams from memory.
+const STREAMS: usize = DENSE_TILE;
+/// From so many tokens on, rows are read from a cache and lie side by side.
+const PANELS_FROM: usize = 16;
+/// Bytes of tokens that are multiplied with all rows of a claim before the next: they stay in the
+/// first cache.
+const PANEL_BYTES: usize = 24 << 10;
 
 /// `y[t][r] = Σ_c W[r, c] · x[t][c]` in f32, each a row reduction.
 ///
@@ -36,58 +41,77 @@ fn dense_product_of<T: Stored>(
     y: &Buffer<f32>,
 ) {
     let operation = worker.begin_operation();
-    let product = Product { worker, values, k, x: x.read(worker) };
+    let product = Product { worker, values, n, k, x: x.read(worker) };
     let mut y = y.write(worker, operation);
-    // The rows of a claim are read in streams, each as long as can be.
     let claim_rows = n.div_ceil(CLAIMS_A_WORKER * worker.threads()).max(1).next_multiple_of(STREAMS);
     while let Some(claim) = worker.claim(operation, n.div_ceil(claim_rows)) {
-        let (first, end) = (claim * claim_rows, n.min((claim + 1) * claim_rows));
-        let len = (end - first) / STREAMS;
-        for row in first..first + len {
-            let rows = std::array::from_fn(|r| row + r * len);
-            product.tokens::<STREAMS>(rows, m, n, &mut y);
-        }
-        for row in first + len * STREAMS..end {
-            product.tokens([row], m, n, &mut y);
-        }
+        let rows = claim * claim_rows..n.min((claim + 1) * claim_rows);
+        if m < PANELS_FROM { product.streams(rows, m, &mut y) } else { product.panels(rows, m, &mut y) }
     }
 }
 
 struct Product<'a, T> {
     worker: &'a Worker<'a>,
     values: &'a [T],
+    n: usize,
     k: usize,
     x: &'a [f32],
 }
 
 impl<T: Stored> Product<'_, T> {
-    /// `R` rows for all tokens.
-    fn tokens<const R: usize>(&self, rows: [usize; R], m: usize, n: usize, y: &mut Writer<'_, f32>) {
-        let wide = m / TOKENS * TOKENS;
-        for t in (0..wide).step_by(TOKENS) {
-            self.dots::<R, TOKENS>(rows, t, n, y);
+    /// Rows in streams, each as long as can be, for a few tokens.
+    fn streams(&self, rows: Range<usize>, m: usize, y: &mut Writer<'_, f32>) {
+        let len = rows.len() / STREAMS;
+        for row in rows.start..rows.start + len {
+            self.tokens::<STREAMS>(std::array::from_fn(|r| row + r * len), 0..m, y);
         }
-        for t in wide..m {
-            self.dots::<R, 1>(rows, t, n, y);
+        for row in rows.start + len * STREAMS..rows.end {
+            self.tokens([row], 0..m, y);
+        }
+    }
+
+    /// Rows side by side, for panels of tokens after each other.
+    fn panels(&self, rows: Range<usize>, m: usize, y: &mut Writer<'_, f32>) {
+        let panel = (PANEL_BYTES / (self.k.max(1) * size_of::<f32>())).max(1).next_multiple_of(DENSE_TILE);
+        let whole = rows.len() / DENSE_TILE * DENSE_TILE;
+        for first in (0..m).step_by(panel) {
+            let tokens = first..m.min(first + panel);
+            for row in (rows.start..rows.start + whole).step_by(DENSE_TILE) {
+                self.tokens::<DENSE_TILE>(std::array::from_fn(|r| row + r), tokens.clone(), y);
+            }
+            for row in rows.start + whole..rows.end {
+                self.tokens([row], tokens.clone(), y);
+            }
+        }
+    }
+
+    /// `R` rows for some tokens.
+    fn tokens<const R: usize>(&self, rows: [usize; R], tokens: Range<usize>, y: &mut Writer<'_, f32>) {
+        let wide = tokens.start + tokens.len() / DENSE_TILE * DENSE_TILE;
+        for t in (tokens.start..wide).step_by(DENSE_TILE) {
+            self.dots::<R, DENSE_TILE>(rows, t, y);
+        }
+        for t in wide..tokens.end {
+            self.dots::<R, 1>(rows, t, y);
         }
     }
 
     /// `R` rows for the `M` tokens from `first` on.
-    fn dots<const R: usize, const M: usize>(
-        &self,
-        rows: [usize; R],
-        first: usize,
-        n: usize,
-        y: &mut Writer<'_, f32>,
-    ) {
+    fn dots<const R: usize, const M: usize>(&self, rows: [usize; R], first: usize, y: &mut Writer<'_, f32>) {
         let k = self.k;
         let w = rows.map(|row| &self.values[row * k..][..k]);
         let x = std::array::from_fn(|t| &self.x[(first + t) * k..][..k]);
-        let sums = dispatch::dense_dots::<T, R, M>(self.worker.isa(), w, x);
-        for (t, sums) in (first..).zip(&sums) {
+        let mut put = |t: usize, sums: &[f32]| {
             for (row, sum) in rows.iter().zip(sums) {
-                y.slice(t * n + row, 1)[0] = *sum;
+                y.slice((first + t) * self.n + row, 1)[0] = *sum;
             }
+        };
+        if let (Some(w), Some(x)) = (w.as_array::<DENSE_TILE>(), x.as_array::<DENSE_TILE>()) {
+            let sums = dispatch::dense_tile(self.worker.isa(), *w, *x);
+            sums.iter().enumerate().for_each(|(t, sums)| put(t, sums));
+        } else {
+            let sums = dispatch::dense_dots::<T, R, M>(self.worker.isa(), w, x);
+            sums.iter().enumerate().for_each(|(t, sums)| put(t, sums));
         }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};
 
 /// Lanes of a row reduction.
 pub(crate) const LANES: usize = 16;
+/// Rows and tokens of a dense product that are computed together.
+pub(crate) const DENSE_TILE: usize = 4;
 
 /// `sums[r][t][i] = Σ_c code(i, c) · x[t][c]` for the 16 rows of each of `R` tiles, exactly.
 ///
@@ -118,7 +120,7 @@ fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// The last, partial group of a row, padded with +0.
 #[inline(always)]
-fn padded<T: Copy + Default>(tail: &[T]) -> [T; LANES] {
+pub(crate) fn padded<T: Copy + Default>(tail: &[T]) -> [T; LANES] {
     let mut lanes = [T::default(); LANES];
     for (lane, value) in lanes.iter_mut().zip(tail) {
         *lane = *value;

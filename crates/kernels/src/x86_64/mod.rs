@@ -2,6 +2,7 @@
 
 mod attention;
 pub(crate) mod avx2;
+pub(crate) mod avx512_dense;
 mod avx512_quantized;
 pub(crate) mod avx512bf16;
 pub(crate) mod avx512vbmi;

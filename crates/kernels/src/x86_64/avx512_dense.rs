@@ -1,0 +1,82 @@
+//! Products of several rows of a dense matrix with several tokens, on 512 bits.
+//!
+//! It knows no threads, allocation or errors.
+#![expect(unsafe_code, reason = "a vector becomes an array of its lanes")]
+
+use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps};
+
+use super::vectors::{Avx512, Vectors};
+use crate::scalar::{DENSE_TILE, LANES, Stored, padded};
+
+/// See [`crate::scalar::dense_dots`]: the sixteen sums stay in registers, and their lanes are added
+/// together, sixteen sums at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn dense_tile<T: Stored>(
+    w: [&[T]; DENSE_TILE],
+    x: [&[f32]; DENSE_TILE],
+) -> [[f32; DENSE_TILE]; DENSE_TILE] {
+    let vectors = Avx512::new();
+    let k = x[0].len();
+    let (w, x) = (w.map(|w| &w[..k]), x.map(|x| &x[..k]));
+    let (w_groups, x_groups) = (w.map(|w| w.as_chunks::<LANES>()), x.map(|x| x.as_chunks::<LANES>()));
+    let mut sums = [[vectors.splat(0.0); DENSE_TILE]; DENSE_TILE];
+    for group in 0..k / LANES {
+        let w: [__m512; DENSE_TILE] = std::array::from_fn(|r| vectors.load(&w_groups[r].0[group]));
+        for t in 0..DENSE_TILE {
+            let x = vectors.load(&x_groups[t].0[group]);
+            for r in 0..DENSE_TILE {
+                sums[r][t] = vectors.mul_add(w[r], x, sums[r][t]);
+            }
+        }
+    }
+    let w_tails: [__m512; DENSE_TILE] = std::array::from_fn(|r| vectors.load(&padded(w_groups[r].1)));
+    for t in 0..DENSE_TILE {
+        let x = vectors.load(&padded(x_groups[t].1));
+        for r in 0..DENSE_TILE {
+            sums[r][t] = vectors.mul_add(w_tails[r], x, sums[r][t]);
+        }
+    }
+    lanes_of(add_lanes(sums))
+}
+
+/// The sum over the lanes of each vector, as `scalar::add_lanes` adds them: that of `sums[r][t]` in
+/// lane `4 t + r`.
+///
+/// Each step adds the halves of the lanes of a vector and halves the number of vectors.
+#[target_feature(enable = "avx512f")]
+fn add_lanes(sums: [[__m512; DENSE_TILE]; DENSE_TILE]) -> __m512 {
+    let eights = sums.map(|[a, b, c, d]| [halves_of_16(a, b), halves_of_16(c, d)]);
+    let fours = eights.map(|[a, b]| halves_of_8(a, b));
+    let [a, b, c, d] = fours;
+    halves_of_2(halves_of_4(a, b), halves_of_4(c, d))
+}
+
+/// Lanes `i` and `i + 8` of each.
+#[target_feature(enable = "avx512f")]
+fn halves_of_16(a: __m512, b: __m512) -> __m512 {
+    _mm512_add_ps(_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b))
+}
+
+/// Lanes `i` and `i + 4` of each eight.
+#[target_feature(enable = "avx512f")]
+fn halves_of_8(a: __m512, b: __m512) -> __m512 {
+    _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b))
+}
+
+/// Lanes `i` and `i + 2` of each four.
+#[target_feature(enable = "avx512f")]
+fn halves_of_4(a: __m512, b: __m512) -> __m512 {
+    _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b))
+}
+
+/// Lanes `i` and `i + 1` of each two.
+#[target_feature(enable = "avx512f")]
+fn halves_of_2(a: __m512, b: __m512) -> __m512 {
+    _mm512_add_ps(_mm512_shuffle_ps::<0b10_00_10_00>(a, b), _mm512_shuffle_ps::<0b11_01_11_01>(a, b))
+}
+
+#[target_feature(enable = "avx512f")]
+fn lanes_of(vector: __m512) -> [[f32; DENSE_TILE]; DENSE_TILE] {
+    // SAFETY: both are sixteen floats of any value.
+    unsafe { std::mem::transmute::<__m512, [[f32; DENSE_TILE]; DENSE_TILE]>(vector) }
+}
