@@ -18,6 +18,7 @@ macro_rules! operations {
             fn rms_norm[](x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]);
             fn absmax[](x: &[f32], codes: &mut [i8]) -> (f32, i32);
             fn scale_sums[](sums: &[i32], code_sum: i32, scale: f32, y: &mut [f32]);
+            fn add[](x: &[f32], y: &[f32], out: &mut [f32]);
             fn add_assign[](x: &mut [f32], y: &[f32]);
             fn silu_gate[](gate: &[f32], up: &[f32], out: &mut [f32]);
             fn relu2_gate[](gate: &[f32], up: &[f32], out: &mut [f32]);
@@ -40,6 +41,7 @@ macro_rules! operations {
             fn blend[](x: &[f32], lambda: f32, quantized: &mut [f32]);
             fn combine[](y: &mut [f32], a: f32, x: &[f32], b: f32);
             fn pair_columns[](x: &[f32], out: &mut [u32]);
+            fn pair_split_columns[](x: &[f32], high: &mut [u32], low: &mut [u32]);
             fn pair_rows[](
                 x: &[f32], stride: usize, scales: &[f32], cols: usize, out: &mut [crate::scalar::pairs::PairLanes]
             );

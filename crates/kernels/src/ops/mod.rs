@@ -21,7 +21,9 @@ pub use int8_rows::Int8Rows;
 pub use optimizer::{MuonStep, Region, adamw, muon, sum_of_squares};
 pub use prepare::{Norm, Source, prepare_rows, quantize_rows};
 pub use quantized_product::quantized_product;
-pub use rows::{add_assign, embed, embed_with, exponential, gather_rows, relu2_gate, rms_norm, silu_gate};
+pub use rows::{
+    add, add_assign, embed, embed_with, exponential, gather_rows, relu2_gate, rms_norm, silu_gate,
+};
 pub use ternary_product::{MAX_COLUMNS, TernaryProduct, barrier_before, ternary_products};
 
 /// Claims an operation is cut into for each worker, so that a slow one leaves its share to others.

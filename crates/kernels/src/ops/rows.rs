@@ -3,12 +3,16 @@
 use crate::buffer::Buffer;
 use crate::dense::DenseView;
 use crate::dispatch;
+use crate::ops::CLAIMS_A_WORKER;
 use crate::pool::Worker;
 
-/// Calls `f` with each row that this worker claims.
+/// Calls `f` with each row that this worker claims, some at a time where there are many.
 pub(crate) fn for_rows(worker: &Worker<'_>, operation: u32, rows: usize, mut f: impl FnMut(usize)) {
-    while let Some(row) = worker.claim(operation, rows) {
-        f(row);
+    let claim_rows = (rows / (CLAIMS_A_WORKER * worker.threads())).max(1);
+    while let Some(claim) = worker.claim(operation, rows.div_ceil(claim_rows)) {
+        for row in claim * claim_rows..rows.min((claim + 1) * claim_rows) {
+            f(row);
+        }
     }
 }
 
@@ -83,6 +87,20 @@ pub fn rms_norm(worker: &Worker<'_>, x: &Buffer<f32>, m: usize, gain: &[f32], ep
     for_rows(worker, operation, m, |row| {
         let range = row * width..(row + 1) * width;
         dispatch::rms_norm(worker.isa(), &x[range.clone()], gain, eps, rows.slice(range.start, width));
+    });
+}
+
+/// `out = x + y`, in `m` rows.
+///
+/// # Shapes
+/// `x`, `y`, `out`: `[m, width]`
+pub fn add(worker: &Worker<'_>, x: &Buffer<f32>, y: &Buffer<f32>, [m, width]: [usize; 2], out: &Buffer<f32>) {
+    let operation = worker.begin_operation();
+    let (x, y) = (x.read(worker), y.read(worker));
+    let mut rows = out.write(worker, operation);
+    for_rows(worker, operation, m, |row| {
+        let range = row * width..(row + 1) * width;
+        dispatch::add(worker.isa(), &x[range.clone()], &y[range.clone()], rows.slice(range.start, width));
     });
 }
 

@@ -36,7 +36,7 @@ pub(crate) use backward::{
     adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
     rotate_backward, silu_gate_backward, softmax, softmax_backward, squares,
 };
-pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_ternary, store_scaled};
+pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_split_columns, pair_ternary, store_scaled};
 pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};
 
 /// Lanes of a row reduction.
@@ -287,6 +287,14 @@ pub(crate) fn absmax(x: &[f32], codes: &mut [i8]) -> (f32, i32) {
 pub(crate) fn scale_sums(sums: &[i32], code_sum: i32, scale: f32, y: &mut [f32]) {
     for (y, sum) in y.iter_mut().zip(sums) {
         *y = (sum - code_sum) as f32 * scale;
+    }
+}
+
+/// `out = x + y`.
+#[inline(always)]
+pub(crate) fn add(x: &[f32], y: &[f32], out: &mut [f32]) {
+    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+        *out = x + y;
     }
 }
 

@@ -9,6 +9,8 @@
 //! Sums are in f32, in an order that an instruction set may choose, and subnormal operands may
 //! count as 0: the tolerance is the rounding of the operands to bf16, 2⁻⁸ of each product.
 
+use std::ops::Range;
+
 use crate::ternary::BLOCK_BYTES;
 
 /// Columns of a panel: the 32-bit lanes of an AVX-512 register.
@@ -19,6 +21,18 @@ pub(crate) type PairLanes = [u32; PAIR_LANES];
 pub(crate) const TILE_HEIGHT: usize = 8;
 /// A tile of the product: `C` panels wide.
 pub(crate) type TileSums<const C: usize> = [[[f32; PAIR_LANES]; C]; TILE_HEIGHT];
+
+/// Panels in groups as wide as a tile: three, which make 24 sums in registers, and two where one
+/// would be left, since eight sums wait for each other. The first panel of each, and how many.
+pub(crate) fn panel_groups(panels: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = panels.start;
+    std::iter::from_fn(move || {
+        let left = panels.end.saturating_sub(first);
+        let count = if left == 2 || left == 4 { 2 } else { left.min(3) };
+        first += count;
+        (count > 0).then(|| (first - count, count))
+    })
+}
 
 /// The left operand of a tile: [`TILE_HEIGHT`] rows of words along what is summed.
 #[derive(Clone, Copy)]
@@ -66,6 +80,21 @@ pub(crate) fn pair_columns(x: &[f32], out: &mut [u32]) {
     }
     if let ([last], Some(out)) = (last, out.last_mut()) {
         *out = word(*last, 0.0);
+    }
+}
+
+/// As [`pair_columns`] for a row in two parts, `x ≈ high + low`, each rounded: 16 bits of `x` are kept.
+#[inline(always)]
+pub(crate) fn pair_split_columns(x: &[f32], high: &mut [u32], low: &mut [u32]) {
+    let part = |x: f32| f32::from_bits(rounded(x) & 0xffff_0000);
+    let (pairs, last) = x.as_chunks::<2>();
+    for ((high, low), [a, b]) in high.iter_mut().zip(&mut *low).zip(pairs) {
+        *high = word(*a, *b);
+        *low = word(*a - part(*a), *b - part(*b));
+    }
+    if let ([last], Some(high), Some(low)) = (last, high.last_mut(), low.last_mut()) {
+        *high = word(*last, 0.0);
+        *low = word(*last - part(*last), 0.0);
     }
 }
 

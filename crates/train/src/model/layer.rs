@@ -8,10 +8,10 @@
 //! Norms that a model has not are left out. It knows neither embedding nor loss.
 
 use tercet::config::Activation;
-use tercet_kernels::ops::{self, backward};
+use tercet_kernels::ops::{self, Source, backward};
 use tercet_kernels::{Buffer, Pool, Worker};
 
-use super::linear::{LinearScratch, SavedInputs, StepLinear, norm_backward, norm_forward};
+use super::linear::{LinearInput, LinearScratch, SavedInputs, StepLinear, norm_backward};
 use super::parameters::NormPlace;
 use super::{Pass, Shape, Stage};
 
@@ -141,9 +141,8 @@ impl<'a> StepLayer<'a> {
         s: &LayerScratch,
     ) {
         let config = pass.config;
-        let x = norm_of(worker, pass, self.places.input_layernorm.as_ref(), x, &s.normed);
         let qkv = [(self.linear(Q), &saved.q), (self.linear(K), &saved.k), (self.linear(V), &saved.v)];
-        s.linear.forward(worker, pass, x, &qkv, &saved.qkv_inputs); // [m, heads | kv heads | kv heads, head_dim]
+        s.linear.forward(worker, pass, &self.qkv_input(x, s), &qkv, &saved.qkv_inputs); // [m, heads | kv heads | kv heads, head_dim]
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &saved.q);
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &saved.k);
         worker.barrier();
@@ -153,37 +152,46 @@ impl<'a> StepLayer<'a> {
         ops::attention(worker, pass.sequences, 0, heads, &saved.q, &saved.attended);
         worker.barrier();
         pass.clock.end(worker, Stage::Attention);
-        let sub_norm = self.places.attention_sub_norm.as_ref();
-        let attended = norm_of(worker, pass, sub_norm, &saved.attended, &s.wide_normed);
-        s.linear.forward(worker, pass, attended, &[(self.linear(O), &s.branch)], &saved.o_inputs); // [m, hidden]
+        let o = [(self.linear(O), &s.branch)];
+        s.linear.forward(worker, pass, &self.o_input(saved, s), &o, &saved.o_inputs); // [m, hidden]
     }
 
     /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))` of `saved.middle`.
     fn mlp_forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, saved: &SavedLayer, s: &LayerScratch) {
-        let norm = self.places.post_attention_layernorm.as_ref();
-        let x = norm_of(worker, pass, norm, &saved.middle, &s.normed);
         let gate_up = [(self.linear(GATE), &saved.gate), (self.linear(UP), &saved.up)];
-        s.linear.forward(worker, pass, x, &gate_up, &saved.gate_up_inputs); // [m, intermediate]
-        let gated = self.down_input(worker, pass, saved, s);
-        s.linear.forward(worker, pass, gated, &[(self.linear(DOWN), &s.branch)], &saved.down_inputs); // [m, hidden]
+        s.linear.forward(worker, pass, &self.gate_up_input(saved, s), &gate_up, &saved.gate_up_inputs); // [m, intermediate]
+        let down = [(self.linear(DOWN), &s.branch)];
+        s.linear.forward(worker, pass, &self.down_input(pass, saved, s), &down, &saved.down_inputs); // [m, hidden]
     }
 
-    /// What enters `down_proj`: `s.gated`, or `s.wide_normed` after the sub-norm.
-    fn down_input<'s>(
-        &self,
-        worker: &mut Worker<'_>,
+    fn qkv_input<'i>(&'i self, x: &'i Buffer<f32>, s: &'i LayerScratch) -> LinearInput<'i> {
+        let norm = self.places.input_layernorm.as_ref();
+        LinearInput { source: Source::Rows(x), norm, gated: &s.gated, normed: &s.normed }
+    }
+
+    fn o_input<'i>(&'i self, saved: &'i SavedLayer, s: &'i LayerScratch) -> LinearInput<'i> {
+        let norm = self.places.attention_sub_norm.as_ref();
+        LinearInput { source: Source::Rows(&saved.attended), norm, gated: &s.gated, normed: &s.wide_normed }
+    }
+
+    fn gate_up_input<'i>(&'i self, saved: &'i SavedLayer, s: &'i LayerScratch) -> LinearInput<'i> {
+        let norm = self.places.post_attention_layernorm.as_ref();
+        LinearInput { source: Source::Rows(&saved.middle), norm, gated: &s.gated, normed: &s.normed }
+    }
+
+    fn down_input<'i>(
+        &'i self,
         pass: &Pass<'_>,
-        saved: &SavedLayer,
-        s: &'s LayerScratch,
-    ) -> &'s Buffer<f32> {
-        let (m, width) = (pass.rows, pass.config.intermediate_size);
-        match pass.config.hidden_act {
-            Activation::Silu => ops::silu_gate(worker, &saved.gate, &saved.up, m, width, &s.gated),
-            Activation::Relu2 => ops::relu2_gate(worker, &saved.gate, &saved.up, m, width, &s.gated),
-        }
-        worker.barrier();
-        pass.clock.end(worker, Stage::Rows);
-        norm_of(worker, pass, self.places.mlp_sub_norm.as_ref(), &s.gated, &s.wide_normed)
+        saved: &'i SavedLayer,
+        s: &'i LayerScratch,
+    ) -> LinearInput<'i> {
+        let (gate, up) = (&saved.gate, &saved.up);
+        let source = match pass.config.hidden_act {
+            Activation::Silu => Source::SiluGate { gate, up },
+            Activation::Relu2 => Source::Relu2Gate { gate, up },
+        };
+        let norm = self.places.mlp_sub_norm.as_ref();
+        LinearInput { source, norm, gated: &s.gated, normed: &s.wide_normed }
     }
 
     /// Takes the gradient by the layer's output in `d` and leaves there that by its input `x`; adds
@@ -211,10 +219,13 @@ impl<'a> StepLayer<'a> {
         d: &Buffer<f32>,
     ) {
         let (m, width) = (pass.rows, pass.config.intermediate_size);
-        let gated = self.down_input(worker, pass, saved, s);
         let down = [(self.linear(DOWN), d)];
-        s.linear.backward(worker, pass, gated, &down, &saved.down_inputs, &s.d_wide);
+        let input = self.down_input(pass, saved, s);
+        s.linear.backward(worker, pass, &input, &down, &saved.down_inputs, &s.d_wide);
         let sub_norm = self.places.mlp_sub_norm.as_ref();
+        if sub_norm.is_some() && pass.is_int8_alone() {
+            input.gate(worker, pass, width);
+        }
         let d_gated = before_norm(worker, pass, sub_norm, &s.gated, s, width);
         let inputs = [&saved.gate, &saved.up, d_gated];
         match pass.config.hidden_act {
@@ -229,8 +240,8 @@ impl<'a> StepLayer<'a> {
         pass.clock.end(worker, Stage::Rows);
         let norm = self.places.post_attention_layernorm.as_ref();
         let gate_up = [(self.linear(GATE), &s.d_gate), (self.linear(UP), &s.d_up)];
-        let x = norm_of(worker, pass, norm, &saved.middle, &s.normed);
-        s.linear.backward(worker, pass, x, &gate_up, &saved.gate_up_inputs, &s.d_normed);
+        let input = self.gate_up_input(saved, s);
+        s.linear.backward(worker, pass, &input, &gate_up, &saved.gate_up_inputs, &s.d_normed);
         add_through(worker, pass, norm, &saved.middle, s, d);
     }
 
@@ -247,13 +258,13 @@ impl<'a> StepLayer<'a> {
         let config = pass.config;
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let sub_norm = self.places.attention_sub_norm.as_ref();
-        let attended = norm_of(worker, pass, sub_norm, &saved.attended, &s.wide_normed);
         let o = [(self.linear(O), d)];
-        s.linear.backward(worker, pass, attended, &o, &saved.o_inputs, &s.d_wide);
+        s.linear.backward(worker, pass, &self.o_input(saved, s), &o, &saved.o_inputs, &s.d_wide);
         let width = config.attention_size();
         let d_attended = before_norm(worker, pass, sub_norm, &saved.attended, s, width);
         backward::attention_backward(
             worker,
+            pass.precision,
             pass.segments,
             [heads, kv_heads, config.head_dim],
             [&saved.q, &saved.k, &saved.v, d_attended],
@@ -266,32 +277,14 @@ impl<'a> StepLayer<'a> {
         pass.clock.end(worker, Stage::Attention);
         let norm = self.places.input_layernorm.as_ref();
         let qkv = [(self.linear(Q), &s.d_q), (self.linear(K), &s.d_k), (self.linear(V), &s.d_v)];
-        let input = norm_of(worker, pass, norm, x, &s.normed);
-        s.linear.backward(worker, pass, input, &qkv, &saved.qkv_inputs, &s.d_normed);
+        s.linear.backward(worker, pass, &self.qkv_input(x, s), &qkv, &saved.qkv_inputs, &s.d_normed);
         add_through(worker, pass, norm, x, s, d);
     }
 }
 
-/// The normed rows, or the rows themselves where there is no norm; ends with a barrier if it
-/// computed anything.
-fn norm_of<'a>(
-    worker: &mut Worker<'_>,
-    pass: &Pass<'_>,
-    norm: Option<&NormPlace>,
-    x: &'a Buffer<f32>,
-    out: &'a Buffer<f32>,
-) -> &'a Buffer<f32> {
-    let Some(norm) = norm else { return x };
-    norm_forward(worker, pass, norm, x, out);
-    out
-}
-
 /// `out = x + y`, all `[m, hidden]`; ends with a barrier.
 fn add(worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, y: &Buffer<f32>, out: &Buffer<f32>) {
-    let (m, width) = (pass.rows, pass.config.hidden_size);
-    ops::gather_rows(worker, x, 0..m, width, out);
-    worker.barrier();
-    ops::add_assign(worker, out, y, m, width);
+    ops::add(worker, x, y, [pass.rows, pass.config.hidden_size], out);
     worker.barrier();
     pass.clock.end(worker, Stage::Rows);
 }

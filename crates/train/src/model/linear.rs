@@ -10,7 +10,7 @@
 //! While λ is below 1 both passes use `W + λ (Ŵ - W)` and `n + λ (n̂ - n)` in floats.
 
 use tercet_kernels::ops::backward::{self, GradientOperands, GradientProduct, Input, Weight};
-use tercet_kernels::ops::{self, Int8Rows, TernaryProduct};
+use tercet_kernels::ops::{self, Int8Rows, Norm, Source, TernaryProduct};
 use tercet_kernels::{Buffer, DenseView, Destination, Pool, QuantizedMaster, Worker};
 
 use super::parameters::{LinearPlace, NormPlace};
@@ -63,6 +63,41 @@ impl SavedInputs {
     }
 }
 
+/// What enters linears that share it: a norm of rows, or of a gate.
+pub(super) struct LinearInput<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) norm: Option<&'a NormPlace>,
+    /// `[m, intermediate]`: room for a gate.
+    pub(super) gated: &'a Buffer<f32>,
+    /// `[m, width]`: room for what is normed.
+    pub(super) normed: &'a Buffer<f32>,
+}
+
+impl<'a> LinearInput<'a> {
+    /// It in floats; ends with a barrier if it computed anything.
+    fn rows(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, width: usize) -> &'a Buffer<f32> {
+        let rows = self.gate(worker, pass, width);
+        let Some(norm) = self.norm else { return rows };
+        norm_forward(worker, pass, norm, rows, self.normed);
+        self.normed
+    }
+
+    /// What stands before the norm; ends with a barrier if it computed anything.
+    pub(super) fn gate(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, width: usize) -> &'a Buffer<f32> {
+        match self.source {
+            Source::Rows(x) => return x,
+            Source::SiluGate { gate, up } => ops::silu_gate(worker, gate, up, pass.rows, width, self.gated),
+            Source::Relu2Gate { gate, up } => {
+                ops::relu2_gate(worker, gate, up, pass.rows, width, self.gated);
+            }
+            Source::Sum { .. } => unreachable!("LinearInput: the trainer keeps its sums"),
+        }
+        worker.barrier();
+        pass.clock.end(worker, Stage::Rows);
+        self.gated
+    }
+}
+
 /// Room for the operands of products, as large as the largest of them.
 pub(super) struct LinearScratch {
     /// `[m, width]`: an input after the norm inside a linear.
@@ -99,11 +134,28 @@ impl LinearScratch {
         &self,
         worker: &mut Worker<'_>,
         pass: &Pass<'_>,
-        x: &Buffer<f32>,
+        input: &LinearInput<'_>,
         linears: &[(StepLinear<'_>, &Buffer<f32>)],
         saved: &SavedInputs,
     ) {
         let m = pass.rows;
+        let width = linears[0].0.place.shape[1];
+        if pass.is_int8_alone() {
+            let parameters = pass.parameters.read(worker);
+            let norm = input.norm.map(|norm| Norm { gain: &parameters[norm.gain.clone()], eps: norm.eps });
+            ops::prepare_rows(worker, input.source, norm, [m, width], saved.of(0));
+            worker.barrier();
+            pass.clock.end(worker, Stage::Rows);
+            for (linear, y) in linears {
+                let StepWeights::Ternary(weights) = linear.weights else { unreachable!("int8 alone") };
+                let product = TernaryProduct { w: &weights.matrix, w_scale: weights.scale, y };
+                ops::ternary_products(worker, [product], saved.of(0), m);
+            }
+            worker.barrier();
+            pass.clock.end(worker, Stage::ForwardProducts);
+            return;
+        }
+        let x = input.rows(worker, pass, width);
         for (number, (linear, y)) in linears.iter().enumerate() {
             let [n, k] = linear.place.shape;
             let x = self.normed(worker, pass, linear.place, x);
@@ -142,20 +194,24 @@ impl LinearScratch {
     /// Adds the gradients of every linear's weight and norm, and sets `d_x` to that by `x`; ends
     /// with a barrier.
     ///
-    /// `x` is what the linears shared; it is only read where a norm, a dense weight or λ wants it.
+    /// `input` is what the linears shared; it is only computed where a norm, a dense weight or λ wants
+    /// it in floats.
     pub(super) fn backward(
         &self,
         worker: &mut Worker<'_>,
         pass: &Pass<'_>,
-        x: &Buffer<f32>,
+        input: &LinearInput<'_>,
         linears: &[(StepLinear<'_>, &Buffer<f32>)],
         saved: &SavedInputs,
         d_x: &Buffer<f32>,
     ) {
         let m = pass.rows;
+        let width = linears[0].0.place.shape[1];
+        // Nobody looks at `normed` where there are codes alone.
+        let x = if pass.is_int8_alone() { input.normed } else { input.rows(worker, pass, width) };
         let has_norm = linears[0].0.place.norm.is_some();
         if has_norm {
-            backward::fill_zero(worker, d_x, &[0..m * linears[0].0.place.shape[1]]);
+            backward::fill_zero(worker, d_x, &[0..m * width]);
             worker.barrier();
         }
         for (number, (linear, d_y)) in linears.iter().enumerate() {

@@ -60,6 +60,7 @@ struct Pass<'a> {
     /// What becomes of the gradients of the layers' matrices: those of the first micro-batch replace
     /// what was there.
     matrices: Destination,
+    precision: GradientPrecision,
     lambda: f32,
     sequences: &'a [Sequence<'a>],
     segments: &'a [usize],
@@ -71,6 +72,12 @@ impl Pass<'_> {
     /// Whether weights and activations are quantized fully.
     fn is_quantized(&self) -> bool {
         self.lambda >= 1.0
+    }
+
+    /// Whether what enters a linear is wanted as int8 rows alone, and never as floats.
+    fn is_int8_alone(&self) -> bool {
+        let config = self.config;
+        self.is_quantized() && config.linears != Linears::Dense && config.norms.in_linear_eps.is_none()
     }
 }
 
@@ -341,6 +348,7 @@ impl Network {
             gradients: &self.gradients,
             clock: &self.clock,
             matrices: self.matrices,
+            precision: self.size.precision,
             lambda: self.lambda,
             sequences: &[],
             segments,
@@ -399,6 +407,7 @@ impl Network {
             gradients: &self.gradients,
             clock: &self.clock,
             matrices: self.matrices,
+            precision: self.size.precision,
             lambda: self.lambda,
             sequences: &[],
             segments: &batch.segments,
@@ -462,6 +471,7 @@ impl Network {
             gradients: &self.gradients,
             clock: &self.clock,
             matrices: self.matrices,
+            precision: self.size.precision,
             lambda: self.lambda,
             sequences: &sequences,
             segments,

@@ -18,7 +18,7 @@ use crate::gemm::Destination;
 use crate::isa::Isa;
 use crate::ops::rows::for_rows;
 use crate::pool::{Pool, Worker};
-use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileSums};
+use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileSums, panel_groups};
 use crate::ternary::TILE_ROWS;
 
 /// Rows that a worker packs at a time.
@@ -27,8 +27,6 @@ const PACK_ROWS: usize = 32;
 const ONES: [f32; PACK_ROWS] = [1.0; PACK_ROWS];
 /// Rows of a gradient that a worker computes at a time.
 const BLOCK_ROWS: usize = 64;
-/// Panels of the right operand that a tile is wide: with 8 rows 24 sums in registers.
-const TILE_PANELS: usize = 3;
 /// Pairs that are summed before the next panels: those of a block of rows and of a tile's panels
 /// are half a megabyte, which the second cache holds.
 const CHUNK_PAIRS: usize = 1024;
@@ -210,11 +208,11 @@ impl Sweep<'_> {
         let panels = self.cols.div_ceil(PAIR_LANES);
         for start in (0..self.pairs).step_by(CHUNK_PAIRS) {
             let chunk = start..self.pairs.min(start + CHUNK_PAIRS);
-            for first in (0..panels).step_by(TILE_PANELS) {
-                match panels - first {
+            for (first, count) in panel_groups(0..panels) {
+                match count {
                     1 => self.tiles::<1>(first, rows.clone(), chunk.clone(), &left, out),
                     2 => self.tiles::<2>(first, rows.clone(), chunk.clone(), &left, out),
-                    _ => self.tiles::<TILE_PANELS>(first, rows.clone(), chunk.clone(), &left, out),
+                    _ => self.tiles::<3>(first, rows.clone(), chunk.clone(), &left, out),
                 }
             }
         }

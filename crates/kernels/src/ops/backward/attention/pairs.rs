@@ -1,0 +1,223 @@
+//! The products of attention's gradients in bf16, packed in pairs.
+//!
+//! Scores are made of operands in two parts, `(a + b) (c + d) ≈ a c + a d + b c`, as one sum three
+//! times as long.
+
+use std::ops::Range;
+
+use super::{BLOCK_ROWS, Block, Head};
+use crate::dispatch;
+use crate::isa::Isa;
+use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileSums, panel_groups};
+
+/// No scale for any row of a block.
+const ONES: [f32; BLOCK_ROWS] = [1.0; BLOCK_ROWS];
+/// Pairs of rows of a block.
+const BLOCK_PAIRS: usize = BLOCK_ROWS / 2;
+
+/// Room of one worker, as long as the longest sequence it has met.
+#[derive(Default)]
+pub(super) struct PairRoom {
+    keys: Vec<PairLanes>,     // [rows / 16, 3 head_dim / 2]: pairs along head_dim
+    values: Vec<PairLanes>,   // [rows / 16, head_dim / 2]: the same
+    key_rows: Vec<PairLanes>, // [head_dim / 16, rows / 2]: pairs of rows
+    row: Vec<u32>,            // [2, head_dim / 2]
+
+    q: Vec<u32>,                // [64, 3 head_dim / 2]
+    d_out: Vec<u32>,            // [64, head_dim / 2]
+    q_rows: Vec<PairLanes>,     // [head_dim / 16, 32]
+    d_out_rows: Vec<PairLanes>, // [head_dim / 16, 32]
+
+    scores: Vec<f32>,                 // [64, rows up to a multiple of 16]
+    d_scores: Vec<f32>,               // the same
+    d_score_words: Vec<u32>,          // [64, rows / 2]
+    probability_rows: Vec<PairLanes>, // [rows / 16, 32]
+    d_score_rows: Vec<PairLanes>,     // [rows / 16, 32]
+    d_q: Vec<f32>,                    // [64, head_dim]
+    pub(super) d_k: Vec<f32>,         // [rows, head_dim]
+    pub(super) d_v: Vec<f32>,         // [rows, head_dim]
+}
+
+impl PairRoom {
+    pub(super) fn start(&mut self, head: &Head<'_>) {
+        let Head { isa, rows, head_dim, k, v, kv_width, .. } = *head;
+        let (pairs, panels) = (head_dim.div_ceil(2), rows.div_ceil(PAIR_LANES));
+        let head_panels = head_dim.div_ceil(PAIR_LANES);
+        let empty = [0; PAIR_LANES];
+        self.keys.resize(panels * 3 * pairs, empty);
+        self.values.resize(panels * pairs, empty);
+        self.key_rows.resize(head_panels * rows.div_ceil(2), empty);
+        self.row.resize(2 * pairs, 0);
+        self.q.resize(BLOCK_ROWS * 3 * pairs, 0);
+        self.d_out.resize(BLOCK_ROWS * pairs, 0);
+        for rows in [&mut self.q_rows, &mut self.d_out_rows] {
+            rows.resize(head_panels * BLOCK_PAIRS, empty);
+        }
+        let stride = panels * PAIR_LANES;
+        for scores in [&mut self.scores, &mut self.d_scores] {
+            scores.resize(BLOCK_ROWS * stride, 0.0);
+        }
+        self.d_score_words.resize(BLOCK_ROWS * rows.div_ceil(2), 0);
+        for rows in [&mut self.probability_rows, &mut self.d_score_rows] {
+            rows.resize(panels * BLOCK_PAIRS, empty);
+        }
+        self.d_q.resize(BLOCK_ROWS * head_dim, 0.0);
+        for gradient in [&mut self.d_k, &mut self.d_v] {
+            gradient.clear();
+            gradient.resize(rows * head_dim, 0.0);
+        }
+
+        let (high, low) = self.row.split_at_mut(pairs);
+        for row in 0..rows {
+            let (panel, lane) = (row / PAIR_LANES, row % PAIR_LANES);
+            dispatch::pair_split_columns(isa, &k[row * kv_width..][..head_dim], high, low);
+            let keys = &mut self.keys[panel * 3 * pairs..][..3 * pairs];
+            for (out, word) in keys.iter_mut().zip(high.iter().chain(&*low).chain(&*high)) {
+                out[lane] = *word;
+            }
+            dispatch::pair_columns(isa, &v[row * kv_width..][..head_dim], high);
+            let values = &mut self.values[panel * pairs..][..pairs];
+            for (out, word) in values.iter_mut().zip(&*high) {
+                out[lane] = *word;
+            }
+        }
+        pack_rows(isa, k, kv_width, [rows, head_dim], &mut self.key_rows);
+    }
+
+    pub(super) fn block(&mut self, head: &Head<'_>, block: &Block<'_>) -> &[f32] {
+        let Head { isa, head_dim, q_width, .. } = *head;
+        let (rows, seen, pairs) = (block.rows, block.seen(), head_dim.div_ceil(2));
+        for row in 0..rows {
+            let (high, rest) = self.q[row * 3 * pairs..][..3 * pairs].split_at_mut(pairs);
+            let (again, low) = rest.split_at_mut(pairs);
+            dispatch::pair_split_columns(isa, &block.q[row * q_width..][..head_dim], high, low);
+            again.copy_from_slice(high);
+            let d_out = &mut self.d_out[row * pairs..][..pairs];
+            dispatch::pair_columns(isa, &block.d_out[row * q_width..][..head_dim], d_out);
+        }
+        pack_rows(isa, block.q, q_width, [rows, head_dim], &mut self.q_rows);
+        pack_rows(isa, block.d_out, q_width, [rows, head_dim], &mut self.d_out_rows);
+
+        let stride = self.scores.len() / BLOCK_ROWS;
+        let seen_panels = 0..seen.div_ceil(PAIR_LANES);
+        let scores = Product { isa, pairs: 3 * pairs, right: &self.keys, cols: stride, scale: head.scale() };
+        scores.of(rows, seen_panels.clone(), rows_of(&self.q, 3 * pairs, rows), false, &mut self.scores);
+        let d_scores = Product { isa, pairs, right: &self.values, cols: stride, scale: 1.0 };
+        d_scores.of(rows, seen_panels, rows_of(&self.d_out, pairs, rows), false, &mut self.d_scores);
+        block.softmax(head, stride, &mut self.scores, &mut self.d_scores);
+
+        let score_pairs = seen.div_ceil(2);
+        for row in 0..rows {
+            let words = &mut self.d_score_words[row * score_pairs..][..score_pairs];
+            dispatch::pair_columns(isa, &self.d_scores[row * stride..][..seen], words);
+        }
+        pack_rows(isa, &self.scores, stride, [rows, seen], &mut self.probability_rows);
+        pack_rows(isa, &self.d_scores, stride, [rows, seen], &mut self.d_score_rows);
+
+        let head_panels = 0..head_dim.div_ceil(PAIR_LANES);
+        let block_pairs = rows.div_ceil(2);
+        let by_rows = |right| Product { isa, pairs: block_pairs, right, cols: head_dim, scale: 1.0 };
+        let left = panels_of(&self.probability_rows, block_pairs);
+        by_rows(&self.d_out_rows).of(seen, head_panels.clone(), left, true, &mut self.d_v);
+        let left = panels_of(&self.d_score_rows, block_pairs);
+        by_rows(&self.q_rows).of(seen, head_panels.clone(), left, true, &mut self.d_k);
+        // A panel of keys has the pairs of the whole sequence, of which this block sees the first.
+        let whole = head.rows.div_ceil(2);
+        let d_q = Product { isa, pairs: whole, right: &self.key_rows, cols: head_dim, scale: 1.0 };
+        let left = rows_of(&self.d_score_words, score_pairs, rows);
+        d_q.of_first(score_pairs, rows, head_panels, left, false, &mut self.d_q);
+        &self.d_q[..rows * head_dim]
+    }
+}
+
+/// The tiles of left operands that lie row by row; rows past the last are those of the last.
+fn rows_of<'l>(words: &'l [u32], pairs: usize, rows: usize) -> impl Fn(usize) -> PairRows<'l> {
+    move |row| PairRows::Rows(std::array::from_fn(|r| &words[(row + r).min(rows - 1) * pairs..][..pairs]))
+}
+
+/// The tiles of left operands that lie in panels.
+fn panels_of<'l>(panels: &'l [PairLanes], pairs: usize) -> impl Fn(usize) -> PairRows<'l> {
+    move |row| {
+        let panel = &panels[row / PAIR_LANES * pairs..][..pairs];
+        PairRows::Panel(panel, !row.is_multiple_of(PAIR_LANES))
+    }
+}
+
+/// Rows `stride` apart into panels of pairs of rows.
+fn pack_rows(isa: Isa, x: &[f32], stride: usize, [rows, cols]: [usize; 2], out: &mut [PairLanes]) {
+    let pairs = rows.div_ceil(2);
+    for (panel, out) in out.chunks_mut(pairs).take(cols.div_ceil(PAIR_LANES)).enumerate() {
+        let column = panel * PAIR_LANES;
+        let width = PAIR_LANES.min(cols - column);
+        for (first, out) in (0..rows).step_by(BLOCK_ROWS).zip(out.chunks_mut(BLOCK_PAIRS)) {
+            let scales = &ONES[..BLOCK_ROWS.min(rows - first)];
+            dispatch::pair_rows(isa, &x[first * stride + column..], stride, scales, width, out);
+        }
+    }
+}
+
+/// A right operand in panels.
+struct Product<'a> {
+    isa: Isa,
+    /// Pairs of a panel.
+    pairs: usize,
+    right: &'a [PairLanes],
+    /// How far rows of the result lie apart.
+    cols: usize,
+    scale: f32,
+}
+
+impl Product<'_> {
+    /// The first `rows` of the product with some panels.
+    fn of<'l>(
+        &self,
+        rows: usize,
+        panels: Range<usize>,
+        left: impl Fn(usize) -> PairRows<'l>,
+        is_added: bool,
+        out: &mut [f32],
+    ) {
+        self.of_first(self.pairs, rows, panels, left, is_added, out);
+    }
+
+    /// As [`of`](Self::of), over the first `pairs` of each panel.
+    fn of_first<'l>(
+        &self,
+        pairs: usize,
+        rows: usize,
+        panels: Range<usize>,
+        left: impl Fn(usize) -> PairRows<'l>,
+        is_added: bool,
+        out: &mut [f32],
+    ) {
+        for (first, count) in panel_groups(panels) {
+            match count {
+                1 => self.tiles::<1>(pairs, rows, first, &left, is_added, out),
+                2 => self.tiles::<2>(pairs, rows, first, &left, is_added, out),
+                _ => self.tiles::<3>(pairs, rows, first, &left, is_added, out),
+            }
+        }
+    }
+
+    fn tiles<'l, const C: usize>(
+        &self,
+        pairs: usize,
+        rows: usize,
+        first: usize,
+        left: &impl Fn(usize) -> PairRows<'l>,
+        is_added: bool,
+        out: &mut [f32],
+    ) {
+        let right = std::array::from_fn(|c| &self.right[(first + c) * self.pairs..][..pairs]);
+        let column = first * PAIR_LANES;
+        let width = (C * PAIR_LANES).min(self.cols - column);
+        let mut sums: TileSums<C> = [[[0.0; PAIR_LANES]; C]; TILE_HEIGHT];
+        for row in (0..rows).step_by(TILE_HEIGHT) {
+            dispatch::bf16_tile(self.isa, left(row), right, &mut sums);
+            for (row, sums) in (row..rows).zip(&sums) {
+                let out = &mut out[row * self.cols + column..][..width];
+                dispatch::store_scaled(self.isa, sums.as_flattened(), self.scale, is_added, out);
+            }
+        }
+    }
+}
