@@ -7,8 +7,8 @@
 use std::sync::Mutex;
 
 use tercet_kernels::ops::backward::{
-    self, GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input, LossRows, SoftTargets,
-    Weight,
+    self, AttentionRooms, GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input,
+    LossRows, SoftTargets, Weight,
 };
 use tercet_kernels::ops::{self, Int8Rows, MuonStep, Region};
 use tercet_kernels::{
@@ -381,10 +381,11 @@ fn attention() {
         check_within(tolerance, &[d_q.clone(), d_k.clone(), d_v.clone()].concat(), |pool| {
             let inputs = [&q, &k, &v, &d_out].map(|values| Buffer::from_slice(pool, values));
             let mut outputs = [q_width, kv_width, kv_width].map(|width| Buffer::zeroed(pool, rows * width));
+            let rooms = AttentionRooms::new(pool, precision);
             pool.run(|worker| {
                 let shape = [heads, kv_heads, head_dim];
                 let (inputs, outputs) = (inputs.each_ref(), outputs.each_ref());
-                backward::attention_backward(worker, precision, &sequences, shape, inputs, outputs);
+                backward::attention_backward(worker, &rooms, &sequences, shape, inputs, outputs);
             });
             outputs.each_mut().map(|output| output.as_mut_slice().to_vec()).concat()
         });

@@ -60,7 +60,6 @@ struct Pass<'a> {
     /// What becomes of the gradients of the layers' matrices: those of the first micro-batch replace
     /// what was there.
     matrices: Destination,
-    precision: GradientPrecision,
     lambda: f32,
     sequences: &'a [Sequence<'a>],
     segments: &'a [usize],
@@ -348,7 +347,6 @@ impl Network {
             gradients: &self.gradients,
             clock: &self.clock,
             matrices: self.matrices,
-            precision: self.size.precision,
             lambda: self.lambda,
             sequences: &[],
             segments,
@@ -407,7 +405,6 @@ impl Network {
             gradients: &self.gradients,
             clock: &self.clock,
             matrices: self.matrices,
-            precision: self.size.precision,
             lambda: self.lambda,
             sequences: &[],
             segments: &batch.segments,
@@ -471,7 +468,6 @@ impl Network {
             gradients: &self.gradients,
             clock: &self.clock,
             matrices: self.matrices,
-            precision: self.size.precision,
             lambda: self.lambda,
             sequences: &sequences,
             segments,

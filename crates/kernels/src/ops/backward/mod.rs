@@ -10,7 +10,7 @@ mod loss;
 mod product;
 mod rows;
 
-pub use attention::attention_backward;
+pub use attention::{AttentionRooms, attention_backward};
 pub use loss::{LossRows, SoftTargets, cross_entropy};
 pub use product::{
     GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input, Weight, blend_matrix,

@@ -16,12 +16,14 @@
 mod floats;
 mod pairs;
 
+use std::sync::{Mutex, PoisonError};
+
 use super::GradientPrecision;
 use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
 use crate::isa::Isa;
 use crate::ops::rows::for_rows;
-use crate::pool::Worker;
+use crate::pool::{Pool, Worker};
 use floats::FloatRoom;
 use pairs::PairRoom;
 
@@ -39,7 +41,7 @@ const BLOCK_ROWS: usize = 64;
 /// - `q`, `d_out`, `d_q`: `[rows, heads, head_dim]`; `k`, `v`, `d_k`, `d_v`: `[rows, kv heads, head_dim]`
 pub fn attention_backward(
     worker: &Worker<'_>,
-    precision: GradientPrecision,
+    rooms: &AttentionRooms,
     sequences: &[usize],
     [heads, kv_heads, head_dim]: [usize; 3],
     [q, k, v, d_out]: [&Buffer<f32>; 4],
@@ -51,10 +53,7 @@ pub fn attention_backward(
     let [mut d_q, mut d_k, mut d_v] = [d_q, d_k, d_v].map(|buffer| buffer.write(worker, operation));
     let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let isa = worker.isa();
-    let mut room = match precision {
-        GradientPrecision::F32 => Room::Floats(FloatRoom::default()),
-        GradientPrecision::Bf16 => Room::Pairs(PairRoom::default()),
-    };
+    let mut room = rooms.0[worker.index()].lock().unwrap_or_else(PoisonError::into_inner);
     for_rows(worker, operation, sequences.len() * kv_heads, |unit| {
         let (sequence, kv_head) = (unit / kv_heads, unit % kv_heads);
         let first_row: usize = sequences[..sequence].iter().sum();
@@ -125,6 +124,20 @@ impl Block<'_> {
             dispatch::softmax(head.isa, p, self.first + row + 1);
             dispatch::softmax_backward(head.isa, p, d, head.scale());
         }
+    }
+}
+
+/// Room of each worker, which lasts from one call to the next.
+pub struct AttentionRooms(Vec<Mutex<Room>>);
+
+impl AttentionRooms {
+    /// Rooms that grow with the sequences they see.
+    pub fn new(pool: &Pool, precision: GradientPrecision) -> Self {
+        let room = || match precision {
+            GradientPrecision::F32 => Room::Floats(FloatRoom::default()),
+            GradientPrecision::Bf16 => Room::Pairs(PairRoom::default()),
+        };
+        AttentionRooms((0..pool.threads()).map(|_| Mutex::new(room())).collect())
     }
 }
 
