@@ -142,6 +142,22 @@ impl<T: Element> Writer<'_, T> {
     }
 }
 
+impl<T: Element> Writer<'_, T> {
+    /// `N` parts of `len` elements, each `stride` after the one before, all of tiles that this worker
+    /// claimed.
+    pub(crate) fn rows<const N: usize>(&mut self, first: usize, len: usize, stride: usize) -> [&mut [T]; N] {
+        assert!(len <= stride || N == 1, "Writer: the parts do not overlap");
+        let last = first + (N - 1) * stride;
+        assert!(last <= self.len && len <= self.len - last, "Writer: the parts lie in the buffer");
+        std::array::from_fn(|row| {
+            // SAFETY: the part lies in the buffer, as just checked, and is apart from the others.
+            let start = unsafe { self.start.add(first + row * stride) };
+            // SAFETY: as in `slice`; the parts do not overlap each other.
+            unsafe { std::slice::from_raw_parts_mut(start, len) }
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,10 @@ macro_rules! operations {
         $callback! { $($argument)?
             fn rms_norm[](x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]);
             fn absmax[](x: &[f32], codes: &mut [i8]) -> (f32, i32);
-            fn scale_sums[](sums: &[i32], code_sum: i32, scale: f32, y: &mut [f32]);
+            fn scale_sums[const M: usize](
+                sums: &[[i32; crate::ternary::TILE_ROWS]; M], code_sums: &[i32; M], scales: &[f32; M],
+                y: [&mut [f32]; M]
+            );
             fn add[](x: &[f32], y: &[f32], out: &mut [f32]);
             fn add_assign[](x: &mut [f32], y: &[f32]);
             fn silu_gate[](gate: &[f32], up: &[f32], out: &mut [f32]);
@@ -36,7 +39,8 @@ macro_rules! operations {
             );
             fn rotate_backward[](head: &mut [f32], cos: &[f32], sin: &[f32]);
             fn softmax[](scores: &mut [f32], valid: usize) -> (f32, f32);
-            fn softmax_backward[](probabilities: &[f32], d: &mut [f32], scale: f32);
+            fn softmax_gradient[](scores: &mut [f32], d: &mut [f32], valid: usize, along: f32, scale: f32);
+            fn float_dot[](a: &[f32], b: &[f32]) -> f32;
             fn dequantize[](codes: &[i8], scale: f32, out: &mut [f32]);
             fn blend[](x: &[f32], lambda: f32, quantized: &mut [f32]);
             fn combine[](y: &mut [f32], a: f32, x: &[f32], b: f32);

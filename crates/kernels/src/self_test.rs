@@ -97,11 +97,11 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
                 let (mut one, mut two) = ([[[0; TILE_ROWS]; 1]; 1], [[[0; TILE_ROWS]; 2]; 1]);
                 dispatch::ternary_tiles(isa, layout, [w.tile(0)], row.as_chunks().0, &mut one);
                 dispatch::ternary_tiles(isa, layout, [w.tile(0)], &pairs, &mut two);
-                let mut out = vec![0.0; 3 * TILE_ROWS];
-                for (sums, out) in one[0].iter().chain(&two[0]).zip(out.chunks_exact_mut(TILE_ROWS)) {
-                    dispatch::scale_sums(isa, sums, 17, 0.3, out);
-                }
-                out
+                let sums = [one[0][0], two[0][0], two[0][1]];
+                let mut out = [[0.0; TILE_ROWS]; 3];
+                let rows = out.each_mut().map(|row| &mut row[..]);
+                dispatch::scale_sums(isa, &sums, &[17, 18, 19], &[0.3, 0.4, 0.5], rows);
+                out.as_flattened().to_vec()
             }),
         )?;
     }

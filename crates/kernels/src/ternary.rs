@@ -285,15 +285,20 @@ pub(crate) fn pack_masters(
         for (block, masters) in blocks.iter_mut().zip(masters.chunks(COLUMNS)) {
             let mut codes = [1u8; COLUMNS];
             if let Some(masters) = masters.first_chunk::<COLUMNS>() {
-                codes = masters.map(|master| ternary_code(master, inv_scale) as u8);
+                for i in 0..COLUMNS {
+                    codes[i] = ternary_code(masters[i], inv_scale) as u8;
+                }
             } else {
                 for (code, master) in codes.iter_mut().zip(masters) {
                     *code = ternary_code(*master, inv_scale) as u8;
                 }
             }
             // The codes of a digit stand in the bytes where they will be, each to be shifted in it.
-            let digits = codes.as_chunks::<DIGIT_COLUMNS>().0.iter().map(|four| u32::from_le_bytes(*four));
-            let new = digits.zip([0, 2, 4, 6]).fold(0, |new, (digit, shift)| new | digit << shift);
+            let digits = codes.as_chunks::<DIGIT_COLUMNS>().0;
+            let mut new = 0;
+            for (digit, codes) in digits.iter().enumerate() {
+                new |= u32::from_le_bytes(*codes) << (2 * digit);
+            }
             let place = &mut block.as_chunks_mut::<DIGIT_COLUMNS>().0[row];
             let different = u32::from_le_bytes(*place) ^ new;
             *place = new.to_le_bytes();

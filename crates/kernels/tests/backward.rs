@@ -350,6 +350,7 @@ fn attention() {
     let scale = 1.0 / (head_dim as f64).sqrt();
     let (mut d_q, mut d_k, mut d_v) =
         (vec![0.0; rows * q_width], vec![0.0; rows * kv_width], vec![0.0; rows * kv_width]);
+    let mut out = vec![0.0f32; rows * q_width];
     let mut first = 0;
     for len in sequences {
         for head in 0..heads {
@@ -364,6 +365,10 @@ fn attention() {
                 let p: Vec<f64> = scores.iter().map(|s| s.exp() / sum).collect();
                 let d_p: Vec<f64> = (0..=row).map(|j| dot(&d_out, at_q(row), &v, at_k(j))).collect();
                 let along: f64 = p.iter().zip(&d_p).map(|(p, d)| p * d).sum();
+                for i in 0..head_dim {
+                    let sum: f64 = (0..=row).map(|j| p[j] * f64::from(v[at_k(j) + i])).sum();
+                    out[at_q(row) + i] = sum as f32;
+                }
                 for j in 0..=row {
                     let d_s = p[j] * (d_p[j] - along) * scale;
                     for i in 0..head_dim {
@@ -379,7 +384,7 @@ fn attention() {
     // In bf16 three roundings of 2⁻⁸ follow each other, in sums whose terms are of both signs.
     for (precision, tolerance) in [(GradientPrecision::F32, TOLERANCE), (GradientPrecision::Bf16, 5e-3)] {
         check_within(tolerance, &[d_q.clone(), d_k.clone(), d_v.clone()].concat(), |pool| {
-            let inputs = [&q, &k, &v, &d_out].map(|values| Buffer::from_slice(pool, values));
+            let inputs = [&q, &k, &v, &out, &d_out].map(|values| Buffer::from_slice(pool, values));
             let mut outputs = [q_width, kv_width, kv_width].map(|width| Buffer::zeroed(pool, rows * width));
             let rooms = AttentionRooms::new(pool, precision);
             pool.run(|worker| {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
 use crate::ops::CLAIMS_A_WORKER;
-use crate::ops::int8_rows::{Int8Rows, ReadRows, panel_of};
+use crate::ops::int8_rows::{Int8Rows, PANEL_TOKENS, ReadRows, panel_of};
 use crate::pool::Worker;
 use crate::prefetch::prefetch;
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, TernaryMatrix};
@@ -173,33 +173,43 @@ impl<const N: usize> Sweep<'_, N> {
     fn tokens<const R: usize>(&mut self, tiles: [usize; R], tokens: Range<usize>) {
         let tiles = tiles.map(|tile| locate(&self.products, tile));
         let mut first = tokens.start;
+        if tokens.len() >= PANEL_TOKENS {
+            // One array for all panels: to make it takes a sixth of the time of a narrow product.
+            let mut sums = [[[0; TILE_ROWS]; PANEL_TOKENS]; R];
+            while first + PANEL_TOKENS <= tokens.end {
+                self.panel(tiles, first, &mut sums);
+                first += PANEL_TOKENS;
+            }
+        }
         while first < tokens.end {
             let (_, width) = panel_of(first, self.m);
             match width {
-                8 => self.panel::<R, 8>(tiles, first),
-                4 => self.panel::<R, 4>(tiles, first),
-                2 => self.panel::<R, 2>(tiles, first),
-                _ => self.panel::<R, 1>(tiles, first),
+                4 => self.panel(tiles, first, &mut [[[0; TILE_ROWS]; 4]; R]),
+                2 => self.panel(tiles, first, &mut [[[0; TILE_ROWS]; 2]; R]),
+                _ => self.panel(tiles, first, &mut [[[0; TILE_ROWS]; 1]; R]),
             }
             first += width;
         }
     }
 
     /// `R` tiles over the panel of `W` tokens from `first` on.
-    fn panel<const R: usize, const W: usize>(&mut self, tiles: [(usize, usize); R], first: usize) {
+    fn panel<const R: usize, const W: usize>(
+        &mut self,
+        tiles: [(usize, usize); R],
+        first: usize,
+        sums: &mut [[[i32; TILE_ROWS]; W]; R],
+    ) {
         let isa = self.worker.isa();
-        let mut sums = [[[0; TILE_ROWS]; W]; R];
         let blocks = tiles.map(|(product, tile)| self.products[product].w.tile(tile));
-        dispatch::ternary_tiles::<R, W>(isa, self.layout, blocks, self.x.panel(first), &mut sums);
-        for ((product, tile), sums) in tiles.into_iter().zip(&sums) {
+        dispatch::ternary_tiles::<R, W>(isa, self.layout, blocks, self.x.panel(first), sums);
+        let code_sums = std::array::from_fn(|t| self.x.code_sums()[first + t]);
+        let x_scales: [f32; W] = std::array::from_fn(|t| self.x.scales()[first + t]);
+        for ((product, tile), sums) in tiles.into_iter().zip(&*sums) {
             let TernaryProduct { w, w_scale, .. } = self.products[product];
             let (n, first_row) = (w.rows(), tile * TILE_ROWS);
-            let tile_rows = TILE_ROWS.min(n - first_row);
-            for (t, sums) in (first..).zip(sums) {
-                let scale = w_scale * self.x.scales()[t];
-                let y = self.outputs[product].slice(t * n + first_row, tile_rows);
-                dispatch::scale_sums(isa, &sums[..tile_rows], self.x.code_sums()[t], scale, y);
-            }
+            let scales = x_scales.map(|scale| w_scale * scale);
+            let y = self.outputs[product].rows(first * n + first_row, TILE_ROWS.min(n - first_row), n);
+            dispatch::scale_sums::<W>(isa, sums, &code_sums, &scales, y);
         }
     }
 }

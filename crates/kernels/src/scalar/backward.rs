@@ -8,7 +8,7 @@ use super::{LANES, add_lanes, padded, sum_of_squares};
 
 /// `Σ a · b`, in 16 lanes.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn float_dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0.0f32; LANES];
     for (a, b) in a.iter().chain([&padded(a_tail)]).zip(b.iter().chain([&padded(b_tail)])) {
@@ -37,7 +37,7 @@ pub(crate) fn rms_norm_backward(
     for ((weighted, gain), d_y) in weighted.iter_mut().zip(gain).zip(d_y) {
         *weighted = gain * d_y;
     }
-    let along = dot(weighted, x) * inv_rms * inv_rms / n;
+    let along = float_dot(weighted, x) * inv_rms * inv_rms / n;
     for ((d_x, weighted), x) in d_x.iter_mut().zip(weighted).zip(x) {
         *d_x += inv_rms * (*weighted - along * x);
     }
@@ -103,6 +103,17 @@ pub(crate) fn rotate_backward(head: &mut [f32], cos: &[f32], sin: &[f32]) {
 pub(crate) fn softmax(scores: &mut [f32], valid: usize) -> (f32, f32) {
     let (scores, masked) = scores.split_at_mut(valid);
     masked.fill(0.0);
+    let (max, sum) = exponentials(scores);
+    let inv_sum = 1.0 / sum;
+    for score in scores {
+        *score *= inv_sum;
+    }
+    (max, sum)
+}
+
+/// `e^(s - max)` in place; returns the maximum and the sum.
+#[inline(always)]
+fn exponentials(scores: &mut [f32]) -> (f32, f32) {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (groups, tail) = scores.as_chunks::<LANES>();
     for group in groups {
@@ -123,20 +134,22 @@ pub(crate) fn softmax(scores: &mut [f32], valid: usize) -> (f32, f32) {
         *score = super::exp(*score - max);
         *lane += *score;
     }
-    let sum = add_lanes(lanes);
-    let inv_sum = 1.0 / sum;
-    for score in scores {
-        *score *= inv_sum;
-    }
-    (max, sum)
+    (max, add_lanes(lanes))
 }
 
-/// `d_s = p (d_p - Σ p · d_p) · scale`, in place of `d_p`.
+/// Scores become probabilities in place, as by [`softmax`], and `d` their gradient by the scores
+/// times `scale`: `d_s = p (d_p - along) · scale`, with `along = Σ p · d_p`. Both are 0 from `valid` on.
 #[inline(always)]
-pub(crate) fn softmax_backward(probabilities: &[f32], d: &mut [f32], scale: f32) {
-    let along = dot(probabilities, d);
-    for (d, p) in d.iter_mut().zip(probabilities) {
-        *d = p * (*d - along) * scale;
+pub(crate) fn softmax_gradient(scores: &mut [f32], d: &mut [f32], valid: usize, along: f32, scale: f32) {
+    let (scores, masked) = scores.split_at_mut(valid);
+    masked.fill(0.0);
+    let (d, masked) = d.split_at_mut(valid);
+    masked.fill(0.0);
+    let (_, sum) = exponentials(scores);
+    let inv_sum = 1.0 / sum;
+    for (score, d) in scores.iter_mut().zip(d) {
+        *score *= inv_sum;
+        *d = *score * (*d - along) * scale;
     }
 }
 

@@ -33,8 +33,8 @@ pub use attention::KV_BLOCK;
 pub(crate) use attention::greatest_lane;
 pub(crate) use attention::{BlockSoftmax, KvBlock, attend_block, merge_blocks};
 pub(crate) use backward::{
-    adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
-    rotate_backward, silu_gate_backward, softmax, softmax_backward, squares,
+    adamw, blend, combine, dequantize, float_dot, relu2_gate_backward, rms_norm_backward,
+    rms_norm_gain_backward, rotate_backward, silu_gate_backward, softmax, softmax_gradient, squares,
 };
 pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_split_columns, pair_ternary, store_scaled};
 pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};
@@ -282,11 +282,27 @@ pub(crate) fn absmax(x: &[f32], codes: &mut [i8]) -> (f32, i32) {
     (largest / ACTIVATION_MAX, sum)
 }
 
-/// `y = (sum - code_sum) · (w_scale · x_scale)`: the epilogue of a ternary product.
+/// `y = (sum - code_sum) · scale`: the epilogue of a ternary product of a tile and `M` tokens.
+///
+/// A scale is `w_scale · x_scale`; each `y` has the rows of the tile that exist.
 #[inline(always)]
-pub(crate) fn scale_sums(sums: &[i32], code_sum: i32, scale: f32, y: &mut [f32]) {
-    for (y, sum) in y.iter_mut().zip(sums) {
-        *y = (sum - code_sum) as f32 * scale;
+pub(crate) fn scale_sums<const M: usize>(
+    sums: &[[i32; TILE_ROWS]; M],
+    code_sums: &[i32; M],
+    scales: &[f32; M],
+    y: [&mut [f32]; M],
+) {
+    for (t, y) in y.into_iter().enumerate() {
+        let scaled = |sum: i32| (sum - code_sums[t]) as f32 * scales[t];
+        if let Some(y) = y.first_chunk_mut::<TILE_ROWS>() {
+            for i in 0..TILE_ROWS {
+                y[i] = scaled(sums[t][i]);
+            }
+        } else {
+            for (y, sum) in y.iter_mut().zip(&sums[t]) {
+                *y = scaled(*sum);
+            }
+        }
     }
 }
 

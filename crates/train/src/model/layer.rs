@@ -8,7 +8,8 @@
 //! Norms that a model has not are left out. It knows neither embedding nor loss.
 
 use tercet::config::Activation;
-use tercet_kernels::ops::{self, Source, backward};
+use tercet_kernels::ops::backward::{self, AttentionRooms};
+use tercet_kernels::ops::{self, Source};
 use tercet_kernels::{Buffer, Pool, Worker};
 
 use super::linear::{LinearInput, LinearScratch, SavedInputs, StepLinear, norm_backward};
@@ -77,6 +78,7 @@ pub(super) struct LayerScratch {
     d_gate: Buffer<f32>,      // [m, intermediate]
     d_up: Buffer<f32>,        // [m, intermediate]
     inv_rms: Buffer<f32>,     // [m]
+    attention: AttentionRooms,
 }
 
 impl LayerScratch {
@@ -99,6 +101,7 @@ impl LayerScratch {
             d_gate: rows_of(config.intermediate_size),
             d_up: rows_of(config.intermediate_size),
             inv_rms: rows_of(1),
+            attention: AttentionRooms::new(pool, shape.precision),
         }
     }
 }
@@ -264,10 +267,10 @@ impl<'a> StepLayer<'a> {
         let d_attended = before_norm(worker, pass, sub_norm, &saved.attended, s, width);
         backward::attention_backward(
             worker,
-            pass.precision,
+            &s.attention,
             pass.segments,
             [heads, kv_heads, config.head_dim],
-            [&saved.q, &saved.k, &saved.v, d_attended],
+            [&saved.q, &saved.k, &saved.v, &saved.attended, d_attended],
             [&s.d_q, &s.d_k, &s.d_v],
         );
         worker.barrier();

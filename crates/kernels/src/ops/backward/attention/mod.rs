@@ -4,7 +4,7 @@
 //! other. Blocks of 64 query rows see their keys again: with `S = scale · Q Kᵀ`, `P = softmax(S)`,
 //!
 //! ```text
-//! d_V += Pᵀ d_O      d_P = d_O Vᵀ      d_S = P · (d_P - Σ P · d_P) · scale
+//! d_V += Pᵀ d_O      d_P = d_O Vᵀ      d_S = P · (d_P - Σ P · d_P) · scale,  Σ P · d_P = Σ O · d_O
 //! d_Q  = d_S K       d_K += d_Sᵀ Q
 //! ```
 //!
@@ -38,18 +38,18 @@ const BLOCK_ROWS: usize = 64;
 /// # Shapes
 /// - `sequences`: the lengths of the sequences, which add up to the rows of the pass
 /// - `heads`: query heads, key and value heads, head dimension
-/// - `q`, `d_out`, `d_q`: `[rows, heads, head_dim]`; `k`, `v`, `d_k`, `d_v`: `[rows, kv heads, head_dim]`
+/// - `q`, `out`, `d_out`, `d_q`: `[rows, heads, head_dim]`; `k`, `v`, `d_k`, `d_v`: `[rows, kv heads, head_dim]`
 pub fn attention_backward(
     worker: &Worker<'_>,
     rooms: &AttentionRooms,
     sequences: &[usize],
     [heads, kv_heads, head_dim]: [usize; 3],
-    [q, k, v, d_out]: [&Buffer<f32>; 4],
+    [q, k, v, out, d_out]: [&Buffer<f32>; 5],
     [d_q, d_k, d_v]: [&Buffer<f32>; 3],
 ) {
     assert!(heads.is_multiple_of(kv_heads), "attention_backward: the query heads share key heads evenly");
     let operation = worker.begin_operation();
-    let [q, k, v, d_out] = [q, k, v, d_out].map(|buffer| buffer.read(worker));
+    let [q, k, v, out, d_out] = [q, k, v, out, d_out].map(|buffer| buffer.read(worker));
     let [mut d_q, mut d_k, mut d_v] = [d_q, d_k, d_v].map(|buffer| buffer.write(worker, operation));
     let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let isa = worker.isa();
@@ -69,6 +69,7 @@ pub fn attention_backward(
                     first,
                     rows: BLOCK_ROWS.min(rows - first),
                     q: &q[at_q(first)..],
+                    out: &out[at_q(first)..],
                     d_out: &d_out[at_q(first)..],
                 };
                 let own_d_q = room.block(&head, &block);
@@ -107,6 +108,7 @@ struct Block<'a> {
     rows: usize,
     /// From the first row on.
     q: &'a [f32],
+    out: &'a [f32],
     d_out: &'a [f32],
 }
 
@@ -121,8 +123,11 @@ impl Block<'_> {
         let rows = scores.chunks_mut(stride).zip(d_scores.chunks_mut(stride)).take(self.rows);
         for (row, (p, d)) in rows.enumerate() {
             let (p, d) = (&mut p[..self.seen()], &mut d[..self.seen()]);
-            dispatch::softmax(head.isa, p, self.first + row + 1);
-            dispatch::softmax_backward(head.isa, p, d, head.scale());
+            // Σ P · d_P is the same sum in another order.
+            let [out, d_out] =
+                [self.out, self.d_out].map(|rows| &rows[row * head.q_width..][..head.head_dim]);
+            let along = dispatch::float_dot(head.isa, out, d_out);
+            dispatch::softmax_gradient(head.isa, p, d, self.first + row + 1, along, head.scale());
         }
     }
 }
