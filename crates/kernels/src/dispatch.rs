@@ -28,7 +28,8 @@ macro_rules! operations {
             fn rotate[](head: &mut [f32], cos: &[f32], sin: &[f32]);
             fn merge_blocks[](total: &mut BlockSoftmax, out: &mut [f32], block: BlockSoftmax, block_out: &[f32]);
             fn rms_norm_backward[](
-                x: &[f32], gain: &[f32], eps: f32, d_y: &[f32], weighted: &mut [f32], d_x: &mut [f32]
+                x: &[f32], gain: &[f32], eps: f32, d_y: &[f32], weighted: &mut [f32], is_added: bool,
+                d_x: &mut [f32]
             ) -> f32;
             fn rms_norm_gain_backward[](x: &[f32], inv_rms: f32, d_y: &[f32], d_gain: &mut [f32]);
             fn silu_gate_backward[](

@@ -7,8 +7,8 @@
 use std::sync::Mutex;
 
 use tercet_kernels::ops::backward::{
-    self, AttentionRooms, GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input,
-    LossRows, SoftTargets, Weight,
+    self, AttentionRooms, GainParts, GradientOperands, GradientPrecision, GradientProduct, GradientSizes,
+    Input, LossRows, SoftTargets, Weight,
 };
 use tercet_kernels::ops::{self, Int8Rows, MuonStep, Region};
 use tercet_kernels::{
@@ -297,13 +297,13 @@ fn rms_norm() {
         let want = [d_x, d_gain].concat();
         check(&want, |pool| {
             let (x, d_y) = (Buffer::from_slice(pool, &x), Buffer::from_slice(pool, &d_y));
-            let (mut d_x, inv_rms) = (Buffer::from_slice(pool, &before), Buffer::zeroed(pool, m));
+            let (mut d_x, parts) = (Buffer::from_slice(pool, &before), GainParts::new(pool, m, width));
             let mut gradients = Buffer::zeroed(pool, width + 1);
             pool.run(|worker| {
-                backward::rms_norm_backward(worker, &x, m, &gain, eps as f32, &d_y, &inv_rms, &d_x);
+                let (eps, added) = (eps as f32, Destination::Add);
+                backward::rms_norm_backward(worker, &x, m, &gain, eps, &d_y, &parts, added, &d_x);
                 worker.barrier();
-                let shape = [m, width];
-                backward::rms_norm_gain_backward(worker, &x, &inv_rms, &d_y, shape, &gradients, 1);
+                backward::add_gain_parts(worker, &parts, [m, width], &gradients, 1);
             });
             [d_x.as_mut_slice(), &mut gradients.as_mut_slice()[1..]].concat()
         });

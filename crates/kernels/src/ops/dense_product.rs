@@ -101,14 +101,22 @@ impl<T: Stored> Product<'_, T> {
         let k = self.k;
         let w = rows.map(|row| &self.values[row * k..][..k]);
         let x = std::array::from_fn(|t| &self.x[(first + t) * k..][..k]);
-        let mut put = |t: usize, sums: &[f32]| {
-            for (row, sum) in rows.iter().zip(sums) {
-                y.slice((first + t) * self.n + row, 1)[0] = *sum;
+        let is_side_by_side = R > 1 && rows[1] == rows[0] + 1;
+        let mut put = |t: usize, sums: &[f32; R]| {
+            let first = (first + t) * self.n;
+            if is_side_by_side {
+                y.slice(first + rows[0], R).copy_from_slice(sums);
+            } else {
+                for (row, sum) in rows.iter().zip(sums) {
+                    y.slice(first + row, 1)[0] = *sum;
+                }
             }
         };
         if let (Some(w), Some(x)) = (w.as_array::<DENSE_TILE>(), x.as_array::<DENSE_TILE>()) {
             let sums = dispatch::dense_tile(self.worker.isa(), *w, *x);
-            sums.iter().enumerate().for_each(|(t, sums)| put(t, sums));
+            for (t, sums) in sums.iter().enumerate() {
+                put(t, sums.as_array().expect("as many rows as tokens"));
+            }
         } else {
             let sums = dispatch::dense_dots::<T, R, M>(self.worker.isa(), w, x);
             sums.iter().enumerate().for_each(|(t, sums)| put(t, sums));

@@ -19,7 +19,8 @@ pub(crate) fn float_dot(a: &[f32], b: &[f32]) -> f32 {
     add_lanes(lanes)
 }
 
-/// `d_x += r (g · d_y - x r² / n Σ g · d_y · x)` with `r = 1 / sqrt(mean(x²) + eps)`; returns `r`.
+/// `d_x = r (g · d_y - x r² / n Σ g · d_y · x)` with `r = 1 / sqrt(mean(x²) + eps)`, or added to `d_x`;
+/// returns `r`.
 ///
 /// `weighted` is room for `g · d_y`.
 #[inline(always)]
@@ -29,6 +30,7 @@ pub(crate) fn rms_norm_backward(
     eps: f32,
     d_y: &[f32],
     weighted: &mut [f32],
+    is_added: bool,
     d_x: &mut [f32],
 ) -> f32 {
     let n = x.len() as f32;
@@ -39,7 +41,8 @@ pub(crate) fn rms_norm_backward(
     }
     let along = float_dot(weighted, x) * inv_rms * inv_rms / n;
     for ((d_x, weighted), x) in d_x.iter_mut().zip(weighted).zip(x) {
-        *d_x += inv_rms * (*weighted - along * x);
+        let d = inv_rms * (*weighted - along * x);
+        *d_x = if is_added { *d_x + d } else { d };
     }
     inv_rms
 }

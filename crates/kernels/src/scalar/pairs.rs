@@ -90,7 +90,7 @@ pub(crate) fn pair_split_columns(x: &[f32], high: &mut [u32], low: &mut [u32]) {
     let (pairs, last) = x.as_chunks::<2>();
     for ((high, low), pair) in high.iter_mut().zip(&mut *low).zip(pairs) {
         *high = neighbours(pair);
-        *low = neighbours(&pair.map(|x| x - part(x)));
+        *low = neighbours(&[pair[0] - part(pair[0]), pair[1] - part(pair[1])]);
     }
     if let ([last], Some(high), Some(low)) = (last, high.last_mut(), low.last_mut()) {
         *high = word(*last, 0.0);

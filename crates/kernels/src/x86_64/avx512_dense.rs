@@ -29,6 +29,15 @@ pub(crate) fn dense_tile<T: Stored>(
             }
         }
     }
+    if k.is_multiple_of(LANES) {
+        // A tail of zeros adds +0, which makes -0 to +0.
+        for r in 0..DENSE_TILE {
+            for t in 0..DENSE_TILE {
+                sums[r][t] = vectors.add(sums[r][t], vectors.splat(0.0));
+            }
+        }
+        return lanes_of(add_lanes(sums));
+    }
     let w_tails: [__m512; DENSE_TILE] = std::array::from_fn(|r| vectors.load(&padded(w_groups[r].1)));
     for t in 0..DENSE_TILE {
         let x = vectors.load(&padded(x_groups[t].1));
@@ -45,10 +54,9 @@ pub(crate) fn dense_tile<T: Stored>(
 /// Each step adds the halves of the lanes of a vector and halves the number of vectors.
 #[target_feature(enable = "avx512f")]
 fn add_lanes(sums: [[__m512; DENSE_TILE]; DENSE_TILE]) -> __m512 {
-    let eights = sums.map(|[a, b, c, d]| [halves_of_16(a, b), halves_of_16(c, d)]);
-    let fours = eights.map(|[a, b]| halves_of_8(a, b));
-    let [a, b, c, d] = fours;
-    halves_of_2(halves_of_4(a, b), halves_of_4(c, d))
+    let row = |[a, b, c, d]: [__m512; DENSE_TILE]| halves_of_8(halves_of_16(a, b), halves_of_16(c, d));
+    let [a, b, c, d] = sums;
+    halves_of_2(halves_of_4(row(a), row(b)), halves_of_4(row(c), row(d)))
 }
 
 /// Lanes `i` and `i + 8` of each.

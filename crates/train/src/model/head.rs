@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use tercet::config::Config;
 use tercet_kernels::ops;
 use tercet_kernels::ops::backward::{
-    self, GradientOperands, GradientProduct, GradientSizes, Input, LossRows, SoftTargets, Weight,
+    self, GainParts, GradientOperands, GradientProduct, GradientSizes, Input, LossRows, SoftTargets, Weight,
 };
 use tercet_kernels::{Buffer, DenseView, Destination, Pool, Worker};
 
@@ -72,7 +72,7 @@ pub(super) struct Head {
     logits: Buffer<f32>,   // [rows, vocabulary]; then their gradient
     d_normed: Buffer<f32>, // [rows, hidden]
     d_picked: Buffer<f32>, // [rows, hidden]
-    inv_rms: Buffer<f32>,  // [rows]
+    gain_parts: GainParts,
     operands: GradientOperands,
     /// `[rows, vocabulary]` from the first use of a teacher on.
     teacher: Buffer<f32>,
@@ -100,7 +100,7 @@ impl Head {
             logits: rows_of(config.vocab_size),
             d_normed: rows_of(config.hidden_size),
             d_picked: rows_of(config.hidden_size),
-            inv_rms: rows_of(1),
+            gain_parts: GainParts::new(pool, rows, config.hidden_size),
             operands: GradientOperands::new(pool, shape.precision, &gradient_sizes(config, rows)),
             teacher: Buffer::zeroed(pool, 0),
         }
@@ -226,7 +226,6 @@ impl Head {
         let product = self.product(pass, places);
         self.operands.prepare_input(worker, &product);
         self.operands.prepare_gradient(worker, &product);
-        backward::fill_zero(worker, &self.d_picked, &[0..pass.rows * pass.config.hidden_size]);
         worker.barrier();
         self.operands.input_gradient(worker, &product, Destination::Replace, &self.d_normed);
         let first = places.head.start;
@@ -234,6 +233,7 @@ impl Head {
         worker.barrier();
         pass.clock.end(worker, Stage::Head);
         let norm = &places.norm;
-        norm_backward(worker, pass, norm, &self.picked, &self.d_normed, &self.inv_rms, &self.d_picked);
+        let (parts, replaced) = (&self.gain_parts, Destination::Replace);
+        norm_backward(worker, pass, norm, &self.picked, &self.d_normed, parts, replaced, &self.d_picked);
     }
 }

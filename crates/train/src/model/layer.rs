@@ -8,9 +8,9 @@
 //! Norms that a model has not are left out. It knows neither embedding nor loss.
 
 use tercet::config::Activation;
-use tercet_kernels::ops::backward::{self, AttentionRooms};
+use tercet_kernels::ops::backward::{self, AttentionRooms, GainParts};
 use tercet_kernels::ops::{self, Source};
-use tercet_kernels::{Buffer, Pool, Worker};
+use tercet_kernels::{Buffer, Destination, Pool, Worker};
 
 use super::linear::{LinearInput, LinearScratch, SavedInputs, StepLinear, norm_backward};
 use super::parameters::NormPlace;
@@ -77,7 +77,7 @@ pub(super) struct LayerScratch {
     d_v: Buffer<f32>,         // [m, kv heads, head_dim]
     d_gate: Buffer<f32>,      // [m, intermediate]
     d_up: Buffer<f32>,        // [m, intermediate]
-    inv_rms: Buffer<f32>,     // [m]
+    gain_parts: GainParts,
     attention: AttentionRooms,
 }
 
@@ -100,7 +100,7 @@ impl LayerScratch {
             d_v: rows_of(key_value),
             d_gate: rows_of(config.intermediate_size),
             d_up: rows_of(config.intermediate_size),
-            inv_rms: rows_of(1),
+            gain_parts: GainParts::new(pool, shape.rows, shape.widest()),
             attention: AttentionRooms::new(pool, shape.precision),
         }
     }
@@ -229,7 +229,7 @@ impl<'a> StepLayer<'a> {
         if sub_norm.is_some() && pass.is_int8_alone() {
             input.gate(worker, pass, width);
         }
-        let d_gated = before_norm(worker, pass, sub_norm, &s.gated, s, width);
+        let d_gated = before_norm(worker, pass, sub_norm, &s.gated, s);
         let inputs = [&saved.gate, &saved.up, d_gated];
         match pass.config.hidden_act {
             Activation::Silu => {
@@ -263,8 +263,7 @@ impl<'a> StepLayer<'a> {
         let sub_norm = self.places.attention_sub_norm.as_ref();
         let o = [(self.linear(O), d)];
         s.linear.backward(worker, pass, &self.o_input(saved, s), &o, &saved.o_inputs, &s.d_wide);
-        let width = config.attention_size();
-        let d_attended = before_norm(worker, pass, sub_norm, &saved.attended, s, width);
+        let d_attended = before_norm(worker, pass, sub_norm, &saved.attended, s);
         backward::attention_backward(
             worker,
             &s.attention,
@@ -299,12 +298,9 @@ fn before_norm<'s>(
     norm: Option<&NormPlace>,
     x: &Buffer<f32>,
     s: &'s LayerScratch,
-    width: usize,
 ) -> &'s Buffer<f32> {
     let Some(norm) = norm else { return &s.d_wide };
-    backward::fill_zero(worker, &s.d_inner, &[0..pass.rows * width]);
-    worker.barrier();
-    norm_backward(worker, pass, norm, x, &s.d_wide, &s.inv_rms, &s.d_inner);
+    norm_backward(worker, pass, norm, x, &s.d_wide, &s.gain_parts, Destination::Replace, &s.d_inner);
     &s.d_inner
 }
 
@@ -318,7 +314,9 @@ fn add_through(
     d: &Buffer<f32>,
 ) {
     match norm {
-        Some(norm) => norm_backward(worker, pass, norm, x, &s.d_normed, &s.inv_rms, d),
+        Some(norm) => {
+            norm_backward(worker, pass, norm, x, &s.d_normed, &s.gain_parts, Destination::Add, d);
+        }
         None => {
             ops::add_assign(worker, d, &s.d_normed, pass.rows, pass.config.hidden_size);
             worker.barrier();

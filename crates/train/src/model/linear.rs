@@ -9,7 +9,7 @@
 //!
 //! While λ is below 1 both passes use `W + λ (Ŵ - W)` and `n + λ (n̂ - n)` in floats.
 
-use tercet_kernels::ops::backward::{self, GradientOperands, GradientProduct, Input, Weight};
+use tercet_kernels::ops::backward::{self, GainParts, GradientOperands, GradientProduct, Input, Weight};
 use tercet_kernels::ops::{self, Int8Rows, Norm, Source, TernaryProduct};
 use tercet_kernels::{Buffer, DenseView, Destination, Pool, QuantizedMaster, Worker};
 
@@ -109,8 +109,7 @@ pub(super) struct LinearScratch {
     operands: GradientOperands,
     /// `[m, width]`: the gradient by `normed`.
     d_normed: Buffer<f32>,
-    /// `[m]`.
-    inv_rms: Buffer<f32>,
+    gain_parts: GainParts,
 }
 
 impl LinearScratch {
@@ -125,7 +124,7 @@ impl LinearScratch {
             blended_weight: zeroed(if shape.is_dense() { 0 } else { shape.largest_matrix() }),
             operands: GradientOperands::new(pool, shape.precision, &shape.gradient_sizes()),
             d_normed: wide(has_norm),
-            inv_rms: zeroed(shape.rows),
+            gain_parts: GainParts::new(pool, shape.rows, if has_norm { widest } else { 0 }),
         }
     }
 
@@ -210,10 +209,6 @@ impl LinearScratch {
         // Nobody looks at `normed` where there are codes alone.
         let x = if pass.is_int8_alone() { input.normed } else { input.rows(worker, pass, width) };
         let has_norm = linears[0].0.place.norm.is_some();
-        if has_norm {
-            backward::fill_zero(worker, d_x, &[0..m * width]);
-            worker.barrier();
-        }
         for (number, (linear, d_y)) in linears.iter().enumerate() {
             let [n, k] = linear.place.shape;
             let (w, x_hat) = self.multiplied(worker, pass, linear, x, saved, number);
@@ -233,7 +228,8 @@ impl LinearScratch {
             worker.barrier();
             pass.clock.end(worker, Stage::BackwardProducts);
             if let Some(norm) = &linear.place.norm {
-                norm_backward(worker, pass, norm, x, &self.d_normed, &self.inv_rms, d_x);
+                let destination = if number == 0 { Destination::Replace } else { Destination::Add };
+                norm_backward(worker, pass, norm, x, &self.d_normed, &self.gain_parts, destination, d_x);
             }
         }
     }
@@ -313,21 +309,23 @@ pub(super) fn norm_forward(
     pass.clock.end(worker, Stage::Rows);
 }
 
-/// Adds the gradients of a norm to those of its gain and to `d_x`; ends with a barrier.
+/// Adds the gradient of a norm's gain, and gives that by `x` in `d_x` or adds it; ends with a barrier.
+#[expect(clippy::too_many_arguments, reason = "those of the norm, and where its gradients go")]
 pub(super) fn norm_backward(
     worker: &mut Worker<'_>,
     pass: &Pass<'_>,
     norm: &NormPlace,
     x: &Buffer<f32>,
     d_y: &Buffer<f32>,
-    inv_rms: &Buffer<f32>,
+    parts: &GainParts,
+    destination: Destination,
     d_x: &Buffer<f32>,
 ) {
     let gain = &pass.parameters.read(worker)[norm.gain.clone()];
-    backward::rms_norm_backward(worker, x, pass.rows, gain, norm.eps, d_y, inv_rms, d_x);
+    backward::rms_norm_backward(worker, x, pass.rows, gain, norm.eps, d_y, parts, destination, d_x);
     worker.barrier();
     let shape = [pass.rows, norm.gain.len()];
-    backward::rms_norm_gain_backward(worker, x, inv_rms, d_y, shape, pass.gradients, norm.gain.start);
+    backward::add_gain_parts(worker, parts, shape, pass.gradients, norm.gain.start);
     worker.barrier();
     pass.clock.end(worker, Stage::Rows);
 }

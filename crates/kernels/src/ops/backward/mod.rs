@@ -17,6 +17,6 @@ pub use product::{
     blend_rows, dequantize_matrix, dequantize_rows, float_product,
 };
 pub use rows::{
-    embed_backward, fill_zero, relu2_gate_backward, rms_norm_backward, rms_norm_gain_backward,
+    GainParts, add_gain_parts, embed_backward, fill_zero, relu2_gate_backward, rms_norm_backward,
     rotate_backward, scatter_rows, silu_gate_backward,
 };

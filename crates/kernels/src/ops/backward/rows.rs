@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use crate::buffer::Buffer;
 use crate::dispatch;
+use crate::gemm::Destination;
 use crate::kv::{Sequence, locate};
 use crate::ops::attention::rows_of;
 use crate::ops::optimizer::blocks;
 use crate::ops::rows::for_rows;
-use crate::pool::Worker;
+use crate::pool::{Pool, Worker};
 use crate::rotary::RotaryTable;
 
 /// Columns of a gain's or an embedding's gradient that a worker computes at a time.
@@ -25,11 +26,24 @@ pub fn fill_zero(worker: &Worker<'_>, x: &Buffer<f32>, ranges: &[Range<usize>]) 
     });
 }
 
-/// Adds the gradient of [`rms_norm`](crate::ops::rms_norm) to `d_x`, and keeps `1 / rms` of each row
-/// for [`rms_norm_gain_backward`].
+/// Rows whose parts of a gain's gradient are summed by themselves.
+const GAIN_ROWS: usize = 32;
+
+/// The parts of the gradient of a gain, one for each block of rows.
+pub struct GainParts(Buffer<f32>);
+
+impl GainParts {
+    /// Room for rows of at most `width` values.
+    pub fn new(pool: &Pool, rows: usize, width: usize) -> Self {
+        GainParts(Buffer::zeroed(pool, rows.div_ceil(GAIN_ROWS) * width))
+    }
+}
+
+/// The gradient of [`rms_norm`](crate::ops::rms_norm) in `d_x`, or added to it, and that of its gain in
+/// parts, for [`add_gain_parts`].
 ///
 /// # Shapes
-/// `x`, `d_y`, `d_x`: `[m, width]`; `gain`: `[width]`; `inv_rms`: `[m]`
+/// `x`, `d_y`, `d_x`: `[m, width]`; `gain`: `[width]`
 #[expect(clippy::too_many_arguments, reason = "those of the forward operation, and the gradients")]
 pub fn rms_norm_backward(
     worker: &Worker<'_>,
@@ -38,50 +52,49 @@ pub fn rms_norm_backward(
     gain: &[f32],
     eps: f32,
     d_y: &Buffer<f32>,
-    inv_rms: &Buffer<f32>,
+    parts: &GainParts,
+    destination: Destination,
     d_x: &Buffer<f32>,
 ) {
     let width = gain.len();
+    let is_added = destination == Destination::Add;
     let operation = worker.begin_operation();
     let (x, d_y) = (x.read(worker), d_y.read(worker));
-    let (mut d_x, mut inv_rms) = (d_x.write(worker, operation), inv_rms.write(worker, operation));
+    let (mut d_x, mut parts) = (d_x.write(worker, operation), parts.0.write(worker, operation));
     let mut weighted = vec![0.0; width];
-    for_rows(worker, operation, m, |row| {
-        let range = row * width..(row + 1) * width;
-        let d_x = d_x.slice(range.start, width);
-        inv_rms.slice(row, 1)[0] = dispatch::rms_norm_backward(
-            worker.isa(),
-            &x[range.clone()],
-            gain,
-            eps,
-            &d_y[range],
-            &mut weighted,
-            d_x,
-        );
+    for_rows(worker, operation, m.div_ceil(GAIN_ROWS), |block| {
+        let d_gain = parts.slice(block * width, width);
+        d_gain.fill(0.0);
+        for row in block * GAIN_ROWS..m.min((block + 1) * GAIN_ROWS) {
+            let range = row * width..(row + 1) * width;
+            let (x, d_y) = (&x[range.clone()], &d_y[range.clone()]);
+            let d_x = d_x.slice(range.start, width);
+            let isa = worker.isa();
+            let inv_rms = dispatch::rms_norm_backward(isa, x, gain, eps, d_y, &mut weighted, is_added, d_x);
+            dispatch::rms_norm_gain_backward(isa, x, inv_rms, d_y, d_gain);
+        }
     });
 }
 
-/// `d_gain += Σ_t d_y[t] · x[t] · inv_rms[t]`, in the elements of `gradients` from `first` on.
+/// `d_gain += Σ_t d_y[t] · x[t] / rms(x[t])` from its parts, in the elements of `gradients` from
+/// `first` on.
 ///
 /// # Shapes
-/// `x`, `d_y`: `[m, width]`; `inv_rms`: `[m]`
-pub fn rms_norm_gain_backward(
+/// `parts`: as [`rms_norm_backward`] left them for `[m, width]`
+pub fn add_gain_parts(
     worker: &Worker<'_>,
-    x: &Buffer<f32>,
-    inv_rms: &Buffer<f32>,
-    d_y: &Buffer<f32>,
+    parts: &GainParts,
     [m, width]: [usize; 2],
     gradients: &Buffer<f32>,
     first: usize,
 ) {
     let operation = worker.begin_operation();
-    let (x, inv_rms, d_y) = (x.read(worker), inv_rms.read(worker), d_y.read(worker));
+    let parts = parts.0.read(worker);
     let mut d_gain = gradients.write(worker, operation);
     for_columns(worker, operation, width, |columns| {
         let d_gain = d_gain.slice(first + columns.start, columns.len());
-        for (row, inv_rms) in inv_rms[..m].iter().enumerate() {
-            let range = row * width + columns.start..row * width + columns.end;
-            dispatch::rms_norm_gain_backward(worker.isa(), &x[range.clone()], *inv_rms, &d_y[range], d_gain);
+        for part in parts.chunks_exact(width).take(m.div_ceil(GAIN_ROWS)) {
+            dispatch::add_assign(worker.isa(), d_gain, &part[columns.clone()]);
         }
     });
 }
