@@ -143,13 +143,23 @@ impl<T: Element> Writer<'_, T> {
 }
 
 impl<T: Element> Writer<'_, T> {
-    /// `N` parts of `len` elements, each `stride` after the one before, all of tiles that this worker
-    /// claimed.
-    pub(crate) fn rows<const N: usize>(&mut self, first: usize, len: usize, stride: usize) -> [&mut [T]; N] {
-        assert!(len <= stride || N == 1, "Writer: the parts do not overlap");
-        let last = first + (N - 1) * stride;
+    /// At most `N` parts of `len` elements, each `stride` after the one before, all of tiles that this
+    /// worker claimed; those from `count` on are empty.
+    pub(crate) fn rows<const N: usize>(
+        &mut self,
+        first: usize,
+        len: usize,
+        stride: usize,
+        count: usize,
+    ) -> [&mut [T]; N] {
+        let count = count.min(N);
+        assert!(len <= stride || count <= 1, "Writer: the parts do not overlap");
+        let last = first + count.saturating_sub(1) * stride;
         assert!(last <= self.len && len <= self.len - last, "Writer: the parts lie in the buffer");
         std::array::from_fn(|row| {
+            if row >= count {
+                return &mut [][..];
+            }
             // SAFETY: the part lies in the buffer, as just checked, and is apart from the others.
             let start = unsafe { self.start.add(first + row * stride) };
             // SAFETY: as in `slice`; the parts do not overlap each other.

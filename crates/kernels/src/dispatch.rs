@@ -8,7 +8,7 @@
 use crate::isa::{Isa, Kind};
 use crate::quantized::{QuantizedTile, QuantizedType};
 use crate::scalar::backward::AdamwStep;
-use crate::scalar::pairs::{PairLanes, PairRows, TileSums};
+use crate::scalar::pairs::{PairLanes, PairRows, TILE_HEIGHT, TileStore};
 use crate::scalar::{BlockSoftmax, DENSE_TILE, KvBlock, Stored};
 use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS};
 
@@ -46,7 +46,6 @@ macro_rules! operations {
             fn blend[](x: &[f32], lambda: f32, quantized: &mut [f32]);
             fn combine[](y: &mut [f32], a: f32, x: &[f32], b: f32);
             fn pair_columns[](x: &[f32], out: &mut [u32]);
-            fn pair_split_columns[](x: &[f32], high: &mut [u32], low: &mut [u32]);
             fn pair_rows[](
                 x: &[f32], stride: usize, scales: &[f32], cols: usize, out: &mut [crate::scalar::pairs::PairLanes]
             );
@@ -56,7 +55,6 @@ macro_rules! operations {
             fn pair_ternary[](
                 block: &[u8; crate::ternary::BLOCK_BYTES], out: &mut [crate::scalar::pairs::PairLanes]
             );
-            fn store_scaled[](sums: &[f32], scale: f32, is_added: bool, out: &mut [f32]);
             fn pack_masters[](
                 masters: &[f32], cols: usize, inv_scale: f32, blocks: &mut [[u8; crate::ternary::BLOCK_BYTES]]
             ) -> crate::ternary::CodeChanges;
@@ -171,12 +169,13 @@ pub(crate) fn bf16_tile<const C: usize>(
     isa: Isa,
     a: PairRows<'_>,
     b: [&[PairLanes]; C],
-    sums: &mut TileSums<C>,
+    store: TileStore,
+    y: [&mut [f32]; TILE_HEIGHT],
 ) {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` of this kind exists only where detection found AVX-512 F and BF16.
-        Kind::Avx512Bf16 => unsafe { crate::x86_64::avx512bf16::bf16_tile(a, b, sums) },
-        _ => crate::scalar::pairs::bf16_tile(a, b, sums),
+        Kind::Avx512Bf16 => unsafe { crate::x86_64::avx512bf16::bf16_tile(a, b, store, y) },
+        _ => crate::scalar::pairs::bf16_tile(a, b, store, y),
     }
 }

@@ -173,8 +173,13 @@ impl RowWriter<'_> {
 fn copy_row(panels: &[i8], stride: usize, m: usize, row: usize, codes: &mut [i8]) {
     let (first, width) = panel_of(row, m);
     let quads = panels[first * stride..].as_chunks::<QUAD>().0;
-    for (codes, quad) in codes.chunks_mut(QUAD).zip(quads.iter().skip(row - first).step_by(width)) {
-        codes.copy_from_slice(&quad[..codes.len()]);
+    let mut quads = quads.iter().skip(row - first).step_by(width);
+    let (whole, rest) = codes.as_chunks_mut::<QUAD>();
+    for (codes, quad) in whole.iter_mut().zip(&mut quads) {
+        *codes = *quad;
+    }
+    if let Some(quad) = quads.next() {
+        rest.copy_from_slice(&quad[..rest.len()]);
     }
 }
 

@@ -208,7 +208,7 @@ impl<const N: usize> Sweep<'_, N> {
             let TernaryProduct { w, w_scale, .. } = self.products[product];
             let (n, first_row) = (w.rows(), tile * TILE_ROWS);
             let scales = x_scales.map(|scale| w_scale * scale);
-            let y = self.outputs[product].rows(first * n + first_row, TILE_ROWS.min(n - first_row), n);
+            let y = self.outputs[product].rows(first * n + first_row, TILE_ROWS.min(n - first_row), n, W);
             dispatch::scale_sums::<W>(isa, sums, &code_sums, &scales, y);
         }
     }

@@ -36,7 +36,7 @@ pub(crate) use backward::{
     adamw, blend, combine, dequantize, float_dot, relu2_gate_backward, rms_norm_backward,
     rms_norm_gain_backward, rotate_backward, silu_gate_backward, softmax, softmax_gradient, squares,
 };
-pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_split_columns, pair_ternary, store_scaled};
+pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_ternary};
 pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};
 
 /// Lanes of a row reduction.

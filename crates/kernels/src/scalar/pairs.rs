@@ -19,9 +19,6 @@ pub(crate) const PAIR_LANES: usize = 16;
 pub(crate) type PairLanes = [u32; PAIR_LANES];
 /// Rows of a tile of the product.
 pub(crate) const TILE_HEIGHT: usize = 8;
-/// A tile of the product: `C` panels wide.
-pub(crate) type TileSums<const C: usize> = [[[f32; PAIR_LANES]; C]; TILE_HEIGHT];
-
 /// Panels in groups as wide as a tile: three, which make 24 sums in registers, and two where one
 /// would be left, since eight sums wait for each other. The first panel of each, and how many.
 pub(crate) fn panel_groups(panels: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
@@ -43,30 +40,38 @@ pub(crate) enum PairRows<'a> {
     Panel(&'a [PairLanes], bool),
 }
 
-/// `sums[r][c][i] = Σ_p a[r][p] · b[c][p][i]`, over both numbers of each word.
-pub(crate) fn bf16_tile<const C: usize>(a: PairRows<'_>, b: [&[PairLanes]; C], sums: &mut TileSums<C>) {
-    *sums = [[[0.0; PAIR_LANES]; C]; TILE_HEIGHT];
-    for p in 0..b[0].len() {
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let a = match a {
-                PairRows::Rows(rows) => rows[r][p],
-                PairRows::Panel(panel, is_upper) => panel[p][r + TILE_HEIGHT * usize::from(is_upper)],
-            };
-            for (sums, b) in sums.iter_mut().zip(b) {
-                for (sum, b) in sums.iter_mut().zip(b[p]) {
-                    *sum = high(a).mul_add(high(b), *sum);
-                    *sum = low(a).mul_add(low(b), *sum);
-                }
-            }
-        }
-    }
+/// What becomes of the sums of a tile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct TileStore {
+    /// Multiplies them.
+    pub(crate) scale: f32,
+    /// Whether they are added to what is there.
+    pub(crate) is_added: bool,
 }
 
-/// `out = sums · scale`, or added to `out`.
-#[inline(always)]
-pub(crate) fn store_scaled(sums: &[f32], scale: f32, is_added: bool, out: &mut [f32]) {
-    for (out, sum) in out.iter_mut().zip(sums) {
-        *out = if is_added { *out + sum * scale } else { sum * scale };
+/// `y[r][16 c + i] = scale · Σ_p a[r][p] · b[c][p][i]`, over both numbers of each word, or added to it.
+///
+/// Each row has the columns that exist, up to `16 C`, and none where the row does not exist.
+pub(crate) fn bf16_tile<const C: usize>(
+    a: PairRows<'_>,
+    b: [&[PairLanes]; C],
+    store: TileStore,
+    y: [&mut [f32]; TILE_HEIGHT],
+) {
+    for (r, y) in y.into_iter().enumerate() {
+        for (column, y) in y.iter_mut().enumerate() {
+            let mut sum = 0.0f32;
+            for p in 0..b[0].len() {
+                let a = match a {
+                    PairRows::Rows(rows) => rows[r][p],
+                    PairRows::Panel(panel, is_upper) => panel[p][r + TILE_HEIGHT * usize::from(is_upper)],
+                };
+                let b = b[column / PAIR_LANES][p][column % PAIR_LANES];
+                sum = high(a).mul_add(high(b), sum);
+                sum = low(a).mul_add(low(b), sum);
+            }
+            *y = if store.is_added { *y + sum * store.scale } else { sum * store.scale };
+        }
     }
 }
 
@@ -80,21 +85,6 @@ pub(crate) fn pair_columns(x: &[f32], out: &mut [u32]) {
     }
     if let ([last], Some(out)) = (last, out.last_mut()) {
         *out = word(*last, 0.0);
-    }
-}
-
-/// As [`pair_columns`] for a row in two parts, `x ≈ high + low`, each rounded: 16 bits of `x` are kept.
-#[inline(always)]
-pub(crate) fn pair_split_columns(x: &[f32], high: &mut [u32], low: &mut [u32]) {
-    let part = |x: f32| f32::from_bits(rounded(x) & 0xffff_0000);
-    let (pairs, last) = x.as_chunks::<2>();
-    for ((high, low), pair) in high.iter_mut().zip(&mut *low).zip(pairs) {
-        *high = neighbours(pair);
-        *low = neighbours(&[pair[0] - part(pair[0]), pair[1] - part(pair[1])]);
-    }
-    if let ([last], Some(high), Some(low)) = (last, high.last_mut(), low.last_mut()) {
-        *high = word(*last, 0.0);
-        *low = word(*last - part(*last), 0.0);
     }
 }
 

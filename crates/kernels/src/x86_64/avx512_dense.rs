@@ -17,13 +17,14 @@ pub(crate) fn dense_tile<T: Stored>(
 ) -> [[f32; DENSE_TILE]; DENSE_TILE] {
     let vectors = Avx512::new();
     let k = x[0].len();
-    let (w, x) = (w.map(|w| &w[..k]), x.map(|x| &x[..k]));
-    let (w_groups, x_groups) = (w.map(|w| w.as_chunks::<LANES>()), x.map(|x| x.as_chunks::<LANES>()));
+    let (w, w_tails) = groups(w, k);
+    let (x, x_tails) = groups(x, k);
     let mut sums = [[vectors.splat(0.0); DENSE_TILE]; DENSE_TILE];
     for group in 0..k / LANES {
-        let w: [__m512; DENSE_TILE] = std::array::from_fn(|r| vectors.load(&w_groups[r].0[group]));
+        let w = [&w[0][group], &w[1][group], &w[2][group], &w[3][group]];
+        let w = [vectors.load(w[0]), vectors.load(w[1]), vectors.load(w[2]), vectors.load(w[3])];
         for t in 0..DENSE_TILE {
-            let x = vectors.load(&x_groups[t].0[group]);
+            let x = vectors.load(&x[t][group]);
             for r in 0..DENSE_TILE {
                 sums[r][t] = vectors.mul_add(w[r], x, sums[r][t]);
             }
@@ -38,14 +39,24 @@ pub(crate) fn dense_tile<T: Stored>(
         }
         return lanes_of(add_lanes(sums));
     }
-    let w_tails: [__m512; DENSE_TILE] = std::array::from_fn(|r| vectors.load(&padded(w_groups[r].1)));
     for t in 0..DENSE_TILE {
-        let x = vectors.load(&padded(x_groups[t].1));
+        let x = vectors.load(&padded(x_tails[t]));
         for r in 0..DENSE_TILE {
-            sums[r][t] = vectors.mul_add(w_tails[r], x, sums[r][t]);
+            sums[r][t] = vectors.mul_add(vectors.load(&padded(w_tails[r])), x, sums[r][t]);
         }
     }
     lanes_of(add_lanes(sums))
+}
+
+/// The first `k` elements of each row in groups of lanes, and what is left.
+#[expect(clippy::type_complexity, reason = "a pair of arrays")]
+#[target_feature(enable = "avx512f")]
+fn groups<T>(rows: [&[T]; DENSE_TILE], k: usize) -> ([&[[T; LANES]]; DENSE_TILE], [&[T]; DENSE_TILE]) {
+    let (mut groups, mut tails) = ([&[][..]; DENSE_TILE], [&[][..]; DENSE_TILE]);
+    for i in 0..DENSE_TILE {
+        (groups[i], tails[i]) = rows[i][..k].as_chunks();
+    }
+    (groups, tails)
 }
 
 /// The sum over the lanes of each vector, as `scalar::add_lanes` adds them: that of `sums[r][t]` in

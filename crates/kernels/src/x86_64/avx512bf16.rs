@@ -5,43 +5,100 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512,
 };
 
-use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileSums};
+use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileStore};
 
-/// See [`crate::scalar::pairs::tile`].
+/// See [`crate::scalar::pairs::bf16_tile`].
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(crate) fn bf16_tile<const C: usize>(a: PairRows<'_>, b: [&[PairLanes]; C], sums: &mut TileSums<C>) {
+pub(crate) fn bf16_tile<const C: usize>(
+    a: PairRows<'_>,
+    b: [&[PairLanes]; C],
+    store: TileStore,
+    y: [&mut [f32]; TILE_HEIGHT],
+) {
+    let chains = match a {
+        PairRows::Rows(rows) => tile_of_rows(rows, b),
+        PairRows::Panel(panel, is_upper) => tile_of_panel(panel, is_upper, b),
+    };
+    for (y, chains) in y.into_iter().zip(&chains) {
+        store_row(chains, store, y);
+    }
+}
+
+type Chains<const C: usize> = [[__m512; C]; TILE_HEIGHT];
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn tile_of_rows<const C: usize>(rows: [&[u32]; TILE_HEIGHT], b: [&[PairLanes]; C]) -> Chains<C> {
     let pairs = b[0].len();
-    let b = b.map(|panel| &panel[..pairs]);
+    let (mut rows, b) = (rows, of_length(b, pairs));
+    for row in &mut rows {
+        *row = &row[..pairs];
+    }
     let mut chains = [[_mm512_setzero_ps(); C]; TILE_HEIGHT];
-    match a {
-        PairRows::Rows(rows) => {
-            let rows = rows.map(|row| &row[..pairs]);
-            for p in 0..pairs {
-                let b: [__m512bh; C] = std::array::from_fn(|c| load(&b[c][p]));
-                for r in 0..TILE_HEIGHT {
-                    add_products(&mut chains[r], rows[r][p], b);
-                }
-            }
-        }
-        PairRows::Panel(panel, is_upper) => {
-            let panel = &panel[..pairs];
-            let first = TILE_HEIGHT * usize::from(is_upper);
-            for p in 0..pairs {
-                let b: [__m512bh; C] = std::array::from_fn(|c| load(&b[c][p]));
-                let a: &[u32; TILE_HEIGHT] =
-                    panel[p].as_chunks().0[first / TILE_HEIGHT..].first().expect("tile: a half");
-                for r in 0..TILE_HEIGHT {
-                    add_products(&mut chains[r], a[r], b);
-                }
-            }
+    for p in 0..pairs {
+        let b = load_pair(&b, p);
+        for r in 0..TILE_HEIGHT {
+            add_products(&mut chains[r], rows[r][p], b);
         }
     }
-    for (sums, chains) in sums.as_flattened_mut().iter_mut().zip(chains.as_flattened()) {
-        store(sums, *chains);
+    chains
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn tile_of_panel<const C: usize>(panel: &[PairLanes], is_upper: bool, b: [&[PairLanes]; C]) -> Chains<C> {
+    let pairs = b[0].len();
+    let (panel, b) = (&panel[..pairs], of_length(b, pairs));
+    let half = usize::from(is_upper);
+    let mut chains = [[_mm512_setzero_ps(); C]; TILE_HEIGHT];
+    for p in 0..pairs {
+        let b = load_pair(&b, p);
+        let a: &[u32; TILE_HEIGHT] = &panel[p].as_chunks().0[half];
+        for r in 0..TILE_HEIGHT {
+            add_products(&mut chains[r], a[r], b);
+        }
+    }
+    chains
+}
+
+// Loops, because `map` and `from_fn` are not compiled for the instruction set and call the closure.
+
+#[target_feature(enable = "avx512f")]
+fn of_length<const C: usize>(mut panels: [&[PairLanes]; C], pairs: usize) -> [&[PairLanes]; C] {
+    for panel in &mut panels {
+        *panel = &panel[..pairs];
+    }
+    panels
+}
+
+/// Pair `p` of each panel.
+#[target_feature(enable = "avx512f")]
+fn load_pair<const C: usize>(panels: &[&[PairLanes]; C], p: usize) -> [__m512bh; C] {
+    let mut pairs = [as_pairs(_mm512_setzero_si512()); C];
+    for c in 0..C {
+        pairs[c] = load(&panels[c][p]);
+    }
+    pairs
+}
+
+/// One row of a tile to where it belongs.
+#[target_feature(enable = "avx512f")]
+fn store_row<const C: usize>(chains: &[__m512; C], store: TileStore, y: &mut [f32]) {
+    let scale = _mm512_set1_ps(store.scale);
+    for (c, chain) in chains.iter().enumerate() {
+        let Some(y) = y.get_mut(c * PAIR_LANES..) else { return };
+        let len = y.len().min(PAIR_LANES);
+        let lanes = ((1u32 << len) - 1) as u16;
+        let mut sums = _mm512_mul_ps(*chain, scale);
+        if store.is_added {
+            // SAFETY: the mask leaves out the lanes that `y` does not have.
+            sums = _mm512_add_ps(unsafe { _mm512_maskz_loadu_ps(lanes, y.as_ptr()) }, sums);
+        }
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_ps(y.as_mut_ptr(), lanes, sums) }
     }
 }
 
@@ -64,10 +121,4 @@ fn load(lanes: &PairLanes) -> __m512bh {
 fn as_pairs(words: __m512i) -> __m512bh {
     // SAFETY: both types are 64 bytes of any value.
     unsafe { std::mem::transmute::<__m512i, __m512bh>(words) }
-}
-
-#[target_feature(enable = "avx512f")]
-fn store(sums: &mut [f32; PAIR_LANES], chains: __m512) {
-    // SAFETY: the array is 64 writable bytes; `storeu` needs no alignment.
-    unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), chains) }
 }

@@ -32,8 +32,8 @@ const BLOCK_ROWS: usize = 64;
 
 /// Gradients of [`attention`](crate::ops::attention) where every sequence began in this pass.
 ///
-/// In bf16 the scores are known to 2⁻¹⁶ of their terms, since an error in them multiplies
-/// probabilities; the other products to the rounding of their operands.
+/// In bf16 every product is known to the rounding of its operands. That of the scores multiplies
+/// probabilities: by about 1 ± 2⁻⁹ for scores of a few units.
 ///
 /// # Shapes
 /// - `sequences`: the lengths of the sequences, which add up to the rows of the pass

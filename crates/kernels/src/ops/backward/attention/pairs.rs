@@ -1,14 +1,11 @@
 //! The products of attention's gradients in bf16, packed in pairs.
-//!
-//! Scores are made of operands in two parts, `(a + b) (c + d) ≈ a c + a d + b c`, as one sum three
-//! times as long.
 
 use std::ops::Range;
 
 use super::{BLOCK_ROWS, Block, Head};
 use crate::dispatch;
 use crate::isa::Isa;
-use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileSums, panel_groups};
+use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileStore, panel_groups};
 
 /// No scale for any row of a block.
 const ONES: [f32; BLOCK_ROWS] = [1.0; BLOCK_ROWS];
@@ -18,13 +15,13 @@ const BLOCK_PAIRS: usize = BLOCK_ROWS / 2;
 /// Room of one worker, as long as the longest sequence it has met.
 #[derive(Default)]
 pub(super) struct PairRoom {
-    keys: Vec<PairLanes>,     // [rows / 16, 3 head_dim / 2]: pairs along head_dim
-    values: Vec<PairLanes>,   // [rows / 16, head_dim / 2]: the same
+    keys: Vec<PairLanes>,     // [rows / 16, head_dim / 2]: pairs along head_dim
+    values: Vec<PairLanes>,   // the same
     key_rows: Vec<PairLanes>, // [head_dim / 16, rows / 2]: pairs of rows
-    row: Vec<u32>,            // [2, head_dim / 2]
+    row: Vec<u32>,            // [head_dim / 2]
 
-    q: Vec<u32>,                // [64, 3 head_dim / 2]
-    d_out: Vec<u32>,            // [64, head_dim / 2]
+    q: Vec<u32>,                // [64, head_dim / 2]
+    d_out: Vec<u32>,            // the same
     q_rows: Vec<PairLanes>,     // [head_dim / 16, 32]
     d_out_rows: Vec<PairLanes>, // [head_dim / 16, 32]
 
@@ -44,12 +41,14 @@ impl PairRoom {
         let (pairs, panels) = (head_dim.div_ceil(2), rows.div_ceil(PAIR_LANES));
         let head_panels = head_dim.div_ceil(PAIR_LANES);
         let empty = [0; PAIR_LANES];
-        self.keys.resize(panels * 3 * pairs, empty);
-        self.values.resize(panels * pairs, empty);
+        for lanes in [&mut self.keys, &mut self.values] {
+            lanes.resize(panels * pairs, empty);
+        }
         self.key_rows.resize(head_panels * rows.div_ceil(2), empty);
-        self.row.resize(2 * pairs, 0);
-        self.q.resize(BLOCK_ROWS * 3 * pairs, 0);
-        self.d_out.resize(BLOCK_ROWS * pairs, 0);
+        self.row.resize(pairs, 0);
+        for rows in [&mut self.q, &mut self.d_out] {
+            rows.resize(BLOCK_ROWS * pairs, 0);
+        }
         for rows in [&mut self.q_rows, &mut self.d_out_rows] {
             rows.resize(head_panels * BLOCK_PAIRS, empty);
         }
@@ -67,18 +66,13 @@ impl PairRoom {
             gradient.resize(rows * head_dim, 0.0);
         }
 
-        let (high, low) = self.row.split_at_mut(pairs);
-        for row in 0..rows {
-            let (panel, lane) = (row / PAIR_LANES, row % PAIR_LANES);
-            dispatch::pair_split_columns(isa, &k[row * kv_width..][..head_dim], high, low);
-            let keys = &mut self.keys[panel * 3 * pairs..][..3 * pairs];
-            for (out, word) in keys.iter_mut().zip(high.iter().chain(&*low).chain(&*high)) {
-                out[lane] = *word;
-            }
-            dispatch::pair_columns(isa, &v[row * kv_width..][..head_dim], high);
-            let values = &mut self.values[panel * pairs..][..pairs];
-            for (out, word) in values.iter_mut().zip(&*high) {
-                out[lane] = *word;
+        for (x, lanes) in [(k, &mut self.keys), (v, &mut self.values)] {
+            for row in 0..rows {
+                dispatch::pair_columns(isa, &x[row * kv_width..][..head_dim], &mut self.row);
+                let panel = &mut lanes[row / PAIR_LANES * pairs..][..pairs];
+                for (out, word) in panel.iter_mut().zip(&self.row) {
+                    out[row % PAIR_LANES] = *word;
+                }
             }
         }
         pack_rows(isa, k, kv_width, [rows, head_dim], &mut self.key_rows);
@@ -88,20 +82,18 @@ impl PairRoom {
         let Head { isa, head_dim, q_width, .. } = *head;
         let (rows, seen, pairs) = (block.rows, block.seen(), head_dim.div_ceil(2));
         for row in 0..rows {
-            let (high, rest) = self.q[row * 3 * pairs..][..3 * pairs].split_at_mut(pairs);
-            let (again, low) = rest.split_at_mut(pairs);
-            dispatch::pair_split_columns(isa, &block.q[row * q_width..][..head_dim], high, low);
-            again.copy_from_slice(high);
-            let d_out = &mut self.d_out[row * pairs..][..pairs];
-            dispatch::pair_columns(isa, &block.d_out[row * q_width..][..head_dim], d_out);
+            for (x, words) in [(block.q, &mut self.q), (block.d_out, &mut self.d_out)] {
+                let words = &mut words[row * pairs..][..pairs];
+                dispatch::pair_columns(isa, &x[row * q_width..][..head_dim], words);
+            }
         }
         pack_rows(isa, block.q, q_width, [rows, head_dim], &mut self.q_rows);
         pack_rows(isa, block.d_out, q_width, [rows, head_dim], &mut self.d_out_rows);
 
         let stride = self.scores.len() / BLOCK_ROWS;
         let seen_panels = 0..seen.div_ceil(PAIR_LANES);
-        let scores = Product { isa, pairs: 3 * pairs, right: &self.keys, cols: stride, scale: head.scale() };
-        scores.of(rows, seen_panels.clone(), rows_of(&self.q, 3 * pairs, rows), false, &mut self.scores);
+        let scores = Product { isa, pairs, right: &self.keys, cols: stride, scale: head.scale() };
+        scores.of(rows, seen_panels.clone(), rows_of(&self.q, pairs, rows), false, &mut self.scores);
         let d_scores = Product { isa, pairs, right: &self.values, cols: stride, scale: 1.0 };
         d_scores.of(rows, seen_panels, rows_of(&self.d_out, pairs, rows), false, &mut self.d_scores);
         block.softmax(head, stride, &mut self.scores, &mut self.d_scores);
@@ -211,13 +203,14 @@ impl Product<'_> {
         let right = std::array::from_fn(|c| &self.right[(first + c) * self.pairs..][..pairs]);
         let column = first * PAIR_LANES;
         let width = (C * PAIR_LANES).min(self.cols - column);
-        let mut sums: TileSums<C> = [[[0.0; PAIR_LANES]; C]; TILE_HEIGHT];
+        let store = TileStore { scale: self.scale, is_added };
+        let mut out = out.chunks_mut(self.cols).take(rows);
         for row in (0..rows).step_by(TILE_HEIGHT) {
-            dispatch::bf16_tile(self.isa, left(row), right, &mut sums);
-            for (row, sums) in (row..rows).zip(&sums) {
-                let out = &mut out[row * self.cols + column..][..width];
-                dispatch::store_scaled(self.isa, sums.as_flattened(), self.scale, is_added, out);
-            }
+            let y = std::array::from_fn(|_| match out.next() {
+                Some(row) => &mut row[column..column + width],
+                None => &mut [],
+            });
+            dispatch::bf16_tile::<C>(self.isa, left(row), right, store, y);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::gemm::Destination;
 use crate::isa::Isa;
 use crate::ops::rows::for_rows;
 use crate::pool::{Pool, Worker};
-use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileSums, panel_groups};
+use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileStore, panel_groups};
 use crate::ternary::TILE_ROWS;
 
 /// Rows that a worker packs at a time.
@@ -228,16 +228,14 @@ impl Sweep<'_> {
         out: &mut Writer<'_, f32>,
     ) {
         let is_added = self.destination == Destination::Add || chunk.start > 0;
+        let store = TileStore { scale: self.scale, is_added };
         let right = std::array::from_fn(|c| &panel(self.right, self.pairs, first + c)[chunk.clone()]);
         let column = first * PAIR_LANES;
         let width = (C * PAIR_LANES).min(self.cols - column);
-        let mut sums: TileSums<C> = [[[0.0; PAIR_LANES]; C]; TILE_HEIGHT];
         for row in rows.clone().step_by(TILE_HEIGHT) {
-            dispatch::bf16_tile(self.isa, left(row, chunk.clone()), right, &mut sums);
-            for (row, sums) in (row..rows.end).zip(&sums) {
-                let out = out.slice(self.first + row * self.cols + column, width);
-                dispatch::store_scaled(self.isa, sums.as_flattened(), self.scale, is_added, out);
-            }
+            let at = self.first + row * self.cols + column;
+            let y = out.rows(at, width, self.cols, rows.end - row);
+            dispatch::bf16_tile::<C>(self.isa, left(row, chunk.clone()), right, store, y);
         }
     }
 }
