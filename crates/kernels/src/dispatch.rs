@@ -28,10 +28,9 @@ macro_rules! operations {
             fn rotate[](head: &mut [f32], cos: &[f32], sin: &[f32]);
             fn merge_blocks[](total: &mut BlockSoftmax, out: &mut [f32], block: BlockSoftmax, block_out: &[f32]);
             fn rms_norm_backward[](
-                x: &[f32], gain: &[f32], eps: f32, d_y: &[f32], weighted: &mut [f32], is_added: bool,
-                d_x: &mut [f32]
-            ) -> f32;
-            fn rms_norm_gain_backward[](x: &[f32], inv_rms: f32, d_y: &[f32], d_gain: &mut [f32]);
+                x: &[f32], gain: &[f32], eps: f32, d_y: &[f32], is_added: bool, d_x: &mut [f32],
+                d_gain: &mut [f32]
+            );
             fn silu_gate_backward[](
                 gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]
             );
@@ -41,11 +40,11 @@ macro_rules! operations {
             fn rotate_backward[](head: &mut [f32], cos: &[f32], sin: &[f32]);
             fn softmax[](scores: &mut [f32], valid: usize) -> (f32, f32);
             fn softmax_gradient[](scores: &mut [f32], d: &mut [f32], valid: usize, along: f32, scale: f32);
-            fn float_dot[](a: &[f32], b: &[f32]) -> f32;
+            fn row_dots[](a: &[f32], b: &[f32], stride: usize, cols: usize, sums: &mut [f32]);
             fn dequantize[](codes: &[i8], scale: f32, out: &mut [f32]);
             fn blend[](x: &[f32], lambda: f32, quantized: &mut [f32]);
             fn combine[](y: &mut [f32], a: f32, x: &[f32], b: f32);
-            fn pair_columns[](x: &[f32], out: &mut [u32]);
+            fn pair_columns[](x: &[f32], stride: usize, rows: usize, cols: usize, out: &mut [u32]);
             fn pair_rows[](
                 x: &[f32], stride: usize, scales: &[f32], cols: usize, out: &mut [crate::scalar::pairs::PairLanes]
             );

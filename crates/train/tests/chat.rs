@@ -108,7 +108,7 @@ fn a_sum_is_the_mean_times_the_tokens_that_count() {
         chat_config(
             folder.path(),
             &rows,
-            &[&changes[..], &["train.steps=1", "train.gradient_clip=0"]].concat(),
+            &[&changes[..], &["train.steps=1", "train.gradient_clip=0", "train.gradients=f32"]].concat(),
         )
     };
     let first_step = |reduction: &str, portions: [usize; 2]| {

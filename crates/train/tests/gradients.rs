@@ -85,9 +85,9 @@ fn threads_and_recomputation_change_no_bit() {
     }
 }
 
-/// How far bf16 takes the gradient of a parameter, beside its norm: each product rounds its
-/// operands by at most 2⁻⁸, in some 2⁻¹⁰ on average, and two layers of products follow each other.
-const BF16_TOLERANCE: f64 = 1e-2;
+/// How far bf16 takes the gradient of a parameter, beside its norm: each product rounds its operands
+/// by at most 2⁻⁸, some ten products follow each other, and most gradients are sums that cancel.
+const BF16_TOLERANCE: f64 = 2e-2;
 
 #[test]
 fn gradients_in_bf16_are_near_those_in_f32() {

@@ -124,6 +124,7 @@ fn a_dense_model_becomes_ternary_and_teaches() {
 #[test]
 fn a_spike_goes_back_and_leaves_batches_out() {
     let changes = [
+        "train.gradients=f32",
         "train.spike_deviations=5",
         "train.on_spike=skip",
         "train.steps=220",
@@ -150,7 +151,8 @@ fn a_spike_goes_back_and_leaves_batches_out() {
     let (warnings, log) = outcome(&[]);
     assert!(warnings.iter().any(|warning| warning.contains("left out")), "{warnings:?}\n{log}");
     assert!(log.contains("loss spike") && log.contains("\"step\":220"));
-    assert_eq!(outcome(&[9, 170]).1, log, "an interrupted run leaves out the same");
+    // It stops where it saves anyway: a spike goes back to the last checkpoint.
+    assert_eq!(outcome(&[9, 160]).1, log, "an interrupted run leaves out the same");
 }
 
 #[test]

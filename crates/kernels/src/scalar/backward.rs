@@ -4,11 +4,19 @@
 //! arithmetic of the forward pass; being the same text on every instruction set, they still give
 //! the same bits on each. What multiplies matrices is `gemm.rs`.
 
-use super::{LANES, add_lanes, padded, sum_of_squares};
+use super::{LANES, add_lanes, padded};
+
+/// `sums[r] = Σ_c a[r][c] · b[r][c]` of rows that lie `stride` apart.
+#[inline(always)]
+pub(crate) fn row_dots(a: &[f32], b: &[f32], stride: usize, cols: usize, sums: &mut [f32]) {
+    for (row, sum) in sums.iter_mut().enumerate() {
+        *sum = dot(&a[row * stride..][..cols], &b[row * stride..][..cols]);
+    }
+}
 
 /// `Σ a · b`, in 16 lanes.
 #[inline(always)]
-pub(crate) fn float_dot(a: &[f32], b: &[f32]) -> f32 {
+fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0.0f32; LANES];
     for (a, b) in a.iter().chain([&padded(a_tail)]).zip(b.iter().chain([&padded(b_tail)])) {
@@ -20,38 +28,40 @@ pub(crate) fn float_dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `d_x = r (g · d_y - x r² / n Σ g · d_y · x)` with `r = 1 / sqrt(mean(x²) + eps)`, or added to `d_x`;
-/// returns `r`.
-///
-/// `weighted` is room for `g · d_y`.
+/// and `d_gain += d_y · x · r`.
 #[inline(always)]
 pub(crate) fn rms_norm_backward(
     x: &[f32],
     gain: &[f32],
     eps: f32,
     d_y: &[f32],
-    weighted: &mut [f32],
     is_added: bool,
     d_x: &mut [f32],
-) -> f32 {
-    let n = x.len() as f32;
-    let root = (sum_of_squares(x) / n + eps).sqrt();
+    d_gain: &mut [f32],
+) {
+    let n = x.len();
+    let (gain, d_y, d_x, d_gain) = (&gain[..n], &d_y[..n], &mut d_x[..n], &mut d_gain[..n]);
+    let (mut squares, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let whole = n / LANES * LANES;
+    for first in (0..whole).step_by(LANES) {
+        for lane in 0..LANES {
+            let i = first + lane;
+            squares[lane] = x[i].mul_add(x[i], squares[lane]);
+            products[lane] = (gain[i] * d_y[i]).mul_add(x[i], products[lane]);
+        }
+    }
+    for i in whole..n {
+        let lane = i - whole;
+        squares[lane] = x[i].mul_add(x[i], squares[lane]);
+        products[lane] = (gain[i] * d_y[i]).mul_add(x[i], products[lane]);
+    }
+    let root = (add_lanes(squares) / n as f32 + eps).sqrt();
     let inv_rms = if root == 0.0 { 0.0 } else { 1.0 / root };
-    for ((weighted, gain), d_y) in weighted.iter_mut().zip(gain).zip(d_y) {
-        *weighted = gain * d_y;
-    }
-    let along = float_dot(weighted, x) * inv_rms * inv_rms / n;
-    for ((d_x, weighted), x) in d_x.iter_mut().zip(weighted).zip(x) {
-        let d = inv_rms * (*weighted - along * x);
-        *d_x = if is_added { *d_x + d } else { d };
-    }
-    inv_rms
-}
-
-/// `d_gain += d_y · x · inv_rms`, for one row.
-#[inline(always)]
-pub(crate) fn rms_norm_gain_backward(x: &[f32], inv_rms: f32, d_y: &[f32], d_gain: &mut [f32]) {
-    for ((d_gain, x), d_y) in d_gain.iter_mut().zip(x).zip(d_y) {
-        *d_gain += d_y * (x * inv_rms);
+    let along = add_lanes(products) * inv_rms * inv_rms / n as f32;
+    for i in 0..n {
+        let d = inv_rms * (gain[i] * d_y[i] - along * x[i]);
+        d_x[i] = if is_added { d_x[i] + d } else { d };
+        d_gain[i] += d_y[i] * (x[i] * inv_rms);
     }
 }
 

@@ -33,8 +33,8 @@ pub use attention::KV_BLOCK;
 pub(crate) use attention::greatest_lane;
 pub(crate) use attention::{BlockSoftmax, KvBlock, attend_block, merge_blocks};
 pub(crate) use backward::{
-    adamw, blend, combine, dequantize, float_dot, relu2_gate_backward, rms_norm_backward,
-    rms_norm_gain_backward, rotate_backward, silu_gate_backward, softmax, softmax_gradient, squares,
+    adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rotate_backward, row_dots,
+    silu_gate_backward, softmax, softmax_gradient, squares,
 };
 pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_ternary};
 pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};

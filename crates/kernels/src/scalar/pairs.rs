@@ -77,14 +77,18 @@ pub(crate) fn bf16_tile<const C: usize>(
 
 /// Neighbours of a row become words: those along which `x` is summed. An odd last one is paired
 /// with 0.
+///
+/// Rows of `x` lie `stride` apart, those of `out` side by side.
 #[inline(always)]
-pub(crate) fn pair_columns(x: &[f32], out: &mut [u32]) {
-    let (pairs, last) = x.as_chunks::<2>();
-    for (out, pair) in out.iter_mut().zip(pairs) {
-        *out = neighbours(pair);
-    }
-    if let ([last], Some(out)) = (last, out.last_mut()) {
-        *out = word(*last, 0.0);
+pub(crate) fn pair_columns(x: &[f32], stride: usize, rows: usize, cols: usize, out: &mut [u32]) {
+    for (row, out) in out.chunks_exact_mut(cols.div_ceil(2).max(1)).take(rows).enumerate() {
+        let (pairs, last) = x[row * stride..][..cols].as_chunks::<2>();
+        for (out, pair) in out.iter_mut().zip(pairs) {
+            *out = neighbours(pair);
+        }
+        if let ([last], Some(out)) = (last, out.last_mut()) {
+            *out = word(*last, 0.0);
+        }
     }
 }
 

@@ -61,7 +61,6 @@ pub fn rms_norm_backward(
     let operation = worker.begin_operation();
     let (x, d_y) = (x.read(worker), d_y.read(worker));
     let (mut d_x, mut parts) = (d_x.write(worker, operation), parts.0.write(worker, operation));
-    let mut weighted = vec![0.0; width];
     for_rows(worker, operation, m.div_ceil(GAIN_ROWS), |block| {
         let d_gain = parts.slice(block * width, width);
         d_gain.fill(0.0);
@@ -70,8 +69,7 @@ pub fn rms_norm_backward(
             let (x, d_y) = (&x[range.clone()], &d_y[range.clone()]);
             let d_x = d_x.slice(range.start, width);
             let isa = worker.isa();
-            let inv_rms = dispatch::rms_norm_backward(isa, x, gain, eps, d_y, &mut weighted, is_added, d_x);
-            dispatch::rms_norm_gain_backward(isa, x, inv_rms, d_y, d_gain);
+            dispatch::rms_norm_backward(isa, x, gain, eps, d_y, is_added, d_x, d_gain);
         }
     });
 }

@@ -120,14 +120,14 @@ impl Block<'_> {
 
     /// Scores become probabilities, and `d_P` becomes `d_S`, in rows that lie `stride` apart.
     fn softmax(&self, head: &Head<'_>, stride: usize, scores: &mut [f32], d_scores: &mut [f32]) {
+        // Σ P · d_P is the same sum in another order.
+        let mut along = [0.0; BLOCK_ROWS];
+        let along = &mut along[..self.rows];
+        dispatch::row_dots(head.isa, self.out, self.d_out, head.q_width, head.head_dim, along);
         let rows = scores.chunks_mut(stride).zip(d_scores.chunks_mut(stride)).take(self.rows);
         for (row, (p, d)) in rows.enumerate() {
             let (p, d) = (&mut p[..self.seen()], &mut d[..self.seen()]);
-            // Σ P · d_P is the same sum in another order.
-            let [out, d_out] =
-                [self.out, self.d_out].map(|rows| &rows[row * head.q_width..][..head.head_dim]);
-            let along = dispatch::float_dot(head.isa, out, d_out);
-            dispatch::softmax_gradient(head.isa, p, d, self.first + row + 1, along, head.scale());
+            dispatch::softmax_gradient(head.isa, p, d, self.first + row + 1, along[row], head.scale());
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct PairRoom {
     keys: Vec<PairLanes>,     // [rows / 16, head_dim / 2]: pairs along head_dim
     values: Vec<PairLanes>,   // the same
     key_rows: Vec<PairLanes>, // [head_dim / 16, rows / 2]: pairs of rows
-    row: Vec<u32>,            // [head_dim / 2]
+    rows: Vec<u32>,           // [16, head_dim / 2]
 
     q: Vec<u32>,                // [64, head_dim / 2]
     d_out: Vec<u32>,            // the same
@@ -45,7 +45,7 @@ impl PairRoom {
             lanes.resize(panels * pairs, empty);
         }
         self.key_rows.resize(head_panels * rows.div_ceil(2), empty);
-        self.row.resize(pairs, 0);
+        self.rows.resize(PAIR_LANES * pairs, 0);
         for rows in [&mut self.q, &mut self.d_out] {
             rows.resize(BLOCK_ROWS * pairs, 0);
         }
@@ -67,11 +67,21 @@ impl PairRoom {
         }
 
         for (x, lanes) in [(k, &mut self.keys), (v, &mut self.values)] {
-            for row in 0..rows {
-                dispatch::pair_columns(isa, &x[row * kv_width..][..head_dim], &mut self.row);
-                let panel = &mut lanes[row / PAIR_LANES * pairs..][..pairs];
-                for (out, word) in panel.iter_mut().zip(&self.row) {
-                    out[row % PAIR_LANES] = *word;
+            for (panel, lanes) in lanes.chunks_exact_mut(pairs).enumerate() {
+                let first = panel * PAIR_LANES;
+                let count = PAIR_LANES.min(rows - first);
+                dispatch::pair_columns(
+                    isa,
+                    &x[first * kv_width..],
+                    kv_width,
+                    count,
+                    head_dim,
+                    &mut self.rows,
+                );
+                for (row, words) in self.rows.chunks_exact(pairs).take(count).enumerate() {
+                    for (lanes, word) in lanes.iter_mut().zip(words) {
+                        lanes[row] = *word;
+                    }
                 }
             }
         }
@@ -81,12 +91,8 @@ impl PairRoom {
     pub(super) fn block(&mut self, head: &Head<'_>, block: &Block<'_>) -> &[f32] {
         let Head { isa, head_dim, q_width, .. } = *head;
         let (rows, seen, pairs) = (block.rows, block.seen(), head_dim.div_ceil(2));
-        for row in 0..rows {
-            for (x, words) in [(block.q, &mut self.q), (block.d_out, &mut self.d_out)] {
-                let words = &mut words[row * pairs..][..pairs];
-                dispatch::pair_columns(isa, &x[row * q_width..][..head_dim], words);
-            }
-        }
+        dispatch::pair_columns(isa, block.q, q_width, rows, head_dim, &mut self.q);
+        dispatch::pair_columns(isa, block.d_out, q_width, rows, head_dim, &mut self.d_out);
         pack_rows(isa, block.q, q_width, [rows, head_dim], &mut self.q_rows);
         pack_rows(isa, block.d_out, q_width, [rows, head_dim], &mut self.d_out_rows);
 
@@ -99,10 +105,7 @@ impl PairRoom {
         block.softmax(head, stride, &mut self.scores, &mut self.d_scores);
 
         let score_pairs = seen.div_ceil(2);
-        for row in 0..rows {
-            let words = &mut self.d_score_words[row * score_pairs..][..score_pairs];
-            dispatch::pair_columns(isa, &self.d_scores[row * stride..][..seen], words);
-        }
+        dispatch::pair_columns(isa, &self.d_scores, stride, rows, seen, &mut self.d_score_words);
         pack_rows(isa, &self.scores, stride, [rows, seen], &mut self.probability_rows);
         pack_rows(isa, &self.d_scores, stride, [rows, seen], &mut self.d_score_rows);
 

@@ -105,10 +105,10 @@ impl PairedOperands {
         let mut rows = self.gradient_rows.write(worker, operation);
         let mut panels = self.gradient_pairs.write(worker, operation);
         for_rows(worker, operation, m.div_ceil(PACK_ROWS), |block| {
-            for row in block * PACK_ROWS..m.min((block + 1) * PACK_ROWS) {
-                let out = rows.slice(row * pairs, pairs);
-                dispatch::pair_columns(worker.isa(), &d_y[row * n..][..n], out);
-            }
+            let first = block * PACK_ROWS;
+            let count = PACK_ROWS.min(m - first);
+            let out = rows.slice(first * pairs, count * pairs);
+            dispatch::pair_columns(worker.isa(), &d_y[first * n..], n, count, n, out);
             pack_block(worker.isa(), d_y, [m, n], scales, block, &mut panels);
         });
     }
