@@ -8,8 +8,8 @@ standard library only.
 
 Validation takes each paragraph by itself, so half of what is learnt are paragraphs: of the real text every story and,
 more often, every paragraph; of the samples every second is cut into its paragraphs. Samples that share a line of 60
-characters with the validation text are left out, and counted. OUT_FOLDER gets one file, in which a line
-`<|endoftext|>` parts documents.
+characters with the validation text are left out, and counted. OUT_FOLDER gets `train.txt` and, with the first 200
+blocks of `valid_head.txt`, `validation.txt`; in both a line `<|endoftext|>` parts documents.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from pathlib import Path
 SEPARATOR = "<|endoftext|>"
 # How often each real story and each real paragraph is there.
 STORY_COPIES, PARAGRAPH_COPIES = 4, 6
+# Blocks of the validation text that count.
+VALIDATION_BLOCKS = 200
 # A line of so many characters that two texts share is no coincidence.
 SHARED_LINE = 60
 
@@ -67,8 +69,10 @@ def main() -> None:
         out.extend([text] if number % 2 == 0 else paragraphs(text))
     assert all(map(is_clean, real)), "the real text is apart from the validation text"
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with open(arguments.out / "train.txt", "w", encoding="utf-8") as file:
-        file.writelines(f"{text}\n{SEPARATOR}\n" for text in out)
+    blocks = [block.strip() for block in read("valid_head.txt").split("\n\n") if block.strip()]
+    for name, texts in (("train.txt", out), ("validation.txt", blocks[:VALIDATION_BLOCKS])):
+        with open(arguments.out / name, "w", encoding="utf-8") as file:
+            file.writelines(f"{text}\n{SEPARATOR}\n" for text in texts)
     left_out = len(sampled) - len(clean)
     print(f"{len(real)} real stories; {len(clean)} samples, {left_out} left out for a line of the validation text")
 

@@ -28,8 +28,7 @@ macro_rules! operations {
             fn rotate[](head: &mut [f32], cos: &[f32], sin: &[f32]);
             fn merge_blocks[](total: &mut BlockSoftmax, out: &mut [f32], block: BlockSoftmax, block_out: &[f32]);
             fn rms_norm_backward[](
-                x: &[f32], gain: &[f32], eps: f32, d_y: &[f32], is_added: bool, d_x: &mut [f32],
-                d_gain: &mut [f32]
+                x: &[f32], gain: &[f32], eps: f32, d_y: &[f32], is_added: bool, gradients: [&mut [f32]; 2]
             );
             fn silu_gate_backward[](
                 gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]

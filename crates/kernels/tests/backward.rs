@@ -482,7 +482,7 @@ fn rows_are_scattered_and_embeddings_gathered() {
     check(&want, |pool| {
         let (part, mut x) = (Buffer::from_slice(pool, &d_x), Buffer::from_fn(pool, 5 * width, |_| 9.0));
         pool.run(|worker| {
-            backward::fill_zero(worker, &x, &[0..5 * width]);
+            backward::fill_zero(worker, &x, std::slice::from_ref(&(0..5 * width)));
             worker.barrier();
             backward::scatter_rows(worker, &part, &places, width, &x);
         });

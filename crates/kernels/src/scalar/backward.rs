@@ -36,8 +36,7 @@ pub(crate) fn rms_norm_backward(
     eps: f32,
     d_y: &[f32],
     is_added: bool,
-    d_x: &mut [f32],
-    d_gain: &mut [f32],
+    [d_x, d_gain]: [&mut [f32]; 2],
 ) {
     let n = x.len();
     let (gain, d_y, d_x, d_gain) = (&gain[..n], &d_y[..n], &mut d_x[..n], &mut d_gain[..n]);

@@ -32,10 +32,8 @@ pub(crate) fn dense_tile<T: Stored>(
     }
     if k.is_multiple_of(LANES) {
         // A tail of zeros adds +0, which makes -0 to +0.
-        for r in 0..DENSE_TILE {
-            for t in 0..DENSE_TILE {
-                sums[r][t] = vectors.add(sums[r][t], vectors.splat(0.0));
-            }
+        for sum in sums.as_flattened_mut() {
+            *sum = vectors.add(*sum, vectors.splat(0.0));
         }
         return lanes_of(add_lanes(sums));
     }
@@ -49,7 +47,6 @@ pub(crate) fn dense_tile<T: Stored>(
 }
 
 /// The first `k` elements of each row in groups of lanes, and what is left.
-#[expect(clippy::type_complexity, reason = "a pair of arrays")]
 #[target_feature(enable = "avx512f")]
 fn groups<T>(rows: [&[T]; DENSE_TILE], k: usize) -> ([&[[T; LANES]]; DENSE_TILE], [&[T]; DENSE_TILE]) {
     let (mut groups, mut tails) = ([&[][..]; DENSE_TILE], [&[][..]; DENSE_TILE]);

@@ -39,6 +39,7 @@ fn tile_of_rows<const C: usize>(rows: [&[u32]; TILE_HEIGHT], b: [&[PairLanes]; C
         *row = &row[..pairs];
     }
     let mut chains = [[_mm512_setzero_ps(); C]; TILE_HEIGHT];
+    #[expect(clippy::needless_range_loop, reason = "all rows and panels are read at `p`")]
     for p in 0..pairs {
         let b = load_pair(&b, p);
         for r in 0..TILE_HEIGHT {
@@ -54,6 +55,7 @@ fn tile_of_panel<const C: usize>(panel: &[PairLanes], is_upper: bool, b: [&[Pair
     let (panel, b) = (&panel[..pairs], of_length(b, pairs));
     let half = usize::from(is_upper);
     let mut chains = [[_mm512_setzero_ps(); C]; TILE_HEIGHT];
+    #[expect(clippy::needless_range_loop, reason = "all panels are read at `p`")]
     for p in 0..pairs {
         let b = load_pair(&b, p);
         let a: &[u32; TILE_HEIGHT] = &panel[p].as_chunks().0[half];

@@ -123,7 +123,7 @@ impl Head {
         let (vocabulary, hidden) = (pass.config.vocab_size, pass.config.hidden_size);
         if let Some(d) = d {
             pool.run(|worker| {
-                backward::fill_zero(worker, d, &[0..pass.rows * hidden]);
+                backward::fill_zero(worker, d, std::slice::from_ref(&(0..pass.rows * hidden)));
                 self.operands.prepare_weight(worker, &self.product(pass, places));
             });
         }

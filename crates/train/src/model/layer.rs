@@ -145,7 +145,8 @@ impl<'a> StepLayer<'a> {
     ) {
         let config = pass.config;
         let qkv = [(self.linear(Q), &saved.q), (self.linear(K), &saved.k), (self.linear(V), &saved.v)];
-        s.linear.forward(worker, pass, &self.qkv_input(x, s), &qkv, &saved.qkv_inputs); // [m, heads | kv heads | kv heads, head_dim]
+        let input = self.qkv_input(x, s);
+        s.linear.forward(worker, pass, &input, &qkv, &saved.qkv_inputs); // [m, heads | kv heads | kv heads, head_dim]
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_attention_heads, &saved.q);
         ops::rotate(worker, pass.rotary, pass.sequences, config.num_key_value_heads, &saved.k);
         worker.barrier();
@@ -162,7 +163,8 @@ impl<'a> StepLayer<'a> {
     /// `s.branch = down_proj(sub_norm(activation(gate_proj(x)) · up_proj(x)))` of `saved.middle`.
     fn mlp_forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, saved: &SavedLayer, s: &LayerScratch) {
         let gate_up = [(self.linear(GATE), &saved.gate), (self.linear(UP), &saved.up)];
-        s.linear.forward(worker, pass, &self.gate_up_input(saved, s), &gate_up, &saved.gate_up_inputs); // [m, intermediate]
+        let input = self.gate_up_input(saved, s);
+        s.linear.forward(worker, pass, &input, &gate_up, &saved.gate_up_inputs); // [m, intermediate]
         let down = [(self.linear(DOWN), &s.branch)];
         s.linear.forward(worker, pass, &self.down_input(pass, saved, s), &down, &saved.down_inputs); // [m, hidden]
     }

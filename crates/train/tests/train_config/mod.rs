@@ -39,7 +39,8 @@ const KEYS: &str = "run.output run.seed run.name model.preset model.from model.h
     model.norms model.linears model.initializer_range data.train data.validation data.validation_fraction \
     data.text_field data.document_separator data.sequence_length data.respect_boundaries data.format data.chat \
     data.cache tokenizer.path tokenizer.vocab_size train.steps train.tokens train.epochs train.micro_batch \
-    train.accumulation train.gradient_clip train.recompute train.gradients train.spike_deviations train.on_spike optimizer.kind \
+    train.accumulation train.gradient_clip train.recompute train.gradients train.spike_deviations train.on_spike \
+    optimizer.kind \
     optimizer.betas optimizer.eps optimizer.momentum optimizer.muon_scale schedule.kind schedule.learning_rate \
     schedule.second_learning_rate schedule.turn schedule.warmup_steps schedule.min_share schedule.weight_decay \
     schedule.second_weight_decay quantization.warmup_steps distillation.teacher distillation.weight \

@@ -69,7 +69,7 @@ pub fn rms_norm_backward(
             let (x, d_y) = (&x[range.clone()], &d_y[range.clone()]);
             let d_x = d_x.slice(range.start, width);
             let isa = worker.isa();
-            dispatch::rms_norm_backward(isa, x, gain, eps, d_y, is_added, d_x, d_gain);
+            dispatch::rms_norm_backward(isa, x, gain, eps, d_y, is_added, [d_x, d_gain]);
         }
     });
 }

@@ -140,7 +140,7 @@ impl AttentionRooms {
     pub fn new(pool: &Pool, precision: GradientPrecision) -> Self {
         let room = || match precision {
             GradientPrecision::F32 => Room::Floats(FloatRoom::default()),
-            GradientPrecision::Bf16 => Room::Pairs(PairRoom::default()),
+            GradientPrecision::Bf16 => Room::Pairs(Box::default()),
         };
         AttentionRooms((0..pool.threads()).map(|_| Mutex::new(room())).collect())
     }
@@ -149,7 +149,7 @@ impl AttentionRooms {
 /// Room of one worker.
 enum Room {
     Floats(FloatRoom),
-    Pairs(PairRoom),
+    Pairs(Box<PairRoom>),
 }
 
 impl Room {
