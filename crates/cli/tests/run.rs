@@ -108,8 +108,9 @@ fn parameters_of_the_sampler_are_heeded() {
     assert_eq!(run("-n 30 --temp 5 --top-k 1").stdout, greedy);
     assert_eq!(run("-n 30 --temp 5 --top-p 0").stdout, greedy);
     assert_eq!(run("-n 30 --temp 5 --min-p 1").stdout, greedy);
+    let longer = run("-n 60 --temp 0").success().stdout;
     for penalty in ["--repeat-penalty 3", "--frequency-penalty 5", "--presence-penalty 5"] {
-        assert_ne!(run(&format!("-n 30 --temp 0 {penalty}")).success().stdout, greedy, "{penalty}");
+        assert_ne!(run(&format!("-n 60 --temp 0 {penalty}")).success().stdout, longer, "{penalty}");
     }
 }
 

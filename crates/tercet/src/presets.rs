@@ -26,20 +26,18 @@ pub struct Preset {
     pub style: Style,
 }
 
-/// The three ways in which the presets arrange activation and norms.
+/// The two ways in which the presets arrange activation and norms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// Norms before attention and MLP and before `o_proj` and `down_proj`.
     SubNorms(Activation),
     /// Norms before attention and MLP; SiLU.
     PreNorms,
-    /// A norm inside every linear and no others; SiLU.
-    NormInLinear,
 }
 
 const BITNET_DUMMY: &str = "microsoft/BitNet, `utils/generate-dummy-bitnet-model.py`";
 const TIPS: &str = "The Era of 1-bit LLMs: Training Tips, Code, FAQ, table of sizes";
-const TRAINING: &str = "sizes for training on one machine, with the norms of the Training Tips";
+const TRAINING: &str = "sizes for training on one machine";
 
 /// A row in the manner of the paper: SiLU, 1bitLLM's norms, vocabulary of 32002, tied head.
 const PAPER: Preset = Preset {
@@ -151,11 +149,6 @@ impl Preset {
                 (Family::Bitnet, activation, norms, ScaleRule::Multiply)
             }
             Style::PreNorms => (Family::TernaryLlama, Activation::Silu, pre_only, ScaleRule::Divide),
-            Style::NormInLinear => {
-                let in_linear_eps = Some(self.rms_norm_eps);
-                let norms = Norms { pre: false, sub: None, in_linear_eps };
-                (Family::NormInLinear, Activation::Silu, norms, ScaleRule::Multiply)
-            }
         };
         Config {
             hidden_size: self.hidden_size,

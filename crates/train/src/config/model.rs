@@ -40,7 +40,7 @@ impl ModelConfig {
         let of_style = match (self.linear_kind(), style) {
             (LinearKind::Dense, _) | (_, Some(Style::PreNorms)) => NormPlacement::Pre,
             (_, Some(Style::SubNorms(_))) => NormPlacement::Sub,
-            (_, Some(Style::NormInLinear) | None) => NormPlacement::InLinear,
+            (_, None) => NormPlacement::InLinear,
         };
         self.norms.unwrap_or(of_style)
     }
