@@ -32,23 +32,11 @@ impl MeasuredRun {
     /// # Panics
     /// If the linears are packed.
     pub fn new(config: Config, pool: Arc<Pool>, [sequences, length]: [usize; 2]) -> Self {
-        let vocab_size = config.vocab_size;
         let rows = sequences * length;
         let precision = GradientPrecision::fastest(pool.isa());
         let size = NetworkSize { rows, context: length, recompute: false, precision };
         let schedule = Schedule::new(&ScheduleConfig::default(), 2, config.hidden_size, LinearKind::Ternary);
-        let mut network = Network::new(config, pool, size);
-        let layout = network.layout().clone();
-        initialize(&layout, 0, INITIALIZER_RANGE, network.parameters());
-        network.quantize().expect("initial parameters are finite");
-        // Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
-        let token = |i: usize| (i as u64 * 2_654_435_761 % vocab_size as u64) as u32;
-        let batch = Batch {
-            tokens: (0..rows).map(token).collect(),
-            targets: (1..=rows).map(token).collect(),
-            counts: vec![true; rows],
-            segments: vec![length; sequences],
-        };
+        let (network, batch) = random_network(config, pool, size);
         let optimizer = Optimizer::new(&OptimizerConfig::default(), &network);
         MeasuredRun { network, optimizer, batch, rates: schedule.at(1) }
     }
@@ -69,6 +57,26 @@ impl MeasuredRun {
         self.network.quantize().expect("the parameters stay finite");
         (started.elapsed(), self.network.clock().times())
     }
+}
+
+/// A model with random masters, and as many tokens as it has room for in whole sequences.
+pub(crate) fn random_network(config: Config, pool: Arc<Pool>, size: NetworkSize) -> (Network, Batch) {
+    let vocab_size = config.vocab_size;
+    let mut network = Network::new(config, pool, size);
+    let layout = network.layout().clone();
+    initialize(&layout, 0, INITIALIZER_RANGE, network.parameters());
+    network.quantize().expect("initial parameters are finite");
+    // Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
+    let token = |i: usize| (i as u64 * 2_654_435_761 % vocab_size as u64) as u32;
+    let sequences = size.rows / size.context;
+    let rows = sequences * size.context;
+    let batch = Batch {
+        tokens: (0..rows).map(token).collect(),
+        targets: (1..=rows).map(token).collect(),
+        counts: vec![true; rows],
+        segments: vec![size.context; sequences],
+    };
+    (network, batch)
 }
 
 /// What a token of a step needs, one forward and one backward pass.

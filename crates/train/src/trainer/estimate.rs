@@ -10,9 +10,8 @@ use tercet::config::Config;
 use tercet_kernels::{Pool, read_bandwidth};
 
 use super::Prepared;
-use crate::data::Batch;
-use crate::model::{LossSettings, MemoryNeed, Network, NetworkSize, ParameterLayout};
-use crate::start::{INITIALIZER_RANGE, initialize};
+use crate::measure::random_network;
+use crate::model::{LossSettings, MemoryNeed, NetworkSize, ParameterLayout};
 
 /// Tokens that the probe runs at most.
 const PROBE_ROWS: usize = 512;
@@ -86,23 +85,12 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Estimate {
 
 /// Seconds of one micro-batch, forward and backward.
 fn pass_seconds(model: &Config, pool: &Arc<Pool>, size: NetworkSize) -> f64 {
-    let mut network = Network::new(model.clone(), Arc::clone(pool), size);
-    let layout = network.layout().clone();
-    initialize(&layout, 0, INITIALIZER_RANGE, network.parameters());
-    network.quantize().expect("initial parameters are finite");
-    let token = |i: usize| (i * 7919 % model.vocab_size) as u32;
-    let rows = size.rows / size.context * size.context;
-    let batch = Batch {
-        tokens: (0..rows).map(token).collect(),
-        targets: (1..=rows).map(token).collect(),
-        counts: vec![true; rows],
-        segments: vec![size.context; rows / size.context],
-    };
+    let (mut network, batch) = random_network(model.clone(), Arc::clone(pool), size);
     let mut best = f64::INFINITY;
     for _ in 0..PROBE_PASSES {
         let started = Instant::now();
         network.accumulate(&batch, &LossSettings::hard(1.0), None);
         best = best.min(started.elapsed().as_secs_f64());
     }
-    best * size.rows as f64 / rows as f64
+    best * size.rows as f64 / batch.tokens.len() as f64
 }
