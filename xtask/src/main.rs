@@ -7,6 +7,7 @@ mod interop;
 mod make_model;
 mod process;
 mod report;
+mod scaling;
 mod soak;
 mod test;
 mod venv;
@@ -36,6 +37,8 @@ enum Task {
     Interop(interop::Arguments),
     /// Writes a model folder with random weights.
     MakeModel(make_model::Arguments),
+    /// Trains ternary and dense models of five sizes and compares them, for docs/scaling.md.
+    Scaling(scaling::Arguments),
     /// Runs what takes long: the fuzzers, and killed training runs.
     Soak(soak::Arguments),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Golden => golden::run().map(done),
         Task::Interop(arguments) => interop::run(&arguments),
         Task::MakeModel(arguments) => make_model::run(&arguments).map(done),
+        Task::Scaling(arguments) => scaling::run(&arguments).map(done),
         Task::Soak(arguments) => soak::run(&arguments).map(done),
     };
     result.unwrap_or_else(|error| {
