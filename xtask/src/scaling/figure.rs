@@ -1,1 +1,164 @@
+//! The drawings of the comparison, as SVG.
 
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+
+use super::fit::Line;
+use super::page::chosen;
+use super::plan::{Arm, Outcome, SEEDS, SIZES};
+
+const SIZE: (u32, u32) = (860, 460);
+const INK: RGBColor = RGBColor(60, 60, 67);
+const GRID: RGBColor = RGBColor(225, 225, 230);
+/// Colours of the sizes, from the least, which stay apart for colour-blind eyes (Okabe and Ito).
+const COLORS: [RGBColor; SIZES.len()] = [
+    RGBColor(86, 180, 233),
+    RGBColor(0, 158, 115),
+    RGBColor(230, 159, 0),
+    RGBColor(213, 94, 0),
+    RGBColor(150, 90, 160),
+];
+/// Perplexities of table 1 of arXiv:2402.17764: parameters, LLaMA, BitNet b1.58.
+const PAPER: [(f64, f64, f64); 3] = [(0.7e9, 12.33, 12.87), (1.3e9, 11.25, 11.29), (3e9, 10.04, 9.91)];
+/// Below it a run's first validations would flatten all others.
+const LOSS_MAX: f64 = 4.6;
+
+/// The validations of one run: steps and losses.
+struct Curve {
+    size: usize,
+    arm: Arm,
+    points: Vec<(f64, f64)>,
+}
+
+/// The gap against the size: points (log10 of the parameters, nats), the line, and the paper's points.
+pub(super) fn gap(gaps: &[(f64, f64)], line: Option<&Line>) -> Result<String> {
+    let paper = PAPER.map(|(parameters, llama, bitnet)| (parameters.log10(), (bitnet / llama).ln()));
+    let heights = gaps.iter().chain(&paper).map(|(_, y)| *y);
+    let greatest = heights.clone().fold(0.0, f64::max) * 1.2;
+    let least = heights.fold(0.0, f64::min) - 0.1 * greatest;
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE).map_err(shown)?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(46)
+            .y_label_area_size(64)
+            .caption("ternary minus dense, nats a token", ("sans-serif", 18).into_font().color(&INK))
+            .build_cartesian_2d(5.3..9.7, least..greatest)
+            .map_err(shown)?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .bold_line_style(GRID)
+            .x_desc("parameters without the embedding")
+            .x_labels(5)
+            .x_label_formatter(&|x| format!("10^{x:.0}"))
+            .label_style(("sans-serif", 13).into_font().color(&INK))
+            .draw()
+            .map_err(shown)?;
+        chart.draw_series(LineSeries::new([(5.3, 0.0), (9.7, 0.0)], INK.mix(0.6))).map_err(shown)?;
+        if let Some(line) = line {
+            let ends =
+                (SIZES[0].parameters() as f64).log10()..(SIZES[SIZES.len() - 1].parameters() as f64).log10();
+            let at = |share: usize| ends.start + (ends.end - ends.start) * share as f64 / 40.0;
+            let (mut above, mut below, mut middle) = (Vec::new(), Vec::new(), Vec::new());
+            for x in (0..=40).map(at) {
+                let estimate = line.at(x);
+                middle.push((x, estimate.value));
+                above.push((x, estimate.value + estimate.half_width));
+                below.push((x, estimate.value - estimate.half_width));
+            }
+            above.extend(below.into_iter().rev());
+            chart.draw_series([Polygon::new(above, COLORS[0].mix(0.3))]).map_err(shown)?;
+            chart
+                .draw_series(LineSeries::new(middle, COLORS[0].stroke_width(2)))
+                .map_err(shown)?
+                .label("least squares, 95 % interval")
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], COLORS[0].stroke_width(2)));
+        }
+        chart
+            .draw_series(gaps.iter().map(|point| Circle::new(*point, 3, COLORS[3].filled())))
+            .map_err(shown)?
+            .label("here, one seed each")
+            .legend(|(x, y)| Circle::new((x + 9, y), 3, COLORS[3].filled()));
+        chart
+            .draw_series(paper.iter().map(|point| TriangleMarker::new(*point, 5, COLORS[4].filled())))
+            .map_err(shown)?
+            .label("arXiv:2402.17764, table 1: ln of the ratio of perplexities")
+            .legend(|(x, y)| TriangleMarker::new((x + 9, y), 5, COLORS[4].filled()));
+        legend(&mut chart)?;
+        root.present().map_err(shown)?;
+    }
+    Ok(svg + "\n")
+}
+
+/// Validation losses during the runs of the first seed, with the chosen learning rates.
+pub(super) fn curves(outcomes: &[Outcome]) -> Result<String> {
+    let runs: Vec<Curve> = (0..SIZES.len())
+        .flat_map(|size| Arm::ALL.map(|arm| (size, arm)))
+        .filter_map(|(size, arm)| {
+            let points = chosen(outcomes, arm, size, SEEDS[0])?.validations.iter();
+            let points =
+                points.filter(|(_, loss)| *loss < LOSS_MAX).map(|(step, loss)| (*step as f64, *loss));
+            Some(Curve { size, arm, points: points.collect() })
+        })
+        .collect();
+    let points = || runs.iter().flat_map(|curve| &curve.points);
+    let last_step = points().map(|point| point.0).fold(1.0, f64::max);
+    let least = points().map(|point| point.1).fold(LOSS_MAX - 0.1, f64::min);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE).map_err(shown)?;
+        let title = "validation loss, nats a token (solid: ternary; thin: dense)";
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(46)
+            .y_label_area_size(64)
+            .caption(title, ("sans-serif", 18).into_font().color(&INK))
+            .build_cartesian_2d(0.0..last_step * 1.02, least - 0.05..LOSS_MAX)
+            .map_err(shown)?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .bold_line_style(GRID)
+            .x_desc("steps")
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .label_style(("sans-serif", 13).into_font().color(&INK))
+            .draw()
+            .map_err(shown)?;
+        for Curve { size, arm, points } in &runs {
+            let color = COLORS[*size];
+            let style = match arm {
+                Arm::Ternary => color.stroke_width(3),
+                Arm::Dense => color.stroke_width(1),
+            };
+            let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), style)).map_err(shown)?;
+            if *arm == Arm::Ternary {
+                drawn
+                    .label(SIZES[*size].name)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
+            }
+        }
+        legend(&mut chart)?;
+        root.present().map_err(shown)?;
+    }
+    Ok(svg + "\n")
+}
+
+/// Draws what the colours mean.
+fn legend<'a, C: CoordTranslate>(chart: &mut ChartContext<'a, SVGBackend<'a>, C>) -> Result<()> {
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.85))
+        .border_style(GRID)
+        .label_font(("sans-serif", 13).into_font().color(&INK))
+        .draw()
+        .map_err(shown)
+}
+
+fn shown(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("cannot draw: {error}")
+}

@@ -103,7 +103,8 @@ fn command(run: &Run, novels: &Path) -> Command {
         Arm::Ternary => ("ternary", "sub"),
         Arm::Dense => ("dense", "pre"),
     };
-    let mut command = process::command(&binary.to_string_lossy(), &["train", "examples/scaling.toml", "--plain"]);
+    let mut command =
+        process::command(&binary.to_string_lossy(), &["train", "examples/scaling.toml", "--plain"]);
     command.args(["--threads", "1", "data.cache=runs/scaling/cache", "--output"]).arg(output(run));
     for value in [
         format!("run.seed={}", run.seed),
