@@ -145,20 +145,35 @@ pub(crate) fn bf16_dots(isa: Isa, rounds: usize) -> Option<f32> {
     }
 }
 
-/// See [`crate::scalar::dense_dots`], for as many tokens as rows.
-pub(crate) fn dense_tile<T: Stored>(
+/// See [`crate::scalar::dense_dots`], for a panel of tokens after each other.
+///
+/// # Shapes
+/// `x`: `[sums.len(), k]`
+pub(crate) fn dense_panel<T: Stored, const R: usize>(
     isa: Isa,
-    w: [&[T]; DENSE_TILE],
-    x: [&[f32]; DENSE_TILE],
-) -> [[f32; DENSE_TILE]; DENSE_TILE] {
-    match isa.kind() {
-        #[cfg(target_arch = "x86_64")]
+    w: [&[T]; R],
+    x: &[f32],
+    sums: &mut [[f32; R]],
+) {
+    let k = w[0].len();
+    let token = |t: usize| &x[t * k..][..k];
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if let (Kind::Avx512Vnni | Kind::Avx512Vbmi | Kind::Avx512Bf16, Some(w)) = (isa.kind(), w.as_array()) {
+        let (tiles, _) = sums.as_flattened_mut().as_chunks_mut::<DENSE_TILE>();
         // SAFETY: an `Isa` of these kinds exists only where detection found AVX-512 F, BW, VL and
         // VNNI, and AVX2, FMA and F16C.
-        Kind::Avx512Vnni | Kind::Avx512Vbmi | Kind::Avx512Bf16 => unsafe {
-            crate::x86_64::avx512_dense::dense_tile(w, x)
-        },
-        _ => dense_dots(isa, w, x),
+        done = unsafe { crate::x86_64::avx512_dense::dense_tiles(*w, x, tiles) };
+    }
+    while done < sums.len() {
+        if sums.len() - done >= DENSE_TILE {
+            let x = std::array::from_fn(|t| token(done + t));
+            sums[done..done + DENSE_TILE].copy_from_slice(&dense_dots::<T, R, DENSE_TILE>(isa, w, x));
+            done += DENSE_TILE;
+        } else {
+            sums[done] = dense_dots::<T, R, 1>(isa, w, [token(done)])[0];
+            done += 1;
+        }
     }
 }
 

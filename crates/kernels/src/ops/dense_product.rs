@@ -16,6 +16,10 @@ const PANELS_FROM: usize = 16;
 /// Bytes of tokens that are multiplied with all rows of a claim before the next: they stay in the
 /// first cache.
 const PANEL_BYTES: usize = 24 << 10;
+/// Tokens whose sums are kept before they are written.
+const PANEL_TOKENS_MAX: usize = 32;
+/// Rows whose sums are written together: a cache line of each token.
+const STRIP_ROWS: usize = 64 / size_of::<f32>();
 
 /// `y[t][r] = Σ_c W[r, c] · x[t][c]` in f32, each a row reduction.
 ///
@@ -43,7 +47,7 @@ fn dense_product_of<T: Stored>(
     let operation = worker.begin_operation();
     let product = Product { worker, values, n, k, x: x.read(worker) };
     let mut y = y.write(worker, operation);
-    let claim_rows = n.div_ceil(CLAIMS_A_WORKER * worker.threads()).max(1).next_multiple_of(STREAMS);
+    let claim_rows = n.div_ceil(CLAIMS_A_WORKER * worker.threads()).max(1).next_multiple_of(STRIP_ROWS);
     while let Some(claim) = worker.claim(operation, n.div_ceil(claim_rows)) {
         let rows = claim * claim_rows..n.min((claim + 1) * claim_rows);
         if m < PANELS_FROM { product.streams(rows, m, &mut y) } else { product.panels(rows, m, &mut y) }
@@ -73,11 +77,11 @@ impl<T: Stored> Product<'_, T> {
     /// Rows side by side, for panels of tokens after each other.
     fn panels(&self, rows: Range<usize>, m: usize, y: &mut Writer<'_, f32>) {
         let panel = (PANEL_BYTES / (self.k.max(1) * size_of::<f32>())).max(1).next_multiple_of(DENSE_TILE);
-        let whole = rows.len() / DENSE_TILE * DENSE_TILE;
+        let whole = rows.len() / STRIP_ROWS * STRIP_ROWS;
         for first in (0..m).step_by(panel) {
             let tokens = first..m.min(first + panel);
-            for row in (rows.start..rows.start + whole).step_by(DENSE_TILE) {
-                self.tokens::<DENSE_TILE>(std::array::from_fn(|r| row + r), tokens.clone(), y);
+            for row in (rows.start..rows.start + whole).step_by(STRIP_ROWS) {
+                self.strip(row, tokens.clone(), y);
             }
             for row in rows.start + whole..rows.end {
                 self.tokens([row], tokens.clone(), y);
@@ -85,41 +89,42 @@ impl<T: Stored> Product<'_, T> {
         }
     }
 
-    /// `R` rows for some tokens.
-    fn tokens<const R: usize>(&self, rows: [usize; R], tokens: Range<usize>, y: &mut Writer<'_, f32>) {
-        let wide = tokens.start + tokens.len() / DENSE_TILE * DENSE_TILE;
-        for t in (tokens.start..wide).step_by(DENSE_TILE) {
-            self.dots::<R, DENSE_TILE>(rows, t, y);
-        }
-        for t in wide..tokens.end {
-            self.dots::<R, 1>(rows, t, y);
+    /// The rows of a strip for some tokens: of each token a cache line is written at once, since those of
+    /// several often have one place in the cache.
+    fn strip(&self, row: usize, tokens: Range<usize>, y: &mut Writer<'_, f32>) {
+        let k = self.k;
+        let mut sums = [[[0.0; DENSE_TILE]; PANEL_TOKENS_MAX]; STRIP_ROWS / DENSE_TILE];
+        for first in tokens.clone().step_by(PANEL_TOKENS_MAX) {
+            let count = PANEL_TOKENS_MAX.min(tokens.end - first);
+            let x = &self.x[first * k..][..count * k];
+            for (tile, sums) in sums.iter_mut().enumerate() {
+                let row = row + tile * DENSE_TILE;
+                let w: [&[T]; DENSE_TILE] = std::array::from_fn(|r| &self.values[(row + r) * k..][..k]);
+                dispatch::dense_panel(self.worker.isa(), w, x, &mut sums[..count]);
+            }
+            for t in 0..count {
+                let out = y.slice((first + t) * self.n + row, STRIP_ROWS);
+                for (out, sums) in out.as_chunks_mut().0.iter_mut().zip(&sums) {
+                    *out = sums[t];
+                }
+            }
         }
     }
 
-    /// `R` rows for the `M` tokens from `first` on.
-    fn dots<const R: usize, const M: usize>(&self, rows: [usize; R], first: usize, y: &mut Writer<'_, f32>) {
+    /// `R` rows, anywhere, for some tokens.
+    fn tokens<const R: usize>(&self, rows: [usize; R], tokens: Range<usize>, y: &mut Writer<'_, f32>) {
         let k = self.k;
         let w = rows.map(|row| &self.values[row * k..][..k]);
-        let x = std::array::from_fn(|t| &self.x[(first + t) * k..][..k]);
-        let is_side_by_side = R > 1 && rows[1] == rows[0] + 1;
-        let mut put = |t: usize, sums: &[f32; R]| {
-            let first = (first + t) * self.n;
-            if is_side_by_side {
-                y.slice(first + rows[0], R).copy_from_slice(sums);
-            } else {
+        let mut sums = [[0.0; R]; PANELS_FROM];
+        for first in tokens.clone().step_by(PANELS_FROM) {
+            let count = PANELS_FROM.min(tokens.end - first);
+            let sums = &mut sums[..count];
+            dispatch::dense_panel(self.worker.isa(), w, &self.x[first * k..][..count * k], sums);
+            for (t, sums) in sums.iter().enumerate() {
                 for (row, sum) in rows.iter().zip(sums) {
-                    y.slice(first + row, 1)[0] = *sum;
+                    y.slice((first + t) * self.n + row, 1)[0] = *sum;
                 }
             }
-        };
-        if let (Some(w), Some(x)) = (w.as_array::<DENSE_TILE>(), x.as_array::<DENSE_TILE>()) {
-            let sums = dispatch::dense_tile(self.worker.isa(), *w, *x);
-            for (t, sums) in sums.iter().enumerate() {
-                put(t, sums.as_array().expect("as many rows as tokens"));
-            }
-        } else {
-            let sums = dispatch::dense_dots::<T, R, M>(self.worker.isa(), w, x);
-            sums.iter().enumerate().for_each(|(t, sums)| put(t, sums));
         }
     }
 }

@@ -165,7 +165,11 @@ fn weighted_sums<S: Vectors, T: Stored, const G: usize, const V: usize>(
     for first in (0..strips).step_by(V * S::LANES) {
         weighted_strip::<S, T, G, V>(vectors, weights, block, valid, first, out);
     }
-    for first in (strips..head_dim).step_by(S::LANES) {
+    let pairs = strips + (head_dim - strips) / (2 * S::LANES) * (2 * S::LANES);
+    for first in (strips..pairs).step_by(2 * S::LANES) {
+        weighted_strip::<S, T, G, 2>(vectors, weights, block, valid, first, out);
+    }
+    for first in (pairs..head_dim).step_by(S::LANES) {
         // The last vector may compute some elements again, to the same bits.
         let first = first.min(head_dim - S::LANES);
         weighted_strip::<S, T, G, 1>(vectors, weights, block, valid, first, out);

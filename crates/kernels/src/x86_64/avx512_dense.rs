@@ -8,17 +8,38 @@ use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_shuffle_f32x4, _mm512_shuf
 use super::vectors::{Avx512, Vectors};
 use crate::scalar::{DENSE_TILE, LANES, Stored, padded};
 
-/// See [`crate::scalar::dense_dots`]: the sixteen sums stay in registers, and their lanes are added
-/// together, sixteen sums at a time.
+/// See [`crate::scalar::dense_dots`], for as many tokens as make whole tiles; gives their number.
+///
+/// # Shapes
+/// `x`: `[sums.len(), k]`
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn dense_tile<T: Stored>(
+pub(crate) fn dense_tiles<T: Stored>(
     w: [&[T]; DENSE_TILE],
-    x: [&[f32]; DENSE_TILE],
+    x: &[f32],
+    sums: &mut [[f32; DENSE_TILE]],
+) -> usize {
+    let k = w[0].len();
+    let w = groups(w, k);
+    let (tiles, _) = sums.as_chunks_mut::<DENSE_TILE>();
+    for (tile, sums) in tiles.iter_mut().enumerate() {
+        let x = &x[tile * DENSE_TILE * k..][..DENSE_TILE * k];
+        let (x, rest) = x.split_at(2 * k);
+        let (rows, last) = (x.split_at(k), rest.split_at(k));
+        *sums = dense_tile(w, groups([rows.0, rows.1, last.0, last.1], k), k);
+    }
+    tiles.len() * DENSE_TILE
+}
+
+type Groups<'a, T> = ([&'a [[T; LANES]]; DENSE_TILE], [&'a [T]; DENSE_TILE]);
+
+/// A tile: the sixteen sums stay in registers, and their lanes are added together, sixteen sums at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn dense_tile<T: Stored>(
+    (w, w_tails): Groups<'_, T>,
+    (x, x_tails): Groups<'_, f32>,
+    k: usize,
 ) -> [[f32; DENSE_TILE]; DENSE_TILE] {
     let vectors = Avx512::new();
-    let k = x[0].len();
-    let (w, w_tails) = groups(w, k);
-    let (x, x_tails) = groups(x, k);
     let mut sums = [[vectors.splat(0.0); DENSE_TILE]; DENSE_TILE];
     for group in 0..k / LANES {
         let w = [&w[0][group], &w[1][group], &w[2][group], &w[3][group]];
@@ -48,7 +69,7 @@ pub(crate) fn dense_tile<T: Stored>(
 
 /// The first `k` elements of each row in groups of lanes, and what is left.
 #[target_feature(enable = "avx512f")]
-fn groups<T>(rows: [&[T]; DENSE_TILE], k: usize) -> ([&[[T; LANES]]; DENSE_TILE], [&[T]; DENSE_TILE]) {
+fn groups<T>(rows: [&[T]; DENSE_TILE], k: usize) -> Groups<'_, T> {
     let (mut groups, mut tails) = ([&[][..]; DENSE_TILE], [&[][..]; DENSE_TILE]);
     for i in 0..DENSE_TILE {
         (groups[i], tails[i]) = rows[i][..k].as_chunks();

@@ -98,10 +98,15 @@ impl PairRoom {
 
         let stride = self.scores.len() / BLOCK_ROWS;
         let seen_panels = 0..seen.div_ceil(PAIR_LANES);
+        // No row of a tile sees the keys from `end` on.
+        let end = |row: usize| (block.first + row + TILE_HEIGHT).min(seen);
+        let of_seen = |row: usize, key: usize| 0..if key < end(row) { pairs } else { 0 };
         let scores = Product { isa, pairs, right: &self.keys, cols: stride, scale: head.scale() };
-        scores.of(rows, seen_panels.clone(), rows_of(&self.q, pairs, rows), false, &mut self.scores);
+        let left = rows_of(&self.q, pairs, rows);
+        scores.of(rows, seen_panels.clone(), of_seen, left, false, &mut self.scores);
         let d_scores = Product { isa, pairs, right: &self.values, cols: stride, scale: 1.0 };
-        d_scores.of(rows, seen_panels, rows_of(&self.d_out, pairs, rows), false, &mut self.d_scores);
+        let left = rows_of(&self.d_out, pairs, rows);
+        d_scores.of(rows, seen_panels, of_seen, left, false, &mut self.d_scores);
         block.softmax(head, stride, &mut self.scores, &mut self.d_scores);
 
         let score_pairs = seen.div_ceil(2);
@@ -111,29 +116,33 @@ impl PairRoom {
 
         let head_panels = 0..head_dim.div_ceil(PAIR_LANES);
         let block_pairs = rows.div_ceil(2);
+        // A key is seen by the rows from its own on.
+        let of_seeing = |key: usize, _| key.saturating_sub(block.first) / 2..block_pairs;
         let by_rows = |right| Product { isa, pairs: block_pairs, right, cols: head_dim, scale: 1.0 };
         let left = panels_of(&self.probability_rows, block_pairs);
-        by_rows(&self.d_out_rows).of(seen, head_panels.clone(), left, true, &mut self.d_v);
+        by_rows(&self.d_out_rows).of(seen, head_panels.clone(), of_seeing, left, true, &mut self.d_v);
         let left = panels_of(&self.d_score_rows, block_pairs);
-        by_rows(&self.q_rows).of(seen, head_panels.clone(), left, true, &mut self.d_k);
-        // A panel of keys has the pairs of the whole sequence, of which this block sees the first.
+        by_rows(&self.q_rows).of(seen, head_panels.clone(), of_seeing, left, true, &mut self.d_k);
         let whole = head.rows.div_ceil(2);
         let d_q = Product { isa, pairs: whole, right: &self.key_rows, cols: head_dim, scale: 1.0 };
         let left = rows_of(&self.d_score_words, score_pairs, rows);
-        d_q.of_first(score_pairs, rows, head_panels, left, false, &mut self.d_q);
+        d_q.of(rows, head_panels, |row, _| 0..end(row).div_ceil(2), left, false, &mut self.d_q);
         &self.d_q[..rows * head_dim]
     }
 }
 
 /// The tiles of left operands that lie row by row; rows past the last are those of the last.
-fn rows_of<'l>(words: &'l [u32], pairs: usize, rows: usize) -> impl Fn(usize) -> PairRows<'l> {
-    move |row| PairRows::Rows(std::array::from_fn(|r| &words[(row + r).min(rows - 1) * pairs..][..pairs]))
+fn rows_of<'l>(words: &'l [u32], pairs: usize, rows: usize) -> impl Fn(usize, Range<usize>) -> PairRows<'l> {
+    move |row, span| {
+        let words = |r: usize| &words[(row + r).min(rows - 1) * pairs..][span.clone()];
+        PairRows::Rows(std::array::from_fn(words))
+    }
 }
 
 /// The tiles of left operands that lie in panels.
-fn panels_of<'l>(panels: &'l [PairLanes], pairs: usize) -> impl Fn(usize) -> PairRows<'l> {
-    move |row| {
-        let panel = &panels[row / PAIR_LANES * pairs..][..pairs];
+fn panels_of<'l>(panels: &'l [PairLanes], pairs: usize) -> impl Fn(usize, Range<usize>) -> PairRows<'l> {
+    move |row, span| {
+        let panel = &panels[row / PAIR_LANES * pairs..][span];
         PairRows::Panel(panel, !row.is_multiple_of(PAIR_LANES))
     }
 }
@@ -164,56 +173,52 @@ struct Product<'a> {
 
 impl Product<'_> {
     /// The first `rows` of the product with some panels.
+    ///
+    /// A tile is summed over the pairs `span(row, column)`; one without any is left as it is.
     fn of<'l>(
         &self,
         rows: usize,
         panels: Range<usize>,
-        left: impl Fn(usize) -> PairRows<'l>,
-        is_added: bool,
-        out: &mut [f32],
-    ) {
-        self.of_first(self.pairs, rows, panels, left, is_added, out);
-    }
-
-    /// As [`of`](Self::of), over the first `pairs` of each panel.
-    fn of_first<'l>(
-        &self,
-        pairs: usize,
-        rows: usize,
-        panels: Range<usize>,
-        left: impl Fn(usize) -> PairRows<'l>,
+        span: impl Fn(usize, usize) -> Range<usize>,
+        left: impl Fn(usize, Range<usize>) -> PairRows<'l>,
         is_added: bool,
         out: &mut [f32],
     ) {
         for (first, count) in panel_groups(panels) {
             match count {
-                1 => self.tiles::<1>(pairs, rows, first, &left, is_added, out),
-                2 => self.tiles::<2>(pairs, rows, first, &left, is_added, out),
-                _ => self.tiles::<3>(pairs, rows, first, &left, is_added, out),
+                1 => self.tiles::<1>(rows, first, &span, &left, is_added, out),
+                2 => self.tiles::<2>(rows, first, &span, &left, is_added, out),
+                _ => self.tiles::<3>(rows, first, &span, &left, is_added, out),
             }
         }
     }
 
     fn tiles<'l, const C: usize>(
         &self,
-        pairs: usize,
         rows: usize,
         first: usize,
-        left: &impl Fn(usize) -> PairRows<'l>,
+        span: &impl Fn(usize, usize) -> Range<usize>,
+        left: &impl Fn(usize, Range<usize>) -> PairRows<'l>,
         is_added: bool,
         out: &mut [f32],
     ) {
-        let right = std::array::from_fn(|c| &self.right[(first + c) * self.pairs..][..pairs]);
         let column = first * PAIR_LANES;
         let width = (C * PAIR_LANES).min(self.cols - column);
         let store = TileStore { scale: self.scale, is_added };
-        let mut out = out.chunks_mut(self.cols).take(rows);
-        for row in (0..rows).step_by(TILE_HEIGHT) {
+        for (tile, out) in out[..rows * self.cols].chunks_mut(TILE_HEIGHT * self.cols).enumerate() {
+            let row = tile * TILE_HEIGHT;
+            let span = span(row, column);
+            if span.is_empty() {
+                continue;
+            }
+            let right =
+                std::array::from_fn(|c| &self.right[(first + c) * self.pairs..][..self.pairs][span.clone()]);
+            let mut out = out.chunks_mut(self.cols);
             let y = std::array::from_fn(|_| match out.next() {
                 Some(row) => &mut row[column..column + width],
                 None => &mut [],
             });
-            dispatch::bf16_tile::<C>(self.isa, left(row), right, store, y);
+            dispatch::bf16_tile::<C>(self.isa, left(row, span), right, store, y);
         }
     }
 }
