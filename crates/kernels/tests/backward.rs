@@ -7,8 +7,8 @@
 use std::sync::Mutex;
 
 use tercet_kernels::ops::backward::{
-    self, AttentionRooms, GainParts, GradientOperands, GradientPrecision, GradientProduct, GradientSizes,
-    Input, LossRows, SoftTargets, Weight,
+    self, AttentionRooms, GainParts, Gate, GatedNorm, GradientOperands, GradientPrecision, GradientProduct,
+    GradientSizes, Input, LossRows, SoftTargets, Weight,
 };
 use tercet_kernels::ops::{self, Int8Rows, MuonStep, Region};
 use tercet_kernels::{
@@ -316,8 +316,8 @@ fn gates() {
     let [gate, up, d] = [1, 2, 3].map(|seed| numbers(len, seed));
     let silu = |g: f64| g / (1.0 + (-g).exp());
     let relu2 = |g: f64| g.max(0.0).powi(2);
-    let cases: [(&dyn Fn(f64) -> f64, bool); 2] = [(&silu, true), (&relu2, false)];
-    for (function, is_silu) in cases {
+    let cases: [(&dyn Fn(f64) -> f64, Gate); 2] = [(&silu, Gate::Silu), (&relu2, Gate::Relu2)];
+    for (function, activation) in cases {
         let inputs = gate.iter().zip(&up).zip(&d).map(|((g, u), d)| [*g, *u, *d].map(f64::from));
         let step = 1e-6;
         let d_gate =
@@ -329,14 +329,51 @@ fn gates() {
             let [mut d_gate, mut d_up] = [0; 2].map(|_| Buffer::zeroed(pool, len));
             pool.run(|worker| {
                 let (inputs, outputs) = ([&gate, &up, &d], [&d_gate, &d_up]);
-                if is_silu {
-                    backward::silu_gate_backward(worker, inputs, [7, 11], outputs);
-                } else {
-                    backward::relu2_gate_backward(worker, inputs, [7, 11], outputs);
-                }
+                backward::gate_backward(worker, activation, None, inputs, [7, 11], outputs);
             });
             [d_gate.as_mut_slice(), d_up.as_mut_slice()].concat()
         });
+    }
+}
+
+/// Gate and norm in one pass are the two operations one after the other, to the bit.
+#[test]
+fn gates_with_a_norm() {
+    let ([m, width], eps) = ([37, 21], 1e-5);
+    let [gate, up, d] = [1, 2, 3].map(|seed| numbers(m * width, seed));
+    let gain = numbers(width, 4);
+    for isa in Isa::available() {
+        let pool = Pool::new(isa, 2);
+        let parts = GainParts::new(&pool, m, width);
+        let [gate, up, d] = [&gate, &up, &d].map(|values| Buffer::from_slice(&pool, values));
+        let room = || Buffer::zeroed(&pool, m * width);
+        let [gated, d_gated] = [room(), room()];
+        let of = |is_fused: bool| {
+            let mut outputs = [room(), room()];
+            let mut d_gain = Buffer::zeroed(&pool, width);
+            pool.run(|worker| {
+                if is_fused {
+                    let norm = Some(GatedNorm { gain: &gain, eps, parts: &parts });
+                    let inputs = [&gate, &up, &d];
+                    let outputs = [&outputs[0], &outputs[1]];
+                    backward::gate_backward(worker, Gate::Silu, norm, inputs, [m, width], outputs);
+                    worker.barrier();
+                } else {
+                    ops::silu_gate(worker, &gate, &up, m, width, &gated);
+                    worker.barrier();
+                    let replace = Destination::Replace;
+                    backward::rms_norm_backward(worker, &gated, m, &gain, eps, &d, &parts, replace, &d_gated);
+                    worker.barrier();
+                    let (inputs, outputs) = ([&gate, &up, &d_gated], [&outputs[0], &outputs[1]]);
+                    backward::gate_backward(worker, Gate::Silu, None, inputs, [m, width], outputs);
+                    worker.barrier();
+                }
+                backward::add_gain_parts(worker, &parts, [m, width], &d_gain, 0);
+            });
+            let [d_gate, d_up] = &mut outputs;
+            [d_gate.as_mut_slice(), d_up.as_mut_slice(), d_gain.as_mut_slice()].concat()
+        };
+        assert_eq!(of(true), of(false), "{isa:?}");
     }
 }
 

@@ -8,11 +8,11 @@
 //! Norms that a model has not are left out. It knows neither embedding nor loss.
 
 use tercet::config::Activation;
-use tercet_kernels::ops::backward::{self, AttentionRooms, GainParts};
+use tercet_kernels::ops::backward::{self, AttentionRooms, GainParts, Gate, GatedNorm};
 use tercet_kernels::ops::{self, Source};
 use tercet_kernels::{Buffer, Destination, Pool, Worker};
 
-use super::linear::{LinearInput, LinearScratch, SavedInputs, StepLinear, norm_backward};
+use super::linear::{LinearInput, LinearScratch, SavedInputs, StepLinear, add_gain, norm_backward};
 use super::parameters::NormPlace;
 use super::{Pass, Shape, Stage};
 
@@ -227,21 +227,22 @@ impl<'a> StepLayer<'a> {
         let down = [(self.linear(DOWN), d)];
         let input = self.down_input(pass, saved, s);
         s.linear.backward(worker, pass, &input, &down, &saved.down_inputs, &s.d_wide);
+        let activation = match pass.config.hidden_act {
+            Activation::Silu => Gate::Silu,
+            Activation::Relu2 => Gate::Relu2,
+        };
         let sub_norm = self.places.mlp_sub_norm.as_ref();
-        if sub_norm.is_some() && pass.is_int8_alone() {
-            input.gate(worker, pass, width);
-        }
-        let d_gated = before_norm(worker, pass, sub_norm, &s.gated, s);
-        let inputs = [&saved.gate, &saved.up, d_gated];
-        match pass.config.hidden_act {
-            Activation::Silu => {
-                backward::silu_gate_backward(worker, inputs, [m, width], [&s.d_gate, &s.d_up]);
-            }
-            Activation::Relu2 => {
-                backward::relu2_gate_backward(worker, inputs, [m, width], [&s.d_gate, &s.d_up]);
-            }
-        }
+        let norm = sub_norm.map(|norm| GatedNorm {
+            gain: &pass.parameters.read(worker)[norm.gain.clone()],
+            eps: norm.eps,
+            parts: &s.gain_parts,
+        });
+        let inputs = [&saved.gate, &saved.up, &s.d_wide];
+        backward::gate_backward(worker, activation, norm, inputs, [m, width], [&s.d_gate, &s.d_up]);
         worker.barrier();
+        if let Some(norm) = sub_norm {
+            add_gain(worker, pass, norm, &s.gain_parts);
+        }
         pass.clock.end(worker, Stage::Rows);
         let norm = self.places.post_attention_layernorm.as_ref();
         let gate_up = [(self.linear(GATE), &s.d_gate), (self.linear(UP), &s.d_up)];
@@ -293,7 +294,7 @@ fn add(worker: &mut Worker<'_>, pass: &Pass<'_>, x: &Buffer<f32>, y: &Buffer<f32
     pass.clock.end(worker, Stage::Rows);
 }
 
-/// The gradient by `x`, which stands before a sub-norm, from `s.d_wide`, which is that after it.
+/// The gradient by `x`, which stands before attention's sub-norm, from `s.d_wide`, which is that after it.
 fn before_norm<'s>(
     worker: &mut Worker<'_>,
     pass: &Pass<'_>,

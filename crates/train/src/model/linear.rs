@@ -76,14 +76,14 @@ pub(super) struct LinearInput<'a> {
 impl<'a> LinearInput<'a> {
     /// It in floats; ends with a barrier if it computed anything.
     fn rows(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, width: usize) -> &'a Buffer<f32> {
-        let rows = self.gate(worker, pass, width);
+        let rows = self.before_norm(worker, pass, width);
         let Some(norm) = self.norm else { return rows };
         norm_forward(worker, pass, norm, rows, self.normed);
         self.normed
     }
 
     /// What stands before the norm; ends with a barrier if it computed anything.
-    pub(super) fn gate(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, width: usize) -> &'a Buffer<f32> {
+    fn before_norm(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, width: usize) -> &'a Buffer<f32> {
         match self.source {
             Source::Rows(x) => return x,
             Source::SiluGate { gate, up } => ops::silu_gate(worker, gate, up, pass.rows, width, self.gated),
@@ -324,8 +324,13 @@ pub(super) fn norm_backward(
     let gain = &pass.parameters.read(worker)[norm.gain.clone()];
     backward::rms_norm_backward(worker, x, pass.rows, gain, norm.eps, d_y, parts, destination, d_x);
     worker.barrier();
+    add_gain(worker, pass, norm, parts);
+    pass.clock.end(worker, Stage::Rows);
+}
+
+/// Adds the gradient of a norm's gain from its parts; ends with a barrier.
+pub(super) fn add_gain(worker: &mut Worker<'_>, pass: &Pass<'_>, norm: &NormPlace, parts: &GainParts) {
     let shape = [pass.rows, norm.gain.len()];
     backward::add_gain_parts(worker, parts, shape, pass.gradients, norm.gain.start);
     worker.barrier();
-    pass.clock.end(worker, Stage::Rows);
 }

@@ -6,17 +6,18 @@
 //! one long buffer, so that micro-batches accumulate.
 
 mod attention;
+mod gate;
 mod loss;
 mod product;
 mod rows;
 
 pub use attention::{AttentionRooms, attention_backward};
+pub use gate::{Gate, GatedNorm, gate_backward};
 pub use loss::{LossRows, SoftTargets, cross_entropy};
 pub use product::{
     GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input, Weight, blend_matrix,
     blend_rows, dequantize_matrix, dequantize_rows, float_product,
 };
 pub use rows::{
-    GainParts, add_gain_parts, embed_backward, fill_zero, relu2_gate_backward, rms_norm_backward,
-    rotate_backward, scatter_rows, silu_gate_backward,
+    GainParts, add_gain_parts, embed_backward, fill_zero, rms_norm_backward, rotate_backward, scatter_rows,
 };

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
 use crate::gemm::Destination;
 use crate::kv::{Sequence, locate};
@@ -27,7 +27,7 @@ pub fn fill_zero(worker: &Worker<'_>, x: &Buffer<f32>, ranges: &[Range<usize>]) 
 }
 
 /// Rows whose parts of a gain's gradient are summed by themselves.
-const GAIN_ROWS: usize = 32;
+pub(super) const GAIN_ROWS: usize = 32;
 
 /// The parts of the gradient of a gain, one for each block of rows.
 pub struct GainParts(Buffer<f32>);
@@ -36,6 +36,11 @@ impl GainParts {
     /// Room for rows of at most `width` values.
     pub fn new(pool: &Pool, rows: usize, width: usize) -> Self {
         GainParts(Buffer::zeroed(pool, rows.div_ceil(GAIN_ROWS) * width))
+    }
+
+    /// To be written in blocks of [`GAIN_ROWS`] rows.
+    pub(super) fn write<'w>(&'w self, worker: &'w Worker<'_>, operation: u32) -> Writer<'w, f32> {
+        self.0.write(worker, operation)
     }
 }
 
@@ -60,7 +65,7 @@ pub fn rms_norm_backward(
     let is_added = destination == Destination::Add;
     let operation = worker.begin_operation();
     let (x, d_y) = (x.read(worker), d_y.read(worker));
-    let (mut d_x, mut parts) = (d_x.write(worker, operation), parts.0.write(worker, operation));
+    let (mut d_x, mut parts) = (d_x.write(worker, operation), parts.write(worker, operation));
     for_rows(worker, operation, m.div_ceil(GAIN_ROWS), |block| {
         let d_gain = parts.slice(block * width, width);
         d_gain.fill(0.0);
@@ -94,53 +99,6 @@ pub fn add_gain_parts(
         for part in parts.chunks_exact(width).take(m.div_ceil(GAIN_ROWS)) {
             dispatch::add_assign(worker.isa(), d_gain, &part[columns.clone()]);
         }
-    });
-}
-
-/// Gradients of [`silu_gate`](crate::ops::silu_gate).
-///
-/// # Shapes
-/// all `[m, width]`
-pub fn silu_gate_backward(
-    worker: &Worker<'_>,
-    [gate, up, d_out]: [&Buffer<f32>; 3],
-    [m, width]: [usize; 2],
-    [d_gate, d_up]: [&Buffer<f32>; 2],
-) {
-    gate_backward(worker, [gate, up, d_out], [m, width], [d_gate, d_up], |[gate, up, d], [d_gate, d_up]| {
-        dispatch::silu_gate_backward(worker.isa(), gate, up, d, d_gate, d_up);
-    });
-}
-
-/// Gradients of [`relu2_gate`](crate::ops::relu2_gate).
-///
-/// # Shapes
-/// all `[m, width]`
-pub fn relu2_gate_backward(
-    worker: &Worker<'_>,
-    [gate, up, d_out]: [&Buffer<f32>; 3],
-    [m, width]: [usize; 2],
-    [d_gate, d_up]: [&Buffer<f32>; 2],
-) {
-    gate_backward(worker, [gate, up, d_out], [m, width], [d_gate, d_up], |[gate, up, d], [d_gate, d_up]| {
-        dispatch::relu2_gate_backward(worker.isa(), gate, up, d, d_gate, d_up);
-    });
-}
-
-fn gate_backward(
-    worker: &Worker<'_>,
-    inputs: [&Buffer<f32>; 3],
-    [m, width]: [usize; 2],
-    outputs: [&Buffer<f32>; 2],
-    f: impl Fn([&[f32]; 3], [&mut [f32]; 2]),
-) {
-    let operation = worker.begin_operation();
-    let inputs = inputs.map(|input| input.read(worker));
-    let [mut d_gate, mut d_up] = outputs.map(|output| output.write(worker, operation));
-    for_rows(worker, operation, m, |row| {
-        let first = row * width;
-        let rows = inputs.map(|input| &input[first..first + width]);
-        f(rows, [d_gate.slice(first, width), d_up.slice(first, width)]);
     });
 }
 

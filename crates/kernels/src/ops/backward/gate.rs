@@ -1,0 +1,88 @@
+//! Gradients of a gate, and of the norm behind it, in one pass over each row.
+//!
+//! ```text
+//! gated = activation(gate) · up        normed = rms_norm(gated)
+//! ```
+//!
+//! The gated row is computed again, and like its gradient it never leaves the first cache.
+
+use super::rows::{GAIN_ROWS, GainParts};
+use crate::buffer::Buffer;
+use crate::dispatch;
+use crate::isa::Isa;
+use crate::ops::rows::for_rows;
+use crate::pool::Worker;
+
+/// What a gate is put through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// [`silu_gate`](crate::ops::silu_gate)
+    Silu,
+    /// [`relu2_gate`](crate::ops::relu2_gate)
+    Relu2,
+}
+
+impl Gate {
+    fn forward(self, isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        match self {
+            Gate::Silu => dispatch::silu_gate(isa, gate, up, out),
+            Gate::Relu2 => dispatch::relu2_gate(isa, gate, up, out),
+        }
+    }
+
+    fn backward(self, isa: Isa, [gate, up, d_out]: [&[f32]; 3], [d_gate, d_up]: [&mut [f32]; 2]) {
+        match self {
+            Gate::Silu => dispatch::silu_gate_backward(isa, gate, up, d_out, d_gate, d_up),
+            Gate::Relu2 => dispatch::relu2_gate_backward(isa, gate, up, d_out, d_gate, d_up),
+        }
+    }
+}
+
+/// A norm behind a gate.
+#[derive(Clone, Copy)]
+pub struct GatedNorm<'a> {
+    /// `[width]`
+    pub gain: &'a [f32],
+    /// Added to the mean of the squares.
+    pub eps: f32,
+    /// Takes the gradient of the gain in parts, for [`add_gain_parts`](super::add_gain_parts).
+    pub parts: &'a GainParts,
+}
+
+/// Gradients of a gate, from `d_out`, that by what comes out of the norm behind it, or out of the gate
+/// where there is none.
+///
+/// # Shapes
+/// all `[m, width]`
+pub fn gate_backward(
+    worker: &Worker<'_>,
+    activation: Gate,
+    norm: Option<GatedNorm<'_>>,
+    [gate, up, d_out]: [&Buffer<f32>; 3],
+    [m, width]: [usize; 2],
+    [d_gate, d_up]: [&Buffer<f32>; 2],
+) {
+    let isa = worker.isa();
+    let operation = worker.begin_operation();
+    let inputs = [gate, up, d_out].map(|input| input.read(worker));
+    let [mut d_gate, mut d_up] = [d_gate, d_up].map(|output| output.write(worker, operation));
+    let mut parts = norm.map(|norm| norm.parts.write(worker, operation));
+    let mut d_gated = vec![0.0; width];
+    for_rows(worker, operation, m.div_ceil(GAIN_ROWS), |block| {
+        let mut d_gain = parts.as_mut().map_or(&mut [][..], |parts| parts.slice(block * width, width));
+        d_gain.fill(0.0);
+        for row in block * GAIN_ROWS..m.min((block + 1) * GAIN_ROWS) {
+            let first = row * width;
+            let [gate, up, mut d_out] = inputs.map(|input| &input[first..first + width]);
+            let (d_gate, d_up) = (d_gate.slice(first, width), d_up.slice(first, width));
+            if let Some(GatedNorm { gain, eps, .. }) = norm {
+                // `d_gate` holds the gated row until its gradient is known.
+                activation.forward(isa, gate, up, d_gate);
+                let gradients = [&mut d_gated[..], &mut d_gain];
+                dispatch::rms_norm_backward(isa, d_gate, gain, eps, d_out, false, gradients);
+                d_out = &d_gated;
+            }
+            activation.backward(isa, [gate, up, d_out], [d_gate, d_up]);
+        }
+    });
+}
