@@ -5,8 +5,9 @@ use anyhow::{Result, ensure};
 use crate::{process, venv};
 
 /// The scripts, and the folder that each writes.
-const SCRIPTS: [(&str, &str); 2] = [
+const SCRIPTS: [(&str, &str); 3] = [
     ("tools/reference.py", "crates/tercet/tests/data/golden"),
+    ("tools/reference_gguf.py", "crates/tercet/tests/data/gguf"),
     ("tools/reference_training.py", "crates/train/tests/data/golden"),
 ];
 

@@ -5,6 +5,7 @@ pub mod config;
 pub mod digest;
 pub mod embedded;
 pub mod generate;
+pub mod gguf;
 mod json;
 pub mod mapped_file;
 pub mod model;
