@@ -195,6 +195,21 @@ impl DenseBuilder {
         }
     }
 
+    /// Fills it row by row, rounded to its type, all workers together: `read(first, values)` gives the elements from
+    /// `first` on. `on_not_finite` hears of the first NaN or infinity of a row, by its element.
+    pub fn fill_rows(
+        &self,
+        worker: &Worker<'_>,
+        read: impl Fn(usize, &mut [f32]),
+        on_not_finite: impl Fn(usize),
+    ) {
+        match &self.values {
+            DenseBuffer::F32(out) => fill_rows(worker, out, self.cols, read, |value| value, on_not_finite),
+            DenseBuffer::F16(out) => fill_rows(worker, out, self.cols, read, f16::from_f32, on_not_finite),
+            DenseBuffer::Bf16(out) => fill_rows(worker, out, self.cols, read, bf16::from_f32, on_not_finite),
+        }
+    }
+
     /// Fills it with `value(i)` for element `i`, rounded to its type, all workers together.
     pub fn fill(&self, worker: &Worker<'_>, value: impl Fn(u64) -> f32) {
         match &self.values {
@@ -212,6 +227,28 @@ impl DenseBuilder {
             DenseBuffer::Bf16(values) => DenseValues::Bf16(values.into_values()),
         };
         DenseMatrix { rows: self.rows, cols: self.cols, values }
+    }
+}
+
+fn fill_rows<T: Element>(
+    worker: &Worker<'_>,
+    out: &Buffer<T>,
+    cols: usize,
+    read: impl Fn(usize, &mut [f32]),
+    rounded: impl Fn(f32) -> T,
+    on_not_finite: impl Fn(usize),
+) {
+    let operation = worker.begin_operation();
+    let mut rows = out.write(worker, operation);
+    let mut values = vec![0.0; cols];
+    while let Some(row) = worker.claim(operation, out.len() / cols.max(1)) {
+        read(row * cols, &mut values);
+        if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
+            on_not_finite(row * cols + bad);
+        }
+        for (out, value) in rows.slice(row * cols, cols).iter_mut().zip(&values) {
+            *out = rounded(*value);
+        }
     }
 }
 

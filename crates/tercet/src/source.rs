@@ -1,4 +1,4 @@
-//! Where a model's files come from: a folder on disk, the binary itself, or memory.
+//! Where a model's files come from: a folder on disk, the binary itself, memory, or one GGUF file.
 //!
 //! It knows file names and bytes, and refuses files that can run code when read. It does not
 //! know what is in any file.
@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::gguf::model::GgufModel;
 use crate::mapped_file::{MappedFile, MappedFileError};
 
 /// The longest side file (a configuration, an index, a tokenizer) that is read, in bytes.
@@ -102,6 +103,8 @@ pub enum Source {
     Embedded(EmbeddedFolder),
     /// Files held in memory.
     Memory(MemoryFolder),
+    /// One GGUF file, whose metadata stand for the files of a folder.
+    Gguf(GgufModel),
 }
 
 /// Files compiled into the binary.
@@ -178,6 +181,7 @@ impl Source {
             Self::Folder(path) => path.display().to_string(),
             Self::Embedded(folder) => folder.name.to_owned(),
             Self::Memory(folder) => folder.name.clone(),
+            Self::Gguf(model) => model.gguf().file().to_owned(),
         }
     }
 
@@ -187,6 +191,7 @@ impl Source {
             Self::Folder(path) => path.join(file).display().to_string(),
             Self::Embedded(EmbeddedFolder { name, .. }) => format!("{name}/{file}"),
             Self::Memory(MemoryFolder { name, .. }) => format!("{name}/{file}"),
+            Self::Gguf(model) => format!("{} ({file})", model.gguf().file()),
         }
     }
 
@@ -196,6 +201,7 @@ impl Source {
             Self::Folder(path) => path.join(file).exists(),
             Self::Embedded(folder) => folder.files.iter().any(|(name, _)| *name == file),
             Self::Memory(folder) => folder.files.contains_key(file),
+            Self::Gguf(model) => model.files().contains_key(file),
         }
     }
 
@@ -208,6 +214,7 @@ impl Source {
             Self::Folder(path) => self.list(path)?,
             Self::Embedded(folder) => folder.files.iter().map(|f| f.0.to_owned()).collect(),
             Self::Memory(folder) => folder.files.keys().cloned().collect(),
+            Self::Gguf(model) => model.files().keys().map(|name| (*name).to_owned()).collect(),
         };
         names.sort_unstable();
         Ok(names)
@@ -226,6 +233,10 @@ impl Source {
             }
             Self::Memory(folder) => {
                 let found = folder.files.get(file);
+                found.ok_or_else(|| self.missing(file))?.as_ref().into()
+            }
+            Self::Gguf(model) => {
+                let found = model.files().get(file);
                 found.ok_or_else(|| self.missing(file))?.as_ref().into()
             }
         };
@@ -255,6 +266,7 @@ impl Source {
                 let bytes = found.ok_or_else(|| self.missing(file))?;
                 Ok(FileBytes::Shared(Arc::clone(bytes)))
             }
+            Self::Gguf(_) => Err(self.missing(file)),
         }
     }
 

@@ -94,7 +94,7 @@ impl Start {
             has,
         };
         let config = match (found.linears, model.linears.unwrap_or(LinearKind::Ternary)) {
-            (Linears::Packed { .. }, _) => return Err(StartError::Packed { folder }),
+            (Linears::Packed { .. } | Linears::Blocks, _) => return Err(StartError::Packed { folder }),
             (Linears::Masters, LinearKind::Dense) => {
                 return Err(conflict("linears", "dense".to_owned(), "is ternary".to_owned()));
             }

@@ -1,11 +1,13 @@
-//! The element types of safetensors files.
+//! The element types of safetensors files, and the block types of GGUF files that are read.
 //!
 //! All of them, so that a file that merely holds an exotic tensor can be opened; whoever uses a
 //! tensor says which types it takes.
 
 use std::fmt;
 
-/// The type of a tensor's elements, named as safetensors names it.
+use crate::gguf::TensorType;
+
+/// The type of a tensor's elements, named as safetensors and GGUF name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the file format's own")]
 pub enum Dtype {
@@ -31,6 +33,12 @@ pub enum Dtype {
     F64,
     I64,
     U64,
+    Q4_0,
+    Q8_0,
+    Q6K,
+    Tq1_0,
+    Tq2_0,
+    I2S,
 }
 
 impl Dtype {
@@ -39,10 +47,21 @@ impl Dtype {
         matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
 
-    /// Bytes of one element; `None` for types of less than a byte.
+    /// Whether these are blocks of ternary codes with their scales.
+    pub fn is_ternary_block(self) -> bool {
+        matches!(self, Self::Tq1_0 | Self::Tq2_0 | Self::I2S)
+    }
+
+    /// Whether these are blocks of other numbers in few bits.
+    pub fn is_quantized_block(self) -> bool {
+        matches!(self, Self::Q4_0 | Self::Q8_0 | Self::Q6K)
+    }
+
+    /// Bytes of one element; `None` for types of less than a byte and for blocks.
     pub fn size_bytes(self) -> Option<u64> {
         match self {
             Self::F4 | Self::F6E2M3 | Self::F6E3M2 => None,
+            Self::Q4_0 | Self::Q8_0 | Self::Q6K | Self::Tq1_0 | Self::Tq2_0 | Self::I2S => None,
             Self::Bool | Self::U8 | Self::I8 => Some(1),
             Self::F8E5M2 | Self::F8E4M3 | Self::F8E8M0 | Self::F8E4M3Fnuz | Self::F8E5M2Fnuz => Some(1),
             Self::I16 | Self::U16 | Self::F16 | Self::BF16 => Some(2),
@@ -80,6 +99,21 @@ impl Dtype {
             _ => return None,
         })
     }
+
+    /// Our name for a type of GGUF.
+    pub(super) fn from_gguf(tensor_type: TensorType) -> Self {
+        match tensor_type {
+            TensorType::F32 => Self::F32,
+            TensorType::F16 => Self::F16,
+            TensorType::Bf16 => Self::BF16,
+            TensorType::Q4_0 => Self::Q4_0,
+            TensorType::Q8_0 => Self::Q8_0,
+            TensorType::Q6K => Self::Q6K,
+            TensorType::Tq1_0 => Self::Tq1_0,
+            TensorType::Tq2_0 => Self::Tq2_0,
+            TensorType::I2S => Self::I2S,
+        }
+    }
 }
 
 impl fmt::Display for Dtype {
@@ -107,6 +141,12 @@ impl fmt::Display for Dtype {
             Self::F64 => "F64",
             Self::I64 => "I64",
             Self::U64 => "U64",
+            Self::Q4_0 => "Q4_0",
+            Self::Q8_0 => "Q8_0",
+            Self::Q6K => "Q6_K",
+            Self::Tq1_0 => "TQ1_0",
+            Self::Tq2_0 => "TQ2_0",
+            Self::I2S => "I2_S",
         })
     }
 }

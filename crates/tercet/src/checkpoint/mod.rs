@@ -1,4 +1,4 @@
-//! The tensors of a model, in one safetensors file or several.
+//! The tensors of a model, in one safetensors file or several, or in a GGUF file.
 //!
 //! It knows names, types, shapes and bytes, all checked against the files. It does not know which
 //! tensors a model has.
@@ -16,6 +16,8 @@ pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub use write::{NewTensor, WriteTensor, write, write_file, write_files};
 
+use crate::gguf::model::{GgufModel, model_name};
+use crate::gguf::{GgufTensor, quantized};
 use crate::json::shown;
 use crate::source::{FileBytes, Source, has_pickle_extension};
 
@@ -29,6 +31,7 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 #[derive(Debug)]
 pub struct Checkpoint {
     name: String,
+    is_gguf: bool,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Place>,
 }
@@ -49,6 +52,33 @@ struct Place {
     shape: Vec<usize>,
     /// Within the file.
     range: Range<usize>,
+    row_order: RowOrder,
+}
+
+/// In which order a file has the rows of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// As they are.
+    Same,
+    /// Those of each head so that the two of a rotary pair stand side by side, as llama.cpp wants them: row
+    /// `j head_dim / 2 + i` of a head is its row `2 i + j` in the file.
+    Interleaved {
+        /// Rows of a head.
+        head_dim: usize,
+    },
+}
+
+impl RowOrder {
+    /// Where the file has a row.
+    pub(crate) fn stored(self, row: usize) -> usize {
+        match self {
+            RowOrder::Same => row,
+            RowOrder::Interleaved { head_dim } => {
+                let (head, row, half) = (row / head_dim, row % head_dim, head_dim / 2);
+                head * head_dim + row % half * 2 + row / half
+            }
+        }
+    }
 }
 
 /// One tensor of a [`Checkpoint`].
@@ -62,6 +92,8 @@ pub struct TensorRef<'a> {
     pub bytes: &'a [u8],
     /// How messages call the file it is in.
     pub file: &'a str,
+    /// How the file has its rows; [`read_f32`](Self::read_f32) gives them as they are.
+    pub(crate) row_order: RowOrder,
     shard: &'a FileBytes,
     start: usize,
 }
@@ -84,9 +116,20 @@ impl TensorRef<'_> {
     /// Reads the elements from `first` on as f32, exactly; as many as there is room for.
     ///
     /// # Panics
-    /// If the elements are not floats of a weight's kind.
+    /// If the elements are neither floats of a weight's kind nor blocks.
     pub fn read_f32(&self, first: usize, values: &mut [f32]) {
-        read_f32(self.dtype, self.bytes, first, values);
+        if self.row_order == RowOrder::Same {
+            return read_f32(self.dtype, self.bytes, first, values);
+        }
+        let cols = self.shape[1];
+        let (mut at, mut left) = (first, values);
+        while !left.is_empty() {
+            let (row, column) = (at / cols, at % cols);
+            let (part, rest) = left.split_at_mut(left.len().min(cols - column));
+            read_f32(self.dtype, self.bytes, self.row_order.stored(row) * cols + column, part);
+            at += part.len();
+            left = rest;
+        }
     }
 
     /// The rows of a matrix, to be read also when the checkpoint is gone.
@@ -128,7 +171,7 @@ impl RowsOnDisk {
 }
 
 /// Reads float elements from `first` on as f32, exactly; as many as there is room for.
-fn read_f32(dtype: Dtype, bytes: &[u8], first: usize, values: &mut [f32]) {
+pub(crate) fn read_f32(dtype: Dtype, bytes: &[u8], first: usize, values: &mut [f32]) {
     fn each<const BYTES: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; BYTES]) -> f32) {
         for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
             *value = to_f32(*bytes);
@@ -139,7 +182,30 @@ fn read_f32(dtype: Dtype, bytes: &[u8], first: usize, values: &mut [f32]) {
         Dtype::F32 => each(from(4), values, f32::from_le_bytes),
         Dtype::F16 => each(from(2), values, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
         Dtype::BF16 => each(from(2), values, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-        other => panic!("read_f32: found {other}, expected F32, F16 or BF16"),
+        Dtype::Q8_0 => of_blocks(bytes, first, values, quantized::q8_0_block),
+        Dtype::Q4_0 => of_blocks(bytes, first, values, quantized::q4_0_block),
+        Dtype::Q6K => of_blocks(bytes, first, values, quantized::q6_k_block),
+        other => panic!("read_f32: found {other}, expected F32, F16, BF16, Q8_0, Q6_K or Q4_0"),
+    }
+}
+
+/// Elements of blocks from `first` on; as many as there is room for.
+fn of_blocks<const BYTES: usize, const VALUES: usize>(
+    bytes: &[u8],
+    first: usize,
+    values: &mut [f32],
+    values_of: impl Fn(&[u8; BYTES]) -> [f32; VALUES],
+) {
+    let mut skipped = first % VALUES;
+    let mut left = values;
+    for block in &bytes.as_chunks().0[first / VALUES..] {
+        if left.is_empty() {
+            return;
+        }
+        let block = &values_of(block)[skipped..];
+        let (part, rest) = left.split_at_mut(left.len().min(block.len()));
+        part.copy_from_slice(&block[..part.len()]);
+        (left, skipped) = (rest, 0);
     }
 }
 
@@ -152,6 +218,9 @@ impl Checkpoint {
     /// [`CheckpointError`] if a file is missing, damaged, of another format, or at odds with the
     /// index.
     pub fn open(source: &Source) -> Result<Self, CheckpointError> {
+        if let Source::Gguf(model) = source {
+            return Ok(Self::of_gguf(model));
+        }
         match (source.has(SINGLE_FILE), source.has(INDEX_FILE)) {
             (true, false) => Self::open_single(source),
             (false, true) => Self::open_sharded(source),
@@ -163,6 +232,11 @@ impl Checkpoint {
     /// How messages call the folder.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is a GGUF file.
+    pub(crate) fn is_gguf(&self) -> bool {
+        self.is_gguf
     }
 
     /// The names of all tensors, sorted.
@@ -186,9 +260,30 @@ impl Checkpoint {
             shape: &place.shape,
             bytes: &shard.bytes.bytes()[place.range.clone()],
             file: &shard.file,
+            row_order: place.row_order,
             shard: &shard.bytes,
             start: place.range.start,
         })
+    }
+
+    /// The tensors of a GGUF file, under the names of safetensors.
+    fn of_gguf(model: &GgufModel) -> Self {
+        let gguf = model.gguf();
+        let file = gguf.file().to_owned();
+        let place = |tensor: &GgufTensor| {
+            let name = model_name(&tensor.name);
+            let place = Place {
+                shard: 0,
+                dtype: Dtype::from_gguf(tensor.tensor_type),
+                shape: tensor.shape.clone(),
+                range: tensor.range.clone(),
+                row_order: model.row_order(&name),
+            };
+            (name, place)
+        };
+        let tensors = gguf.tensors().iter().map(place).collect();
+        let shard = Shard { file: file.clone(), bytes: gguf.file_bytes().clone() };
+        Self { name: file, is_gguf: true, shards: vec![shard], tensors }
     }
 
     fn open_single(source: &Source) -> Result<Self, CheckpointError> {
@@ -233,7 +328,7 @@ impl Checkpoint {
     }
 
     fn empty(source: &Source) -> Self {
-        Self { name: source.name(), shards: Vec::new(), tensors: BTreeMap::new() }
+        Self { name: source.name(), is_gguf: false, shards: Vec::new(), tensors: BTreeMap::new() }
     }
 
     /// Opens one file and takes up its tensors, each of which `may_hold` must allow.
@@ -252,6 +347,7 @@ impl Checkpoint {
                 dtype: tensor.dtype,
                 shape: tensor.shape,
                 range: tensor.range,
+                row_order: RowOrder::Same,
             };
             let earlier = self.tensors.insert(tensor.name, place);
             assert!(earlier.is_none(), "add_shard: a tensor is in one file only");

@@ -14,6 +14,8 @@ const IGNORED_SUFFIX: &str = ".rotary_emb.inv_freq";
 
 /// What messages call the types of weights that are floats.
 const FLOATS: &str = "F32, F16 or BF16";
+/// And those of the ternary linears of a GGUF file.
+const TERNARY_OR_FLOATS: &str = "I2_S, TQ1_0, TQ2_0, F32, F16 or BF16";
 
 /// Checks every tensor of `checkpoint` against `config`.
 pub(super) fn check(config: &Config, checkpoint: &Checkpoint) -> Result<(), ConfigError> {
@@ -90,7 +92,14 @@ fn check_dtype(config: &Config, tensor: &ExpectedTensor, found: &TensorRef<'_>) 
     let is_packed = matches!(config.linears, Linears::Packed { .. });
     let is_linear = tensor.kind == TensorKind::Linear;
     let family = config.family;
+    let is_blocks = config.linears == Linears::Blocks;
+    let is_table = matches!(tensor.kind, TensorKind::Embedding | TensorKind::Head);
     match found.dtype {
+        found if is_linear && is_blocks && found.is_ternary_block() => Ok(()),
+        found if is_linear && is_blocks && !found.is_weight_float() => {
+            Err(ConfigError::Dtype { file, name, found, expected: TERNARY_OR_FLOATS })
+        }
+        found if is_table && found.is_quantized_block() => Ok(()),
         Dtype::U8 if is_linear && is_packed => Ok(()),
         Dtype::U8 if is_linear => Err(ConfigError::PackedForFloats { file, name, family }),
         found if is_linear && is_packed && found.is_weight_float() => {

@@ -146,8 +146,10 @@ fn bitnet_quantized(
     quantization: &Fields,
     checkpoint: &Checkpoint,
 ) -> Result<Recognised, ConfigError> {
+    let is_gguf = checkpoint.is_gguf();
     match quantization.text("quant_method")? {
-        Some("bitnet") => {}
+        Some("bitnet") if !is_gguf => {}
+        Some("gguf") if is_gguf => return Ok(of_gguf(model_type)),
         Some(_) => return Err(quantization.unsupported("quant_method", "`bitnet`")),
         None => return Err(quantization.missing("quant_method")),
     }
@@ -180,6 +182,20 @@ fn bitnet_quantized(
         norms: Norms { pre, sub, in_linear_eps },
         linears,
     })
+}
+
+/// The family of a GGUF file with ternary linears, whose `config.json` was made of its metadata.
+fn of_gguf(model_type: ModelType) -> Recognised {
+    let (family, sub) = match model_type {
+        ModelType::Bitnet => (Family::Bitnet, Some(SubNorms::Bitnet)),
+        ModelType::Llama => (Family::TernaryLlama, None),
+    };
+    Recognised {
+        family,
+        why: "`general.architecture` and the types of the tensors".to_owned(),
+        norms: Norms { pre: true, sub, in_linear_eps: None },
+        linears: Linears::Blocks,
+    }
 }
 
 /// How `linear_class` and `quantization_mode` say that linears are stored.

@@ -138,6 +138,9 @@ pub enum Linears {
     },
     /// Floats that are quantised to ternary when loaded.
     Masters,
+    /// Tensors of a GGUF file, each ternary in its own way: blocks of codes with their scales, floats of which all
+    /// are one magnitude or 0, or floats that are quantised when loaded.
+    Blocks,
 }
 
 /// What a stored `weight_scale` does to the ternary weight.
@@ -175,7 +178,7 @@ impl Config {
     pub fn ternary_parameters(&self) -> u64 {
         match self.linears {
             Linears::Dense => 0,
-            Linears::Packed { .. } | Linears::Masters => self.linear_parameters(),
+            Linears::Packed { .. } | Linears::Masters | Linears::Blocks => self.linear_parameters(),
         }
     }
 

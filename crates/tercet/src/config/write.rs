@@ -51,6 +51,10 @@ impl Config {
     fn add_quantization(&self, fields: &mut Map<String, Value>) {
         let (linear_class, mode) = match self.linears {
             Linears::Dense => return,
+            Linears::Blocks => {
+                fields.insert("quantization_config".to_owned(), json!({ "quant_method": "gguf" }));
+                return;
+            }
             Linears::Masters if self.norms.sub == Some(SubNorms::OneBitLlm) => {
                 fields.insert("weight_bits".to_owned(), json!(1));
                 fields.insert("input_bits".to_owned(), json!(8));

@@ -167,15 +167,19 @@ impl Metadata {
     /// A number; nothing where the key is missing.
     ///
     /// # Errors
-    /// [`MetadataError`] if it is not a float.
+    /// [`MetadataError`] if it is not a float, or not finite.
     pub fn float(&self, key: &str) -> Result<Option<f64>, MetadataError> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         let bits = u64::from_le_bytes(self.scalar_bytes(value));
-        match value.value_type {
-            ValueType::Float32 => Ok(Some(f64::from(f32::from_bits(bits as u32)))),
-            ValueType::Float64 => Ok(Some(f64::from_bits(bits))),
-            _ => Err(self.wrong_type(key, value, "a float")),
+        let number = match value.value_type {
+            ValueType::Float32 => f64::from(f32::from_bits(bits as u32)),
+            ValueType::Float64 => f64::from_bits(bits),
+            _ => return Err(self.wrong_type(key, value, "a float")),
+        };
+        if number.is_finite() {
+            return Ok(Some(number));
         }
+        Err(self.out_of_range(key, number.to_string(), "a finite number"))
     }
 
     /// A truth value; nothing where the key is missing.

@@ -1,6 +1,6 @@
 //! GGUF files: metadata and tensors in one file.
 //!
-//! It knows the container and the block formats; it does not know which tensors a model has.
+//! All but `model` know the container and the block formats, and not which tensors a model has.
 //!
 //! | module | holds |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `metadata` | keys and typed values |
 //! | `tensor_type` | the types of tensors by number, those that are refused too |
 //! | `ternary` | blocks of ternary codes: I2_S, TQ1_0, TQ2_0 |
+//! | `model` | a file as the folder of a model |
 //! | `quantized` | blocks of other numbers: Q8_0, Q6_K, Q4_0 |
 //!
 //! ```text
@@ -21,6 +22,7 @@ mod cursor;
 mod error;
 mod header;
 mod metadata;
+pub mod model;
 pub mod quantized;
 mod tensor_type;
 pub mod ternary;
@@ -93,6 +95,11 @@ impl Gguf {
     /// All tensors, in the order of the file.
     pub fn tensors(&self) -> &[GgufTensor] {
         &self.tensors
+    }
+
+    /// The whole file.
+    pub(crate) fn file_bytes(&self) -> &FileBytes {
+        &self.bytes
     }
 
     /// The bytes of a tensor of this file.

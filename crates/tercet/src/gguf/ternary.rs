@@ -19,10 +19,12 @@ pub(super) const I2_S_BYTES: usize = 32;
 /// Bytes after the last block.
 pub(super) const I2_S_TAIL_BYTES: usize = 32;
 
-/// Codes of a block of TQ1_0 and TQ2_0, and bytes of each.
-pub(super) const TQ_BLOCK: usize = 256;
-pub(super) const TQ1_0_BYTES: usize = 54;
-pub(super) const TQ2_0_BYTES: usize = 66;
+/// Codes of a block of TQ1_0 and TQ2_0.
+pub const TQ_BLOCK: usize = 256;
+/// Bytes of a block of TQ1_0.
+pub const TQ1_0_BYTES: usize = 54;
+/// Bytes of a block of TQ2_0.
+pub const TQ2_0_BYTES: usize = 66;
 
 const SCALE_BYTES: usize = 2;
 const POWERS_OF_3: [u8; 5] = [1, 3, 9, 27, 81];

@@ -47,6 +47,20 @@ pub enum LoadError {
         /// The value.
         found: f32,
     },
+    /// The blocks of one ternary matrix have several scales.
+    #[error(
+        "{file}: tensor `{name}` has blocks with the scales {found} and {expected}, expected one for the whole matrix"
+    )]
+    BlockScales {
+        /// The file.
+        file: String,
+        /// The tensor.
+        name: String,
+        /// The scale of a block.
+        found: f32,
+        /// That of a block before.
+        expected: f32,
+    },
     /// The scales read in the configured direction are not those of a trained model.
     #[error(
         "{file}: `weight_scale` read with `linear_class` `{linear_class}` gives a median weight of {found}, \
@@ -82,7 +96,10 @@ impl LoadError {
             LoadError::SelfTest(_) => {
                 Some("set TERCET_ISA=scalar to run the portable kernels, and report this CPU")
             }
-            LoadError::Code { .. } | LoadError::NotFinite { .. } | LoadError::Scale { .. } => {
+            LoadError::Code { .. }
+            | LoadError::NotFinite { .. }
+            | LoadError::Scale { .. }
+            | LoadError::BlockScales { .. } => {
                 Some("the file is damaged or was converted wrongly: download or convert it again")
             }
         }

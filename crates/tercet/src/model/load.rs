@@ -11,12 +11,13 @@ use tercet_kernels::{
     TernaryMatrix,
 };
 
+use super::blocks::{Magnitude, ternary_codes, ternary_scale};
 use super::error::{PLAUSIBLE_SCALES, SCALES};
 use super::vocabulary::{Embedding, quantize_head};
 use super::{
     Attention, BitLinear, Head, HeadType, Layer, Linear, LoadError, Mlp, Model, RmsNorm, WeightTypes,
 };
-use crate::checkpoint::{Checkpoint, Dtype, RowsOnDisk, TensorRef};
+use crate::checkpoint::{Checkpoint, Dtype, RowOrder, RowsOnDisk, TensorRef, read_f32};
 use crate::config::{Config, EMBEDDING, HEAD, Linears, ScaleRule, linear_shape};
 use crate::source::Source;
 
@@ -160,6 +161,7 @@ impl Loader<'_> {
             Linears::Dense => return Ok(Linear::Dense(self.dense(&weight)?)),
             Linears::Packed { scale } => (self.packed(&weight, shape)?, self.scale(name, scale)?),
             Linears::Masters => self.masters(&weight, shape)?,
+            Linears::Blocks => self.blocks(&weight, shape)?,
         };
         let norm = self.config.norms.in_linear_eps;
         let norm = norm.map(|eps| self.norm(&format!("{name}.rms_norm"), eps)).transpose()?;
@@ -197,6 +199,119 @@ impl Loader<'_> {
             }
             None => Ok(builder.finish()),
         }
+    }
+
+    /// A ternary matrix of a GGUF file.
+    fn blocks(&self, name: &str, shape: [usize; 2]) -> Result<(TernaryMatrix, f32), LoadError> {
+        let tensor = self.tensor(name);
+        if tensor.dtype.is_ternary_block() {
+            return self.ternary_blocks(name, shape);
+        }
+        match self.magnitude(name, shape)? {
+            Some(magnitude) => self.ternary_floats(name, shape, magnitude),
+            None => self.masters(name, shape),
+        }
+    }
+
+    /// Codes and scales of blocks; all blocks that are not 0 throughout must have one scale.
+    fn ternary_blocks(&self, name: &str, shape: [usize; 2]) -> Result<(TernaryMatrix, f32), LoadError> {
+        let tensor = self.tensor(name);
+        let cols = shape[1];
+        let scale = ternary_scale(&tensor);
+        if !(SCALES[0]..=SCALES[1]).contains(&scale) {
+            return Err(LoadError::Scale {
+                file: tensor.file.to_owned(),
+                name: name.to_owned(),
+                found: scale,
+            });
+        }
+        let (bad_code, bad_scale) = (FirstError::default(), FirstError::default());
+        let matrix = self.pack_rows(&tensor, shape, &bad_code, |stored_row, codes| {
+            if let Err(found) = ternary_codes(&tensor, stored_row * cols, codes, scale) {
+                bad_scale.keep(stored_row, found);
+            }
+        });
+        let (file, name) = (tensor.file.to_owned(), name.to_owned());
+        if let Some(found) = bad_scale.into_inner() {
+            return Err(LoadError::BlockScales { file, name, found, expected: scale });
+        }
+        match bad_code.into_inner() {
+            Some(CodeError { row, column, .. }) => Err(LoadError::Code { file, name, row, column }),
+            None => Ok((matrix, scale)),
+        }
+    }
+
+    /// Floats that are 0 or of one magnitude.
+    fn ternary_floats(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        magnitude: f32,
+    ) -> Result<(TernaryMatrix, f32), LoadError> {
+        let tensor = self.tensor(name);
+        let cols = shape[1];
+        if !(SCALES[0]..=SCALES[1]).contains(&magnitude) {
+            let (file, name) = (tensor.file.to_owned(), name.to_owned());
+            return Err(LoadError::Scale { file, name, found: magnitude });
+        }
+        let matrix = self.pack_rows(&tensor, shape, &FirstError::default(), |stored_row, codes| {
+            let mut values = vec![0.0; cols];
+            read_f32(tensor.dtype, tensor.bytes, stored_row * cols, &mut values);
+            for (code, value) in codes.iter_mut().zip(&values) {
+                *code = 1 + u8::from(*value > 0.0) - u8::from(*value < 0.0);
+            }
+        });
+        Ok((matrix, magnitude))
+    }
+
+    /// The magnitude of all values that are not 0, if they have one.
+    fn magnitude(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Option<f32>, LoadError> {
+        let tensor = self.tensor(name);
+        let (found, bad_number) = (Mutex::new(Magnitude::None), FirstError::default());
+        self.pool.run(|worker| {
+            let (mut own, mut values) = (Magnitude::None, vec![0.0; cols]);
+            for row in (worker.index()..rows).step_by(worker.threads()) {
+                tensor.read_f32(row * cols, &mut values);
+                if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
+                    bad_number.keep(row * cols + bad, row * cols + bad);
+                }
+                own = values.iter().fold(own, |own, value| own.with(*value));
+            }
+            let mut all = found.lock().unwrap_or_else(PoisonError::into_inner);
+            *all = match own {
+                Magnitude::None => *all,
+                Magnitude::One(value) => all.with(value),
+                Magnitude::Several => Magnitude::Several,
+            };
+        });
+        if let Some(index) = bad_number.into_inner() {
+            return Err(not_finite(&tensor, name, index));
+        }
+        Ok(match found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Magnitude::One(value) => Some(value),
+            Magnitude::None | Magnitude::Several => None,
+        })
+    }
+
+    /// Packs the codes that `codes_of` gives for each row of the file.
+    fn pack_rows(
+        &self,
+        tensor: &TensorRef<'_>,
+        [rows, cols]: [usize; 2],
+        bad_code: &FirstError<CodeError>,
+        codes_of: impl Fn(usize, &mut [u8]) + Sync,
+    ) -> TernaryMatrix {
+        let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);
+        self.pool.run(|worker| {
+            let fill = |first_row: usize, codes: &mut [u8]| {
+                for (row, codes) in (first_row..).zip(codes.chunks_exact_mut(cols)) {
+                    codes_of(tensor.row_order.stored(row), codes);
+                }
+            };
+            builder.pack(worker, fill, |error| bad_code.keep(error.row * cols + error.column, error));
+        });
+        tensor.give_back(0..tensor.bytes.len());
+        builder.finish()
     }
 
     fn scale(&self, linear: &str, rule: ScaleRule) -> Result<f32, LoadError> {
@@ -239,17 +354,24 @@ impl Loader<'_> {
     fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
         let tensor = self.tensor(name);
         let dense_type = match tensor.dtype {
-            Dtype::F32 => DenseType::F32,
+            Dtype::F32 | Dtype::Q8_0 | Dtype::Q6K | Dtype::Q4_0 => DenseType::F32,
             Dtype::F16 => DenseType::F16,
             Dtype::BF16 => DenseType::Bf16,
             _ => unreachable!("Config::read has checked the type of a dense tensor"),
         };
         let builder = DenseBuilder::new(self.pool, dense_type, [tensor.shape[0], tensor.shape[1]]);
         let bad_number = FirstError::default();
+        let is_copy = tensor.dtype.is_weight_float() && tensor.row_order == RowOrder::Same;
         self.pool.run(|worker| {
-            let on_copied = |range| tensor.give_back(range);
-            builder.copy(worker, tensor.bytes, on_copied, |index| bad_number.keep(index, index));
+            let on_not_finite = |index| bad_number.keep(index, index);
+            if is_copy {
+                builder.copy(worker, tensor.bytes, |range| tensor.give_back(range), on_not_finite);
+            } else {
+                let read = |first: usize, values: &mut [f32]| tensor.read_f32(first, values);
+                builder.fill_rows(worker, read, on_not_finite);
+            }
         });
+        tensor.give_back(0..tensor.bytes.len());
         match bad_number.into_inner() {
             Some(index) => Err(not_finite(&tensor, name, index)),
             None => Ok(builder.finish()),

@@ -33,8 +33,10 @@ impl MemoryNeed {
     ) -> Self {
         let stored_bytes = |tensor: &ExpectedTensor| {
             let stored = checkpoint.get(&tensor.name);
-            stored.expect("MemoryNeed: the configuration was checked against the checkpoint").bytes.len()
-                as u64
+            let stored = stored.expect("MemoryNeed: the configuration was checked against the checkpoint");
+            // Blocks become floats.
+            let is_blocks = stored.dtype.is_quantized_block();
+            if is_blocks { 4 * elements(stored.shape) } else { stored.bytes.len() as u64 }
         };
         Self::new(weight_bytes(config, weights.into(), stored_bytes), config, size, kv_type)
     }
@@ -85,7 +87,7 @@ fn weight_bytes(
     stored_bytes: impl Fn(&ExpectedTensor) -> u64,
 ) -> u64 {
     let bytes = |tensor: &ExpectedTensor| match (tensor.kind, config.linears) {
-        (TensorKind::Linear, Linears::Packed { .. } | Linears::Masters) => {
+        (TensorKind::Linear, Linears::Packed { .. } | Linears::Masters | Linears::Blocks) => {
             layout.matrix_bytes(linear_shape(config, linear_name(&tensor.name))) as u64
         }
         (TensorKind::Linear, Linears::Dense) => stored_bytes(tensor),

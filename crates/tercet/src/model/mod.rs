@@ -11,6 +11,7 @@
 //! how a scale is stored, and whether linears are ternary at all. It knows neither files (that
 //! is `load`), nor text, nor how a token is chosen.
 
+mod blocks;
 mod error;
 mod linear;
 mod load;

@@ -29,7 +29,7 @@ impl Model {
 fn table_type(config: &Config) -> DenseType {
     match config.linears {
         Linears::Dense => DenseType::F16,
-        Linears::Packed { .. } | Linears::Masters => DenseType::Bf16,
+        Linears::Packed { .. } | Linears::Masters | Linears::Blocks => DenseType::Bf16,
     }
 }
 

@@ -1,0 +1,132 @@
+//! `config.json` of the metadata of a GGUF file.
+//!
+//! It only translates; what the fields may be is checked by the reader of `config.json`.
+
+use serde_json::{Map, Value, json};
+
+use super::names::model_name;
+use crate::config::{EMBEDDING, HEAD};
+use crate::gguf::{Gguf, MetadataError, TensorType};
+use crate::json::shown;
+
+const ARCHITECTURE_KEY: &str = "general.architecture";
+
+/// What kind of model a GGUF file says it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// `bitnet`: 1bitLLM's models, with SiLU.
+    Bitnet,
+    /// `bitnet-25`: the first files of BitNet b1.58 2B4T, which store the embedding twice.
+    Bitnet25,
+    /// `bitnet-b1.58`: BitNet b1.58 2B4T.
+    BitnetB158,
+    /// `llama`: LLaMA, with rows of `q_proj` and `k_proj` in another order.
+    Llama,
+}
+
+/// A GGUF file that holds no model that is known.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
+pub enum ModelError {
+    #[error(
+        "{file}: found architecture `{found}`, expected `bitnet`, `bitnet-25`, `bitnet-b1.58` or `llama`"
+    )]
+    Architecture { file: String, found: String },
+    #[error("{file}: tensor `token_embd.weight` is missing, or not a matrix")]
+    NoEmbedding { file: String },
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+impl Architecture {
+    pub(super) fn of(gguf: &Gguf) -> Result<Self, ModelError> {
+        let metadata = gguf.metadata();
+        let name = metadata.string(ARCHITECTURE_KEY)?.ok_or_else(|| metadata.missing(ARCHITECTURE_KEY))?;
+        let all = [Self::Bitnet, Self::Bitnet25, Self::BitnetB158, Self::Llama];
+        let found = all.into_iter().find(|architecture| architecture.name() == name);
+        let unknown = || ModelError::Architecture { file: gguf.file().to_owned(), found: shown(name) };
+        found.ok_or_else(unknown)
+    }
+
+    /// Its name in a file, which also begins the keys of its sizes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bitnet => "bitnet",
+            Self::Bitnet25 => "bitnet-25",
+            Self::BitnetB158 => "bitnet-b1.58",
+            Self::Llama => "llama",
+        }
+    }
+
+    /// Whether rows of `q_proj` and `k_proj` stand in the order of interleaved rotary pairs.
+    pub(crate) fn is_interleaved(self) -> bool {
+        self == Self::Llama
+    }
+}
+
+/// The configuration as `config.json` would hold it.
+pub(super) fn of(gguf: &Gguf, architecture: Architecture) -> Result<Value, ModelError> {
+    let metadata = gguf.metadata();
+    let key = |name: &str| format!("{}.{name}", architecture.name());
+    let required = |name: &str| {
+        let key = key(name);
+        metadata.integer(&key)?.ok_or_else(|| metadata.missing(&key))
+    };
+    let tensor = |name: &str| gguf.tensors().iter().find(|tensor| model_name(&tensor.name) == name);
+    let Some([vocab_size, _]) = tensor(EMBEDDING).map(|tensor| tensor.shape.as_slice()) else {
+        return Err(ModelError::NoEmbedding { file: gguf.file().to_owned() });
+    };
+    // The files of `bitnet-25` store the embedding again; whether it is the same is checked later.
+    let is_tied = tensor(HEAD).is_none() || architecture == Architecture::Bitnet25;
+
+    let mut config = Map::new();
+    let mut put = |field: &str, value: Value| config.insert(field.to_owned(), value);
+    let (model_type, hidden_act) = match architecture {
+        Architecture::Bitnet => ("bitnet", "silu"),
+        Architecture::Bitnet25 | Architecture::BitnetB158 => ("bitnet", "relu2"),
+        Architecture::Llama => ("llama", "silu"),
+    };
+    put("model_type", json!(model_type));
+    put("hidden_act", json!(hidden_act));
+    put("vocab_size", json!(vocab_size));
+    put("tie_word_embeddings", json!(is_tied));
+    for (field, name) in [
+        ("hidden_size", "embedding_length"),
+        ("intermediate_size", "feed_forward_length"),
+        ("num_hidden_layers", "block_count"),
+        ("num_attention_heads", "attention.head_count"),
+        ("max_position_embeddings", "context_length"),
+    ] {
+        put(field, json!(required(name)?));
+    }
+    let optional = |name: &str| metadata.integer(&key(name));
+    if let Some(heads) = optional("attention.head_count_kv")? {
+        put("num_key_value_heads", json!(heads));
+    }
+    let rotated = optional("rope.dimension_count")?;
+    if let Some(head_dim) = optional("attention.key_length")?.or(rotated) {
+        put("head_dim", json!(head_dim));
+        if let Some(rotated) = rotated.filter(|rotated| *rotated != head_dim) {
+            put("partial_rotary_factor", json!(rotated as f64 / head_dim as f64));
+        }
+    }
+    if let Some(eps) = metadata.float(&key("attention.layer_norm_rms_epsilon"))? {
+        put("rms_norm_eps", json!(eps));
+    }
+    put("rope_theta", json!(metadata.float(&key("rope.freq_base"))?.unwrap_or(10_000.0)));
+    if let Some(kind) = metadata.string(&key("rope.scaling.type"))?.filter(|kind| *kind != "none") {
+        put("rope_scaling", json!({ "type": kind }));
+    }
+    if let Some(bos) = metadata.integer("tokenizer.ggml.bos_token_id")? {
+        put("bos_token_id", json!(bos));
+    }
+    let ends = ["eos", "eot", "eom"].map(|end| metadata.integer(&format!("tokenizer.ggml.{end}_token_id")));
+    let ends = ends.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    put("eos_token_id", json!(ends));
+    let is_ternary =
+        |tensor_type| matches!(tensor_type, TensorType::I2S | TensorType::Tq1_0 | TensorType::Tq2_0);
+    if model_type == "bitnet" || gguf.tensors().iter().any(|tensor| is_ternary(tensor.tensor_type)) {
+        put("quantization_config", json!({ "quant_method": "gguf" }));
+    }
+    Ok(Value::Object(config))
+}

@@ -1,0 +1,80 @@
+//! A GGUF file as the folder of a model: files beside the tensors are made of its metadata, and tensors have the
+//! names that safetensors give them.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `config` | `config.json` of the metadata |
+//! | `names` | the names of tensors, here and there |
+//!
+//! It knows the architectures; whether tensors and configuration agree is `config::check`'s to say.
+
+mod config;
+mod names;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use config::{Architecture, ModelError};
+pub(crate) use names::model_name;
+
+use serde_json::Value;
+
+use super::Gguf;
+use crate::checkpoint::RowOrder;
+use crate::config::CONFIG_FILE;
+
+/// The model of a GGUF file.
+#[derive(Debug, Clone)]
+pub struct GgufModel {
+    gguf: Arc<Gguf>,
+    architecture: Architecture,
+    /// Rows of a head of `q_proj` and `k_proj`; nothing where the sizes make no sense.
+    head_dim: Option<usize>,
+    files: BTreeMap<&'static str, Arc<[u8]>>,
+}
+
+impl GgufModel {
+    /// Makes the side files of a file's metadata.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the architecture is another, or a key is missing or wrong.
+    pub fn new(gguf: Arc<Gguf>) -> Result<Self, ModelError> {
+        let architecture = Architecture::of(&gguf)?;
+        let config = config::of(&gguf, architecture)?;
+        let files = [(CONFIG_FILE, config.to_string().into_bytes().into())];
+        Ok(Self { gguf, architecture, head_dim: head_dim(&config), files: files.into() })
+    }
+
+    /// The file.
+    pub fn gguf(&self) -> &Arc<Gguf> {
+        &self.gguf
+    }
+
+    /// What kind of model it is.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// How the file has the rows of a tensor, by its name here.
+    pub(crate) fn row_order(&self, name: &str) -> RowOrder {
+        let is_rotated = [".q_proj.weight", ".k_proj.weight"].iter().any(|end| name.ends_with(end));
+        match self.head_dim {
+            Some(head_dim) if is_rotated && self.architecture.is_interleaved() => {
+                RowOrder::Interleaved { head_dim }
+            }
+            _ => RowOrder::Same,
+        }
+    }
+
+    /// The files that a folder would have beside the tensors.
+    pub(crate) fn files(&self) -> &BTreeMap<&'static str, Arc<[u8]>> {
+        &self.files
+    }
+}
+
+/// Rows of a head, of a configuration that was not checked yet.
+fn head_dim(config: &Value) -> Option<usize> {
+    let count = |field: &str| config[field].as_u64().and_then(|count| usize::try_from(count).ok());
+    let of_hidden = || count("hidden_size")?.checked_div(count("num_attention_heads")?);
+    count("head_dim").or_else(of_hidden).filter(|head_dim| *head_dim >= 2 && head_dim.is_multiple_of(2))
+}

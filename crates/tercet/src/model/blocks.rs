@@ -1,0 +1,81 @@
+//! The ternary matrices of GGUF files: blocks of codes with their scales, and floats of one magnitude.
+//!
+//! It knows tensors, and not which a model has.
+
+use crate::checkpoint::{Dtype, TensorRef};
+use crate::gguf::ternary::{self, TQ_BLOCK};
+
+/// What is known of the values that are not 0.
+#[derive(Clone, Copy)]
+pub(super) enum Magnitude {
+    /// There are none.
+    None,
+    /// All have this one.
+    One(f32),
+    Several,
+}
+
+impl Magnitude {
+    pub(super) fn with(self, value: f32) -> Self {
+        match (self, value.abs()) {
+            (_, 0.0) => self,
+            (Self::None, found) => Self::One(found),
+            (Self::One(known), found) if known == found => self,
+            _ => Self::Several,
+        }
+    }
+}
+
+/// The scale of a tensor of ternary blocks: I2_S has one, of the others the first block that is not 0 throughout.
+pub(super) fn ternary_scale(tensor: &TensorRef<'_>) -> f32 {
+    fn first<const BYTES: usize>(
+        bytes: &[u8],
+        read: impl Fn(&[u8; BYTES]) -> ([u8; TQ_BLOCK], half::f16),
+    ) -> f32 {
+        let blocks = bytes.as_chunks().0.iter().map(read);
+        let scale = blocks.map(|(_, scale)| scale.to_f32()).find(|scale| *scale != 0.0);
+        scale.unwrap_or(0.0)
+    }
+    match tensor.dtype {
+        Dtype::I2S => ternary::i2_s_scale(tensor.bytes),
+        Dtype::Tq1_0 => first(tensor.bytes, ternary::tq1_0_block),
+        Dtype::Tq2_0 => first(tensor.bytes, ternary::tq2_0_block),
+        other => unreachable!("ternary_scale: {other} is no type of ternary blocks"),
+    }
+}
+
+/// The codes from element `first` on, where a block begins or the type has no blocks of rows; the scale of a block
+/// that has another.
+pub(super) fn ternary_codes(
+    tensor: &TensorRef<'_>,
+    first: usize,
+    codes: &mut [u8],
+    scale: f32,
+) -> Result<(), f32> {
+    fn of_blocks<const BYTES: usize>(
+        bytes: &[u8],
+        codes: &mut [u8],
+        scale: f32,
+        read: impl Fn(&[u8; BYTES]) -> ([u8; TQ_BLOCK], half::f16),
+    ) -> Result<(), f32> {
+        for (block, codes) in bytes.as_chunks().0.iter().zip(codes.as_chunks_mut().0) {
+            let (own, own_scale) = read(block);
+            // A block of zeros is stored with the scale 0, and another may say -1 for 0 times anything.
+            *codes = if own_scale.to_f32() == 0.0 { [1; TQ_BLOCK] } else { own };
+            if own_scale.to_f32() != 0.0 && own_scale.to_f32() != scale {
+                return Err(own_scale.to_f32());
+            }
+        }
+        Ok(())
+    }
+    let blocks = |block_bytes: usize| &tensor.bytes[first / TQ_BLOCK * block_bytes..];
+    match tensor.dtype {
+        Dtype::I2S => {
+            ternary::i2_s_codes(tensor.bytes, first, codes);
+            Ok(())
+        }
+        Dtype::Tq1_0 => of_blocks(blocks(ternary::TQ1_0_BYTES), codes, scale, ternary::tq1_0_block),
+        Dtype::Tq2_0 => of_blocks(blocks(ternary::TQ2_0_BYTES), codes, scale, ternary::tq2_0_block),
+        other => unreachable!("ternary_codes: {other} is no type of ternary blocks"),
+    }
+}
