@@ -133,6 +133,7 @@ impl From<&Config> for Shape {
                 }
                 Linears::Packed { scale: ScaleRule::Divide } => "ternary, packed, divided by their scale",
                 Linears::Masters => "ternary, quantised from floats when loaded",
+                Linears::Blocks => "ternary, blocks of a GGUF file",
             },
             bos_token_id: config.bos_token_id,
             eos_token_ids: config.eos_token_ids.clone(),
