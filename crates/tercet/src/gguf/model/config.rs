@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::names::model_name;
+use super::tokenizer;
 use crate::config::{EMBEDDING, HEAD};
 use crate::gguf::{Gguf, MetadataError, TensorType};
 use crate::json::shown;
@@ -121,7 +122,9 @@ pub(super) fn of(gguf: &Gguf, architecture: Architecture) -> Result<Value, Model
         put("bos_token_id", json!(bos));
     }
     let ends = ["eos", "eot", "eom"].map(|end| metadata.integer(&format!("tokenizer.ggml.{end}_token_id")));
-    let ends = ends.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    let mut ends = ends.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    // The files of BitNet b1.58 2B4T name the end of a text alone, but its turns end otherwise.
+    ends.extend(tokenizer::turn_ends(gguf)?);
     put("eos_token_id", json!(ends));
     let is_ternary =
         |tensor_type| matches!(tensor_type, TensorType::I2S | TensorType::Tq1_0 | TensorType::Tq2_0);

@@ -5,11 +5,13 @@
 //! |---|---|
 //! | `config` | `config.json` of the metadata |
 //! | `names` | the names of tensors, here and there |
+//! | `tokenizer` | `tokenizer.json` of the metadata |
 //!
 //! It knows the architectures; whether tensors and configuration agree is `config::check`'s to say.
 
 mod config;
 mod names;
+mod tokenizer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use serde_json::Value;
 use super::Gguf;
 use crate::checkpoint::RowOrder;
 use crate::config::CONFIG_FILE;
+use crate::tokenizer::TOKENIZER_FILE;
 
 /// The model of a GGUF file.
 #[derive(Debug, Clone)]
@@ -41,8 +44,11 @@ impl GgufModel {
     pub fn new(gguf: Arc<Gguf>) -> Result<Self, ModelError> {
         let architecture = Architecture::of(&gguf)?;
         let config = config::of(&gguf, architecture)?;
-        let files = [(CONFIG_FILE, config.to_string().into_bytes().into())];
-        Ok(Self { gguf, architecture, head_dim: head_dim(&config), files: files.into() })
+        let tokenizer = tokenizer::of(&gguf)?;
+        let bytes = |value: &Value| Arc::from(value.to_string().into_bytes());
+        let mut files = BTreeMap::from([(CONFIG_FILE, bytes(&config))]);
+        files.extend(tokenizer.map(|tokenizer| (TOKENIZER_FILE, bytes(&tokenizer))));
+        Ok(Self { gguf, architecture, head_dim: head_dim(&config), files })
     }
 
     /// The file.

@@ -1,0 +1,288 @@
+//! The tokenizer of a GGUF file's metadata gives the ids of the one it was made from.
+
+#[path = "gguf_file/mod.rs"]
+#[allow(dead_code, reason = "this test writes right files only")]
+mod gguf_file;
+mod skipping;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gguf_file::{File, Tensor, Value, list_value, text_bytes, text_value, u32_value};
+use serde_json::Value as Json;
+use tercet::embedded;
+use tercet::gguf::Gguf;
+use tercet::gguf::model::{GgufModel, ModelError};
+use tercet::source::Source;
+use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer};
+
+const TEXTS: [&str; 8] = [
+    "Once upon a time, there was a little girl named Lily.",
+    "",
+    " ",
+    "  two  spaces ",
+    "A dog🦙 said: “Hello”\nand\tran.",
+    "<s>not a text</s>",
+    "ÄÖÜ ß 東京 \u{1}",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+];
+
+/// The metadata of a tokenizer.
+struct Entries {
+    model: &'static str,
+    pre: Option<&'static str>,
+    texts: Vec<String>,
+    types: Vec<i32>,
+    scores: Option<Vec<f32>>,
+    merges: Option<Vec<String>>,
+    bos: Option<u32>,
+}
+
+fn texts_value(texts: &[String]) -> Value {
+    let bytes: Vec<u8> = texts.iter().flat_map(|text| text_bytes(text)).collect();
+    list_value(8, texts.len() as u64, &bytes)
+}
+
+/// A file whose only tensor is an embedding of one column, with a tokenizer.
+fn open(entries: &Entries) -> Result<Source, ModelError> {
+    let mut metadata = vec![("general.architecture".to_owned(), text_value("llama"))];
+    for key in
+        ["embedding_length", "feed_forward_length", "block_count", "attention.head_count", "context_length"]
+    {
+        metadata.push((format!("llama.{key}"), u32_value(1)));
+    }
+    let mut put = |key: &str, value: Value| metadata.push((format!("tokenizer.ggml.{key}"), value));
+    put("model", text_value(entries.model));
+    if let Some(pre) = entries.pre {
+        put("pre", text_value(pre));
+    }
+    put("tokens", texts_value(&entries.texts));
+    let types: Vec<u8> = entries.types.iter().flat_map(|token_type| token_type.to_le_bytes()).collect();
+    put("token_type", list_value(5, entries.types.len() as u64, &types));
+    if let Some(scores) = &entries.scores {
+        let bytes: Vec<u8> = scores.iter().flat_map(|score| score.to_le_bytes()).collect();
+        put("scores", list_value(6, scores.len() as u64, &bytes));
+    }
+    if let Some(merges) = &entries.merges {
+        put("merges", texts_value(merges));
+    }
+    if let Some(bos) = entries.bos {
+        put("bos_token_id", u32_value(bos));
+    }
+    let rows = entries.texts.len();
+    let file = File {
+        magic: *b"GGUF",
+        version: 3,
+        tensor_count: None,
+        key_count: None,
+        metadata,
+        tensors: vec![Tensor::new("token_embd.weight", &[1, rows as u64], 0, 0)],
+        alignment: 32,
+        data: vec![0; 4 * rows],
+    };
+    let gguf = Gguf::in_memory("m.gguf", file.bytes().into()).unwrap();
+    Ok(Source::Gguf(GgufModel::new(Arc::new(gguf))?))
+}
+
+fn tokenizer(entries: &Entries) -> Tokenizer {
+    let source = open(entries).unwrap();
+    let bytes = source.read(TOKENIZER_FILE).unwrap();
+    Tokenizer::from_bytes(TOKENIZER_FILE, &bytes, entries.texts.len()).unwrap()
+}
+
+/// The tokens of a `tokenizer.json` in the order of their ids, and the ids of its special tokens.
+fn tokens_of(json: &Json) -> (Vec<String>, Vec<usize>) {
+    let mut tokens: Vec<(u64, String)> = json["model"]["vocab"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(text, id)| (id.as_u64().unwrap(), text.clone()))
+        .collect();
+    tokens.sort();
+    let special =
+        json["added_tokens"].as_array().unwrap().iter().map(|token| token["id"].as_u64().unwrap() as usize);
+    (tokens.into_iter().map(|(_, text)| text).collect(), special.collect())
+}
+
+/// What each merge makes, in order: that of several pairs that make one token is left to each program.
+fn merged(json: &Json) -> Vec<String> {
+    let merges = json["model"]["merges"].as_array().unwrap();
+    merges.iter().map(|pair| pair[0].as_str().unwrap().to_owned() + pair[1].as_str().unwrap()).collect()
+}
+
+/// The model inside: SentencePiece's scores are the ids, negative.
+#[test]
+fn merges_follow_from_scores() {
+    let source = embedded::stories();
+    let bytes = source.read(TOKENIZER_FILE).unwrap();
+    let json: Json = serde_json::from_slice(&bytes).unwrap();
+    let (texts, special) = tokens_of(&json);
+    let is_byte = |text: &str| text.len() == 6 && text.starts_with("<0x");
+    let type_of = |(id, text): (usize, &String)| match id {
+        0 => 2,
+        _ if special.contains(&id) => 3,
+        _ if is_byte(text) => 6,
+        _ => 1,
+    };
+    let entries = Entries {
+        model: "llama",
+        pre: None,
+        types: texts.iter().enumerate().map(type_of).collect(),
+        scores: Some((0..texts.len()).map(|id| -(id as f32)).collect()),
+        texts,
+        merges: None,
+        bos: Some(1),
+    };
+    let made: Json = serde_json::from_slice(&open(&entries).unwrap().read(TOKENIZER_FILE).unwrap()).unwrap();
+    assert_eq!(merged(&made), merged(&json));
+    let got = tokenizer(&entries);
+    let want = Tokenizer::from_bytes(TOKENIZER_FILE, &bytes, entries.texts.len()).unwrap();
+    for text in TEXTS {
+        for add_special in [false, true] {
+            let ids = want.encode(text, add_special).unwrap();
+            assert_eq!(got.encode(text, add_special).unwrap(), ids, "{text:?}");
+            assert_eq!(got.decode(&ids), want.decode(&ids), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn public_tokenizers_give_the_ids_of_llama_cpp() {
+    const NAME: &str = "public_tokenizers_give_the_ids_of_llama_cpp";
+    let Some(shared) = std::env::var_os("TERCET_SHARED").map(PathBuf::from) else {
+        return skipping::skip(NAME, "TERCET_SHARED is not set");
+    };
+    let folder = shared.join("data/tokenizers");
+    check_vectors(&gpt2(&folder), &folder, "gpt-2");
+    for pre in [Some("llama-bpe"), None] {
+        check_vectors(&Entries { pre, ..llama3(&folder) }, &folder, "llama-bpe");
+    }
+}
+
+#[track_caller]
+fn check_vectors(entries: &Entries, folder: &Path, name: &str) {
+    let tokenizer = tokenizer(entries);
+    let read = |end: &str| std::fs::read_to_string(folder.join(format!("vectors/{name}.{end}"))).unwrap();
+    let (texts, ids) = (read("inp"), read("out"));
+    let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+    let ids: Vec<&str> = ids.lines().collect();
+    assert!(ids.len() >= 40 && texts.len() >= ids.len());
+    for (text, want) in texts.iter().zip(ids) {
+        let want: Vec<u32> = want.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        let got = tokenizer.encode(text, false).unwrap();
+        assert_eq!(got, want, "{name}: {text:?}");
+    }
+}
+
+fn gpt2(folder: &Path) -> Entries {
+    let read = |file: &str| std::fs::read_to_string(folder.join("gpt2").join(file)).unwrap();
+    let vocabulary: HashMap<String, usize> = serde_json::from_str(&read("vocab.json")).unwrap();
+    let mut texts = vec![String::new(); vocabulary.len()];
+    vocabulary.into_iter().for_each(|(text, id)| texts[id] = text);
+    let types = texts.iter().map(|text| if text == "<|endoftext|>" { 3 } else { 1 }).collect();
+    let merges = read("merges.txt").lines().skip(1).map(str::to_owned).collect();
+    Entries { model: "gpt2", pre: Some("gpt-2"), texts, types, scores: None, merges: Some(merges), bos: None }
+}
+
+/// The tokens of tiktoken's form; a token's merge is of the two parts that merges of lower rank leave of it.
+fn llama3(folder: &Path) -> Entries {
+    let text = std::fs::read_to_string(folder.join("llama3/tokenizer.model")).unwrap();
+    let tokens: Vec<Vec<u8>> =
+        text.lines().map(|line| bytes_of_base64(line.split_once(' ').unwrap().0)).collect();
+    let ranks: HashMap<&[u8], usize> =
+        tokens.iter().enumerate().map(|(rank, token)| (&token[..], rank)).collect();
+    let mut merges = Vec::new();
+    for (rank, token) in tokens.iter().enumerate().filter(|(_, token)| token.len() > 1) {
+        let mut parts: Vec<&[u8]> = token.chunks(1).collect();
+        let mut ends: Vec<usize> = (1..=token.len()).collect();
+        while parts.len() > 2 {
+            let joint = |i: usize| {
+                let start = ends[i] - parts[i].len();
+                ranks.get(&token[start..ends[i + 1]]).copied().filter(|joint| *joint < rank)
+            };
+            let Some((_, i)) = (0..parts.len() - 1).filter_map(|i| Some((joint(i)?, i))).min() else { break };
+            let start = ends[i] - parts[i].len();
+            parts[i] = &token[start..ends[i + 1]];
+            parts.remove(i + 1);
+            ends.remove(i);
+        }
+        if let [left, right] = parts[..] {
+            merges.push(format!("{} {}", byte_level(left), byte_level(right)));
+        }
+    }
+    let mut texts: Vec<String> = tokens.iter().map(|token| byte_level(token)).collect();
+    let mut types = vec![1; texts.len()];
+    for i in 0..256 {
+        texts.push(format!("<|special_{i}|>"));
+        types.push(3);
+    }
+    Entries { model: "gpt2", pre: None, texts, types, scores: None, merges: Some(merges), bos: Some(128_000) }
+}
+
+fn bytes_of_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0u32, 0);
+    for digit in text.bytes().filter(|digit| *digit != b'=') {
+        bits = bits << 6 | DIGITS.iter().position(|own| *own == digit).unwrap() as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+/// The characters by which byte-level BPE writes bytes, as GPT-2's encoder has them.
+fn byte_level(bytes: &[u8]) -> String {
+    let is_printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let character = |byte: u8| {
+        if is_printable(byte) {
+            return char::from(byte);
+        }
+        char::from_u32(256 + (0..byte).filter(|b| !is_printable(*b)).count() as u32).unwrap()
+    };
+    bytes.iter().map(|byte| character(*byte)).collect()
+}
+
+fn small() -> Entries {
+    let texts = ["<s>", "a", "b", "ab"].map(str::to_owned).to_vec();
+    let merges = Some(vec!["a b".to_owned()]);
+    Entries { model: "gpt2", pre: None, texts, types: vec![3, 1, 1, 1], scores: None, merges, bos: Some(0) }
+}
+
+#[test]
+fn a_text_begins_with_its_token() {
+    let tokenizer = tokenizer(&small());
+    assert_eq!(tokenizer.encode("abb", true).unwrap(), [0, 3, 2]);
+    assert_eq!(tokenizer.encode("abb", false).unwrap(), [3, 2]);
+}
+
+#[test]
+fn wrong_tokenizers_are_refused_by_key() {
+    let check = |damage: &dyn Fn(&mut Entries), want: &str| {
+        let mut entries = small();
+        damage(&mut entries);
+        let message = open(&entries).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains(want), "found `{message}`, expected `{want}`");
+    };
+    check(&|e| e.model = "rwkv", "`tokenizer.ggml.model` is rwkv, expected `gpt2` or `llama`");
+    check(&|e| e.pre = Some("chatglm"), "`tokenizer.ggml.pre` is chatglm");
+    check(&|e| e.types.truncate(3), "`tokenizer.ggml.token_type` is a list of 3, expected one for each of 4");
+    check(&|e| e.texts[1] = "b".to_owned(), "`tokenizer.ggml.tokens` is `b` twice");
+    check(&|e| e.merges = None, "`tokenizer.ggml.merges` is missing");
+    check(
+        &|e| e.merges = Some(vec!["ab".to_owned()]),
+        "`tokenizer.ggml.merges` is `ab`, expected two tokens",
+    );
+    check(&|e| e.bos = Some(4), "`tokenizer.ggml.bos_token_id` is 4, expected less than 4");
+    check(&|e| e.types[1] = -1, "`tokenizer.ggml.token_type` is -1");
+    check(&|e| e.model = "llama", "`tokenizer.ggml.scores` is missing");
+    let scores = |scores: &[f32]| {
+        let scores = scores.to_vec();
+        move |e: &mut Entries| (e.model, e.scores) = ("llama", Some(scores.clone()))
+    };
+    check(&scores(&[0.0; 3]), "`tokenizer.ggml.scores` is a list of 3");
+    check(&scores(&[0.0, f32::NAN, 0.0, 0.0]), "`tokenizer.ggml.scores` is NaN");
+}
