@@ -9,6 +9,7 @@ use tercet::checkpoint::CheckpointError;
 use tercet::config::ConfigError;
 use tercet::embedded::DigestError;
 use tercet::generate::{GenerateError, SamplingError};
+use tercet::gguf::model::ModelError;
 use tercet::model::LoadError;
 use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
@@ -106,7 +107,7 @@ macro_rules! model_failures {
         }
     )* };
 }
-model_failures!(SourceError, CheckpointError, ConfigError, TokenizerError);
+model_failures!(SourceError, CheckpointError, ConfigError, TokenizerError, ModelError);
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {

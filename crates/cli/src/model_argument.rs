@@ -1,6 +1,6 @@
 //! Which argument is a MODEL, which a PROMPT, and where a model's files are.
 //!
-//! MODEL is a folder; a `.gguf` file and an id of the Hub (`org/name`) are recognised and refused.
+//! MODEL is a folder or a `.gguf` file; an id of the Hub (`org/name`) is recognised and refused.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -36,10 +36,7 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
     let shown = path.display();
     if path.exists() {
         if path.is_file() && text.ends_with(".gguf") {
-            let message = format!("{shown}: found a GGUF file; this version reads model folders");
-            return Err(Failure::message(Exit::Model, message).with_hint(
-                "name the folder of the original model, with `config.json` and `model.safetensors`",
-            ));
+            return Ok(Source::gguf(&path)?);
         }
         return Ok(Source::folder(path)?);
     }

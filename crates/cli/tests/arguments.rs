@@ -30,7 +30,7 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
         ("/nowhere/at/all", 3, "found nothing"),
         ("~/nowhere/at/all", 3, "found nothing"),
         ("nowhere.gguf", 3, "found nothing"),
-        ("model.gguf", 3, "this version reads model folders"),
+        ("model.gguf", 3, "expected at most the 0 that are left"),
         ("weights.bin", 3, "pickled file"),
         ("org/name", 3, "this version reads folders and not yet the Hub"),
         ("org/name@main", 3, "hint: download it first, with `hf download org/name"),

@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::gguf::model::GgufModel;
+use crate::gguf::Gguf;
+use crate::gguf::model::{GgufModel, ModelError};
 use crate::mapped_file::{MappedFile, MappedFileError};
 
 /// The longest side file (a configuration, an index, a tokenizer) that is read, in bytes.
@@ -173,6 +174,14 @@ impl Source {
             return Err(SourceError::SingleFile { path });
         }
         Err(SourceError::NotAFolder { path })
+    }
+
+    /// The GGUF file at `path`.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it is damaged, or holds no model that is known.
+    pub fn gguf(path: &Path) -> Result<Self, ModelError> {
+        Ok(Self::Gguf(GgufModel::new(Arc::new(Gguf::open(path)?))?))
     }
 
     /// How messages call the place itself.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::names::model_name;
 use super::tokenizer;
 use crate::config::{EMBEDDING, HEAD};
-use crate::gguf::{Gguf, MetadataError, TensorType};
+use crate::gguf::{Gguf, GgufError, MetadataError, TensorType};
 use crate::json::shown;
 
 const ARCHITECTURE_KEY: &str = "general.architecture";
@@ -37,6 +37,23 @@ pub enum ModelError {
     NoEmbedding { file: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+}
+
+impl ModelError {
+    /// What to do next, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Gguf(error) => error.hint(),
+            Self::Architecture { .. } => {
+                Some("tercet runs ternary models and LLaMA; llama.cpp runs many others")
+            }
+            Self::NoEmbedding { .. } | Self::Metadata(_) => {
+                Some("the file is damaged or was converted wrongly: download or convert it again")
+            }
+        }
+    }
 }
 
 impl Architecture {
