@@ -14,6 +14,7 @@ use std::ops::Range;
 
 pub use dtype::Dtype;
 pub use error::CheckpointError;
+pub(crate) use write::write_counted;
 pub use write::{NewTensor, WriteTensor, write, write_file, write_files};
 
 use crate::gguf::model::{GgufModel, model_name};

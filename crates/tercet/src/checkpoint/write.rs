@@ -126,19 +126,26 @@ pub fn write(
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     for (number, tensor) in tensors.iter().enumerate() {
-        let mut counted = Counted { inner: out, written: 0 };
-        write_tensor(number, &mut counted)?;
-        if counted.written != tensor.size_bytes() {
-            let message = format!(
-                "tensor `{}`: found {} bytes to write, expected {}",
-                tensor.name,
-                counted.written,
-                tensor.size_bytes()
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
+        write_counted(out, &tensor.name, tensor.size_bytes(), &mut |out| write_tensor(number, out))?;
     }
     Ok(())
+}
+
+/// Writes the bytes of a tensor, which must be as many as expected.
+pub(crate) fn write_counted(
+    out: &mut dyn Write,
+    name: &str,
+    expected_bytes: u64,
+    write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut counted = Counted { inner: out, written: 0 };
+    write(&mut counted)?;
+    if counted.written == expected_bytes {
+        return Ok(());
+    }
+    let found = counted.written;
+    let message = format!("tensor `{name}`: found {found} bytes to write, expected {expected_bytes}");
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 /// The header, padded so that the tensors begin at a multiple of 8, as the format recommends.

@@ -10,7 +10,7 @@ use super::tensor_type::TensorType;
 use crate::json::shown;
 use crate::source::FileBytes;
 
-const MAGIC: [u8; 4] = *b"GGUF";
+pub(super) const MAGIC: [u8; 4] = *b"GGUF";
 /// Versions with counts of 64 bits.
 const VERSIONS: [u32; 2] = [2, 3];
 
@@ -26,7 +26,8 @@ const DIMENSIONS_MAX: u32 = 4;
 const NAME_MAX_BYTES: usize = 63;
 
 const ALIGNMENT_KEY: &str = "general.alignment";
-const ALIGNMENT: u64 = 32;
+/// Where tensors begin, unless a file says otherwise.
+pub(super) const ALIGNMENT: u64 = 32;
 const ALIGNMENT_MAX: u64 = 4096;
 
 /// A tensor before its place is known to lie in the file.

@@ -52,6 +52,11 @@ impl ValueType {
         Self::Float64,
     ];
 
+    /// Its number in a file.
+    pub(super) fn number(self) -> u32 {
+        self as u32
+    }
+
     fn size_bytes(self) -> u64 {
         match self {
             Self::Uint8 | Self::Int8 | Self::Bool => 1,

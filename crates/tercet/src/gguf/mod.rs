@@ -11,6 +11,7 @@
 //! | `ternary` | blocks of ternary codes: I2_S, TQ1_0, TQ2_0 |
 //! | `model` | a file as the folder of a model |
 //! | `quantized` | blocks of other numbers: Q8_0, Q6_K, Q4_0 |
+//! | `write` | writing a file |
 //!
 //! ```text
 //! "GGUF" | u32 version | u64 tensors | u64 entries | metadata entries | tensor entries | padding | data
@@ -26,6 +27,7 @@ pub mod model;
 pub mod quantized;
 mod tensor_type;
 pub mod ternary;
+mod write;
 
 use std::ops::Range;
 use std::path::Path;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 pub use error::GgufError;
 pub use metadata::{Metadata, MetadataError, ValueType};
 pub use tensor_type::TensorType;
+pub use write::{NewGgufTensor, NewValue, write};
 
 use crate::mapped_file::MappedFile;
 use crate::source::FileBytes;
