@@ -1,30 +1,9 @@
-//! The ternary matrices of GGUF files: blocks of codes with their scales, and floats of one magnitude.
+//! The ternary matrices of GGUF files: blocks of codes with their scales.
 //!
 //! It knows tensors, and not which a model has.
 
 use crate::checkpoint::{Dtype, TensorRef};
 use crate::gguf::ternary::{self, TQ_BLOCK};
-
-/// What is known of the values that are not 0.
-#[derive(Clone, Copy)]
-pub(super) enum Magnitude {
-    /// There are none.
-    None,
-    /// All have this one.
-    One(f32),
-    Several,
-}
-
-impl Magnitude {
-    pub(super) fn with(self, value: f32) -> Self {
-        match (self, value.abs()) {
-            (_, 0.0) => self,
-            (Self::None, found) => Self::One(found),
-            (Self::One(known), found) if known == found => self,
-            _ => Self::Several,
-        }
-    }
-}
 
 /// The scale of a tensor of ternary blocks: I2_S has one, of the others the first block that is not 0 throughout.
 pub(super) fn ternary_scale(tensor: &TensorRef<'_>) -> f32 {

@@ -3,22 +3,21 @@
 //!
 //! It knows the names and types of tensors; the bit layouts it makes are the kernels' business.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tercet_kernels::quantize::{self, QuantizeError};
 use tercet_kernels::{
-    CodeError, DenseBuilder, DenseMatrix, DenseType, Layout, Pool, QuantizedType, TernaryBuilder,
-    TernaryMatrix,
+    DenseBuilder, DenseMatrix, DenseType, Layout, Pool, QuantizedType, TernaryBuilder, TernaryMatrix,
 };
 
-use super::blocks::{Magnitude, ternary_codes, ternary_scale};
-use super::error::{PLAUSIBLE_SCALES, SCALES};
+use super::error::PLAUSIBLE_SCALES;
+use super::first_error::FirstError;
+use super::ternary_rows::TernaryRows;
 use super::vocabulary::{Embedding, quantize_head};
 use super::{
     Attention, BitLinear, Head, HeadType, Layer, Linear, LoadError, Mlp, Model, RmsNorm, WeightTypes,
 };
-use crate::checkpoint::{Checkpoint, Dtype, RowOrder, RowsOnDisk, TensorRef, read_f32};
-use crate::config::{Config, EMBEDDING, HEAD, Linears, ScaleRule, linear_shape};
+use crate::checkpoint::{Checkpoint, Dtype, RowOrder, RowsOnDisk, TensorRef};
+use crate::config::{Config, EMBEDDING, HEAD, Linears, ScaleRule};
 use crate::source::Source;
 
 impl Model {
@@ -129,7 +128,7 @@ impl Loader<'_> {
     fn layer(&self, layer: usize) -> Result<Layer, LoadError> {
         let config = self.config;
         let name = |part: &str| format!("model.layers.{layer}.{part}");
-        let linear = |part: &str| self.linear(&name(part), linear_shape(config, part));
+        let linear = |part: &str| self.linear(&name(part));
         let norm = |part: &str| self.norm(&name(part), config.rms_norm_eps);
         let pre_norm = |part: &str| config.norms.pre.then(|| norm(part)).transpose();
         let sub_norms = config.norms.sub;
@@ -155,200 +154,43 @@ impl Loader<'_> {
         Ok(layer)
     }
 
-    fn linear(&self, name: &str, shape: [usize; 2]) -> Result<Linear, LoadError> {
-        let weight = format!("{name}.weight");
-        let (matrix, scale) = match self.config.linears {
-            Linears::Dense => return Ok(Linear::Dense(self.dense(&weight)?)),
-            Linears::Packed { scale } => (self.packed(&weight, shape)?, self.scale(name, scale)?),
-            Linears::Masters => self.masters(&weight, shape)?,
-            Linears::Blocks => self.blocks(&weight, shape)?,
-        };
+    fn linear(&self, name: &str) -> Result<Linear, LoadError> {
+        if self.config.linears == Linears::Dense {
+            return Ok(Linear::Dense(self.dense(&format!("{name}.weight"))?));
+        }
+        let rows = TernaryRows::open(self.pool, self.checkpoint, self.config, name)?;
+        let matrix = self.pack(&rows)?;
         let norm = self.config.norms.in_linear_eps;
         let norm = norm.map(|eps| self.norm(&format!("{name}.rms_norm"), eps)).transpose()?;
-        Ok(Linear::Ternary(BitLinear { matrix, scale, norm }))
+        Ok(Linear::Ternary(BitLinear { matrix, scale: rows.scale(), norm }))
+    }
+
+    fn pack(&self, rows: &TernaryRows<'_>) -> Result<TernaryMatrix, LoadError> {
+        let cols = rows.shape()[1];
+        let builder = TernaryBuilder::new(self.pool, rows.shape(), self.layout);
+        let bad_row = FirstError::default();
+        self.pool.run(|worker| {
+            let mut reader = rows.reader();
+            let fill = |first_row: usize, codes: &mut [u8]| {
+                for (row, codes) in (first_row..).zip(codes.chunks_exact_mut(cols)) {
+                    if let Err(error) = reader.read(row, codes) {
+                        bad_row.keep(row, error);
+                        codes.fill(1);
+                    }
+                }
+            };
+            builder.pack(worker, fill, |_| unreachable!("RowReader::read gives codes of 0, 1 or 2"));
+        });
+        rows.give_back();
+        match bad_row.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(builder.finish()),
+        }
     }
 
     /// A tensor that `Config::read` has found and checked.
     fn tensor(&self, name: &str) -> TensorRef<'_> {
         self.checkpoint.get(name).expect("Config::read has checked that the tensor is there")
-    }
-
-    /// Four codes a byte in planes of rows: row `r` is in byte row `r mod R`, bits `2 (r div R)`,
-    /// `R = ceil(rows / 4)` (transformers, `integrations/bitnet.py`).
-    fn packed(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<TernaryMatrix, LoadError> {
-        let tensor = self.tensor(name);
-        let byte_rows = tensor.shape[0];
-        let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);
-        let bad_code = FirstError::default();
-        self.pool.run(|worker| {
-            let unpack = |first_row: usize, codes: &mut [u8]| {
-                for (row, codes) in (first_row..).zip(codes.chunks_exact_mut(cols)) {
-                    let shift = 2 * (row / byte_rows);
-                    let bytes = &tensor.bytes[row % byte_rows * cols..][..cols];
-                    for (code, byte) in codes.iter_mut().zip(bytes) {
-                        *code = byte >> shift & 3;
-                    }
-                }
-            };
-            builder.pack(worker, unpack, |error| bad_code.keep(error.row * cols + error.column, error));
-        });
-        tensor.give_back(0..tensor.bytes.len());
-        match bad_code.into_inner() {
-            Some(CodeError { row, column, .. }) => {
-                Err(LoadError::Code { file: tensor.file.to_owned(), name: name.to_owned(), row, column })
-            }
-            None => Ok(builder.finish()),
-        }
-    }
-
-    /// A ternary matrix of a GGUF file.
-    fn blocks(&self, name: &str, shape: [usize; 2]) -> Result<(TernaryMatrix, f32), LoadError> {
-        let tensor = self.tensor(name);
-        if tensor.dtype.is_ternary_block() {
-            return self.ternary_blocks(name, shape);
-        }
-        match self.magnitude(name, shape)? {
-            Some(magnitude) => self.ternary_floats(name, shape, magnitude),
-            None => self.masters(name, shape),
-        }
-    }
-
-    /// Codes and scales of blocks; all blocks that are not 0 throughout must have one scale.
-    fn ternary_blocks(&self, name: &str, shape: [usize; 2]) -> Result<(TernaryMatrix, f32), LoadError> {
-        let tensor = self.tensor(name);
-        let cols = shape[1];
-        let scale = ternary_scale(&tensor);
-        if !(SCALES[0]..=SCALES[1]).contains(&scale) {
-            return Err(LoadError::Scale {
-                file: tensor.file.to_owned(),
-                name: name.to_owned(),
-                found: scale,
-            });
-        }
-        let (bad_code, bad_scale) = (FirstError::default(), FirstError::default());
-        let matrix = self.pack_rows(&tensor, shape, &bad_code, |stored_row, codes| {
-            if let Err(found) = ternary_codes(&tensor, stored_row * cols, codes, scale) {
-                bad_scale.keep(stored_row, found);
-            }
-        });
-        let (file, name) = (tensor.file.to_owned(), name.to_owned());
-        if let Some(found) = bad_scale.into_inner() {
-            return Err(LoadError::BlockScales { file, name, found, expected: scale });
-        }
-        match bad_code.into_inner() {
-            Some(CodeError { row, column, .. }) => Err(LoadError::Code { file, name, row, column }),
-            None => Ok((matrix, scale)),
-        }
-    }
-
-    /// Floats that are 0 or of one magnitude.
-    fn ternary_floats(
-        &self,
-        name: &str,
-        shape: [usize; 2],
-        magnitude: f32,
-    ) -> Result<(TernaryMatrix, f32), LoadError> {
-        let tensor = self.tensor(name);
-        let cols = shape[1];
-        if !(SCALES[0]..=SCALES[1]).contains(&magnitude) {
-            let (file, name) = (tensor.file.to_owned(), name.to_owned());
-            return Err(LoadError::Scale { file, name, found: magnitude });
-        }
-        let matrix = self.pack_rows(&tensor, shape, &FirstError::default(), |stored_row, codes| {
-            let mut values = vec![0.0; cols];
-            read_f32(tensor.dtype, tensor.bytes, stored_row * cols, &mut values);
-            for (code, value) in codes.iter_mut().zip(&values) {
-                *code = 1 + u8::from(*value > 0.0) - u8::from(*value < 0.0);
-            }
-        });
-        Ok((matrix, magnitude))
-    }
-
-    /// The magnitude of all values that are not 0, if they have one.
-    fn magnitude(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Option<f32>, LoadError> {
-        let tensor = self.tensor(name);
-        let (found, bad_number) = (Mutex::new(Magnitude::None), FirstError::default());
-        self.pool.run(|worker| {
-            let (mut own, mut values) = (Magnitude::None, vec![0.0; cols]);
-            for row in (worker.index()..rows).step_by(worker.threads()) {
-                tensor.read_f32(row * cols, &mut values);
-                if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
-                    bad_number.keep(row * cols + bad, row * cols + bad);
-                }
-                own = values.iter().fold(own, |own, value| own.with(*value));
-            }
-            let mut all = found.lock().unwrap_or_else(PoisonError::into_inner);
-            *all = match own {
-                Magnitude::None => *all,
-                Magnitude::One(value) => all.with(value),
-                Magnitude::Several => Magnitude::Several,
-            };
-        });
-        if let Some(index) = bad_number.into_inner() {
-            return Err(not_finite(&tensor, name, index));
-        }
-        Ok(match found.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Magnitude::One(value) => Some(value),
-            Magnitude::None | Magnitude::Several => None,
-        })
-    }
-
-    /// Packs the codes that `codes_of` gives for each row of the file.
-    fn pack_rows(
-        &self,
-        tensor: &TensorRef<'_>,
-        [rows, cols]: [usize; 2],
-        bad_code: &FirstError<CodeError>,
-        codes_of: impl Fn(usize, &mut [u8]) + Sync,
-    ) -> TernaryMatrix {
-        let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);
-        self.pool.run(|worker| {
-            let fill = |first_row: usize, codes: &mut [u8]| {
-                for (row, codes) in (first_row..).zip(codes.chunks_exact_mut(cols)) {
-                    codes_of(tensor.row_order.stored(row), codes);
-                }
-            };
-            builder.pack(worker, fill, |error| bad_code.keep(error.row * cols + error.column, error));
-        });
-        tensor.give_back(0..tensor.bytes.len());
-        builder.finish()
-    }
-
-    fn scale(&self, linear: &str, rule: ScaleRule) -> Result<f32, LoadError> {
-        let name = format!("{linear}.weight_scale");
-        let tensor = self.tensor(&name);
-        let stored = floats(&tensor)[0];
-        if !(SCALES[0]..=SCALES[1]).contains(&stored) {
-            return Err(LoadError::Scale { file: tensor.file.to_owned(), name, found: stored });
-        }
-        Ok(match rule {
-            ScaleRule::Multiply => stored,
-            ScaleRule::Divide => 1.0 / stored,
-        })
-    }
-
-    /// Float masters, quantized here by the one function of the kernels.
-    fn masters(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<(TernaryMatrix, f32), LoadError> {
-        let tensor = self.tensor(name);
-        let read = |first: usize, values: &mut [f32]| tensor.read_f32(first, values);
-        let scale = quantize::scale_in_pool(self.pool, rows * cols, |_, first, values| read(first, values))
-            .map_err(|QuantizeError::NotFinite { index }| not_finite(&tensor, name, index))?;
-        let inv_scale = 1.0 / scale;
-        let builder = TernaryBuilder::new(self.pool, [rows, cols], self.layout);
-        self.pool.run(|worker| {
-            let mut values = vec![0.0; cols];
-            let quantize = |first_row: usize, codes: &mut [u8]| {
-                for (row, codes) in (first_row..).zip(codes.chunks_exact_mut(cols)) {
-                    read(row * cols, &mut values);
-                    for (code, value) in codes.iter_mut().zip(&values) {
-                        *code = quantize::ternary_code(*value, inv_scale);
-                    }
-                }
-            };
-            builder.pack(worker, quantize, |_| unreachable!("codes made here are 0, 1 or 2"));
-        });
-        tensor.give_back(0..tensor.bytes.len());
-        Ok((builder.finish(), scale))
     }
 
     fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
@@ -398,28 +240,6 @@ fn floats(tensor: &TensorRef<'_>) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape.iter().product()];
     tensor.read_f32(0, &mut values);
     values
-}
-
-/// The error that comes first in a tensor, whichever worker finds one first.
-struct FirstError<E>(Mutex<Option<(usize, E)>>);
-
-impl<E> Default for FirstError<E> {
-    fn default() -> Self {
-        FirstError(Mutex::new(None))
-    }
-}
-
-impl<E> FirstError<E> {
-    fn keep(&self, index: usize, error: E) {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.as_ref().is_none_or(|(kept, _)| index < *kept) {
-            *first = Some((index, error));
-        }
-    }
-
-    fn into_inner(self) -> Option<E> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).map(|(_, error)| error)
-    }
 }
 
 /// Refuses scales that are those of a trained model only when read the other way.

@@ -13,12 +13,14 @@
 
 mod blocks;
 mod error;
+mod first_error;
 mod linear;
 mod load;
 mod memory;
 mod operations;
 mod profile;
 mod random;
+mod ternary_rows;
 mod vocabulary;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
 pub use operations::{Operations, PRODUCT_ENERGY_RATIO};
 pub use profile::WorkTimes;
+pub use ternary_rows::{RowReader, TernaryRows};
 pub use vocabulary::{Head, HeadType, WeightTypes};
 
 use crate::config::{Activation, Config};
