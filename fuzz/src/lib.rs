@@ -5,6 +5,8 @@
 
 #[path = "../../crates/tercet/tests/entry_points/mod.rs"]
 pub mod entry_points;
+#[path = "../../crates/tercet/tests/gguf_file/mod.rs"]
+pub mod gguf_file;
 #[path = "../../crates/tercet/tests/mutations/mod.rs"]
 pub mod mutations;
 #[path = "../../crates/tercet/tests/tiny_model/mod.rs"]

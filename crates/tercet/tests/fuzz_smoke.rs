@@ -2,6 +2,7 @@
 //! panic.
 
 mod entry_points;
+mod gguf_file;
 mod mutations;
 mod tiny_model;
 
@@ -45,4 +46,11 @@ fn no_configuration_makes_the_reader_panic() {
 fn no_tokenizer_makes_the_reader_panic() {
     let right = TinyModel::new(Kind::Bitnet).tokenizer.to_string().into();
     fuzz(4, &[right], mutations::json, entry_points::tokenizer);
+}
+
+#[test]
+fn no_gguf_file_makes_the_reader_panic() {
+    let right = entry_points::right_gguf();
+    assert!(entry_points::model_of_gguf(&right).is_some(), "the right file is not read");
+    fuzz(5, &[right], mutations::gguf, entry_points::gguf);
 }

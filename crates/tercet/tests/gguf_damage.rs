@@ -1,7 +1,6 @@
 //! GGUF files that are damaged or hostile: each is refused by its own error, and none takes memory for what it
 //! only says it has.
 
-#[path = "gguf_file/mod.rs"]
 mod gguf_file;
 
 use gguf_file::{

@@ -1,7 +1,5 @@
 //! A GGUF file gives the logits of the same model as safetensors, to the bit, in every type of its tensors.
 
-#[path = "gguf_file/mod.rs"]
-#[allow(dead_code, reason = "this test writes right files only")]
 mod gguf_file;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,5 @@
 //! The tokenizer of a GGUF file's metadata gives the ids of the one it was made from.
 
-#[path = "gguf_file/mod.rs"]
-#[allow(dead_code, reason = "this test writes right files only")]
 mod gguf_file;
 mod skipping;
 

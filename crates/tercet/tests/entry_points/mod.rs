@@ -4,12 +4,16 @@
 //! read. Shared by the smoke test and the fuzz targets.
 #![allow(dead_code, unreachable_pub, reason = "each user includes the file and uses its own part")]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use tercet::checkpoint::{Checkpoint, INDEX_FILE, SINGLE_FILE};
 use tercet::config::{CONFIG_FILE, Config};
+use tercet::gguf::model::GgufModel;
+use tercet::gguf::{self, Gguf, NewGgufTensor, NewValue, TensorType, ternary};
+use tercet::model::Model;
 use tercet::source::{MemoryFolder, Source};
 use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer};
+use tercet_kernels::{Isa, Layout, Pool};
 
 use crate::tiny_model::{Kind, TinyModel, config_of, safetensors_bytes};
 
@@ -74,6 +78,86 @@ pub fn tokenizer(bytes: &[u8]) {
         let message = error.to_string();
         assert!(!message.contains("panicked"), "{message}");
     }
+}
+
+/// Reads a GGUF file as a model: configuration, tokenizer, and every ternary matrix and table.
+pub fn gguf(bytes: &[u8]) {
+    std::hint::black_box(model_of_gguf(bytes).is_some());
+}
+
+/// The model of a GGUF file, if it is one.
+pub fn model_of_gguf(bytes: &[u8]) -> Option<Model> {
+    let file = Gguf::in_memory("m.gguf", bytes.into()).ok()?;
+    let source = Source::Gguf(GgufModel::new(Arc::new(file)).ok()?);
+    let checkpoint = Checkpoint::open(&source).ok()?;
+    let config = Config::read(&source, &checkpoint).ok()?;
+    let message = Tokenizer::read(&source, &config).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(!message.contains("panicked"), "{message}");
+    let pool = Arc::new(Pool::new(Isa::best(), 1));
+    Model::from_checkpoint(&checkpoint, config, pool, Layout::TwoBit).ok()
+}
+
+/// A right GGUF file with a tensor of every type that a tiny model can have.
+pub fn right_gguf() -> Vec<u8> {
+    let number = |value: u32| NewValue::Uint32(value);
+    let text = |text: &str| NewValue::Text(text.to_owned());
+    let tokens = ["<s>", "a", "b", "ab"].map(str::to_owned).to_vec();
+    let metadata = [
+        ("general.architecture", text("llama")),
+        ("llama.context_length", number(64)),
+        ("llama.embedding_length", number(256)),
+        ("llama.feed_forward_length", number(256)),
+        ("llama.block_count", number(1)),
+        ("llama.attention.head_count", number(2)),
+        ("llama.attention.layer_norm_rms_epsilon", NewValue::Float32(1e-5)),
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.tokens", NewValue::Texts(tokens)),
+        ("tokenizer.ggml.token_type", NewValue::Int32s(vec![3, 1, 1, 1])),
+        ("tokenizer.ggml.merges", NewValue::Texts(vec!["a b".to_owned()])),
+        ("tokenizer.ggml.bos_token_id", number(0)),
+        ("tokenizer.ggml.add_bos_token", NewValue::Bool(true)),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
+    let tensors = [
+        ("token_embd", TensorType::Q6K, vec![4, 256]),
+        ("output", TensorType::Q8_0, vec![4, 256]),
+        ("output_norm", TensorType::F32, vec![256]),
+        ("blk.0.attn_norm", TensorType::F32, vec![256]),
+        ("blk.0.ffn_norm", TensorType::F32, vec![256]),
+        ("blk.0.attn_q", TensorType::I2S, vec![256, 256]),
+        ("blk.0.attn_k", TensorType::Tq1_0, vec![256, 256]),
+        ("blk.0.attn_v", TensorType::Tq2_0, vec![256, 256]),
+        ("blk.0.attn_output", TensorType::F16, vec![256, 256]),
+        ("blk.0.ffn_gate", TensorType::Bf16, vec![256, 256]),
+        ("blk.0.ffn_up", TensorType::I2S, vec![256, 256]),
+        ("blk.0.ffn_down", TensorType::I2S, vec![256, 256]),
+    ];
+    let tensors = tensors.map(|(name, tensor_type, shape)| NewGgufTensor {
+        name: format!("{name}.weight"),
+        tensor_type,
+        shape,
+    });
+    let mut file = Vec::new();
+    gguf::write(&mut file, &metadata, &tensors, &mut |i, out| {
+        let size_bytes = tensors[i].size_bytes() as usize;
+        match tensors[i].tensor_type {
+            // All codes are 0, which is -1; the scale is 0.5.
+            TensorType::I2S => {
+                out.write_all(&vec![0; size_bytes - 32])?;
+                out.write_all(&ternary::to_i2_s_tail(0.5))
+            }
+            TensorType::Tq1_0 => {
+                out.write_all(&ternary::to_tq1_0_block(&[2; 256], half::f16::ONE).repeat(256))
+            }
+            TensorType::Tq2_0 => {
+                out.write_all(&ternary::to_tq2_0_block(&[0; 256], half::f16::ONE).repeat(256))
+            }
+            // Floats of one magnitude, and what is near enough for the others.
+            _ => out.write_all(&[0x3c; 1].repeat(size_bytes)),
+        }
+    })
+    .expect("memory can be written to");
+    file
 }
 
 /// The tensors of four families.

@@ -1,59 +1,62 @@
-//! GGUF files of any content, right or wrong.
+//! GGUF files of any content, right or wrong, to be written, and read again to be damaged further.
+//!
+//! Shared by tests and the fuzz targets.
+#![allow(dead_code, unreachable_pub, reason = "each user includes the file and uses its own part")]
 
 /// A value as a file holds it: its type and bytes.
 #[derive(Clone)]
-pub(crate) struct Value(pub(crate) u32, pub(crate) Vec<u8>);
+pub struct Value(pub u32, pub Vec<u8>);
 
-pub(crate) fn u8_value(value: u8) -> Value {
+pub fn u8_value(value: u8) -> Value {
     Value(0, vec![value])
 }
 
-pub(crate) fn i8_value(value: i8) -> Value {
+pub fn i8_value(value: i8) -> Value {
     Value(1, value.to_le_bytes().to_vec())
 }
 
-pub(crate) fn u32_value(value: u32) -> Value {
+pub fn u32_value(value: u32) -> Value {
     Value(4, value.to_le_bytes().to_vec())
 }
 
-pub(crate) fn i32_value(value: i32) -> Value {
+pub fn i32_value(value: i32) -> Value {
     Value(5, value.to_le_bytes().to_vec())
 }
 
-pub(crate) fn f32_value(value: f32) -> Value {
+pub fn f32_value(value: f32) -> Value {
     Value(6, value.to_le_bytes().to_vec())
 }
 
-pub(crate) fn bool_value(value: u8) -> Value {
+pub fn bool_value(value: u8) -> Value {
     Value(7, vec![value])
 }
 
-pub(crate) fn text_value(text: &str) -> Value {
+pub fn text_value(text: &str) -> Value {
     Value(8, text_bytes(text))
 }
 
-pub(crate) fn list_value(element: u32, count: u64, bytes: &[u8]) -> Value {
+pub fn list_value(element: u32, count: u64, bytes: &[u8]) -> Value {
     Value(9, [&element.to_le_bytes()[..], &count.to_le_bytes(), bytes].concat())
 }
 
-pub(crate) fn text_bytes(text: &str) -> Vec<u8> {
+pub fn text_bytes(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 /// A tensor's entry.
 #[derive(Clone)]
-pub(crate) struct Tensor {
-    pub(crate) name: String,
+pub struct Tensor {
+    pub name: String,
     /// How many sizes it says it has.
-    pub(crate) dimensions: u32,
+    pub dimensions: u32,
     /// The fastest first.
-    pub(crate) sizes: Vec<u64>,
-    pub(crate) number: u32,
-    pub(crate) offset: u64,
+    pub sizes: Vec<u64>,
+    pub number: u32,
+    pub offset: u64,
 }
 
 impl Tensor {
-    pub(crate) fn new(name: &str, sizes: &[u64], number: u32, offset: u64) -> Self {
+    pub fn new(name: &str, sizes: &[u64], number: u32, offset: u64) -> Self {
         Tensor {
             name: name.to_owned(),
             dimensions: sizes.len() as u32,
@@ -66,20 +69,20 @@ impl Tensor {
 
 /// A whole file.
 #[derive(Clone)]
-pub(crate) struct File {
-    pub(crate) magic: [u8; 4],
-    pub(crate) version: u32,
+pub struct File {
+    pub magic: [u8; 4],
+    pub version: u32,
     /// Counts that are not those of what follows.
-    pub(crate) tensor_count: Option<u64>,
-    pub(crate) key_count: Option<u64>,
-    pub(crate) metadata: Vec<(String, Value)>,
-    pub(crate) tensors: Vec<Tensor>,
-    pub(crate) alignment: usize,
-    pub(crate) data: Vec<u8>,
+    pub tensor_count: Option<u64>,
+    pub key_count: Option<u64>,
+    pub metadata: Vec<(String, Value)>,
+    pub tensors: Vec<Tensor>,
+    pub alignment: usize,
+    pub data: Vec<u8>,
 }
 
 impl File {
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.magic.to_vec();
         bytes.extend(self.version.to_le_bytes());
         bytes.extend(self.tensor_count.unwrap_or(self.tensors.len() as u64).to_le_bytes());
@@ -99,5 +102,82 @@ impl File {
         bytes.resize(bytes.len().next_multiple_of(self.alignment), 0);
         bytes.extend(&self.data);
         bytes
+    }
+}
+
+impl File {
+    /// A file as it says it is; nothing where it cannot be walked through.
+    pub fn parse(bytes: &[u8]) -> Option<File> {
+        let mut left = Left(bytes);
+        let magic = left.array()?;
+        let version = left.u32()?;
+        let (tensor_count, key_count) = (left.u64()?, left.u64()?);
+        let mut metadata = Vec::new();
+        for _ in 0..key_count {
+            let key = left.text()?;
+            let number = left.u32()?;
+            let value = left.value(number)?;
+            metadata.push((key, Value(number, value)));
+        }
+        let mut tensors = Vec::new();
+        for _ in 0..tensor_count {
+            let name = left.text()?;
+            let dimensions = left.u32()?;
+            let sizes = (0..dimensions).map(|_| left.u64()).collect::<Option<Vec<_>>>()?;
+            let (number, offset) = (left.u32()?, left.u64()?);
+            tensors.push(Tensor { name, dimensions, sizes, number, offset });
+        }
+        let alignment = 32;
+        let head_bytes = bytes.len() - left.0.len();
+        let data = bytes.get(head_bytes.next_multiple_of(alignment)..)?.to_vec();
+        Some(File { magic, version, tensor_count: None, key_count: None, metadata, tensors, alignment, data })
+    }
+}
+
+/// What is left of a file.
+struct Left<'a>(&'a [u8]);
+
+impl Left<'_> {
+    fn take(&mut self, len: u64) -> Option<Vec<u8>> {
+        let (taken, left) = self.0.split_at_checked(usize::try_from(len).ok()?)?;
+        self.0 = left;
+        Some(taken.to_vec())
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N as u64)?.try_into().ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let len = self.u64()?;
+        String::from_utf8(self.take(len)?).ok()
+    }
+
+    /// The bytes of a value of this type.
+    fn value(&mut self, number: u32) -> Option<Vec<u8>> {
+        match number {
+            0 | 1 | 7 => self.take(1),
+            2 | 3 => self.take(2),
+            4..=6 => self.take(4),
+            8 => self.text().map(|text| text_bytes(&text)),
+            9 => {
+                let (element, count) = (self.u32()?, self.u64()?);
+                let mut bytes = [&element.to_le_bytes()[..], &count.to_le_bytes()].concat();
+                for _ in 0..count {
+                    bytes.extend(self.value(element).filter(|_| element != 9)?);
+                }
+                Some(bytes)
+            }
+            10..=12 => self.take(8),
+            _ => None,
+        }
     }
 }
