@@ -7,6 +7,8 @@
 pub mod entry_points;
 #[path = "../../crates/tercet/tests/gguf_file/mod.rs"]
 pub mod gguf_file;
+#[path = "../../crates/tercet/tests/gguf_mutations/mod.rs"]
+pub mod gguf_mutations;
 #[path = "../../crates/tercet/tests/mutations/mod.rs"]
 pub mod mutations;
 #[path = "../../crates/tercet/tests/tiny_model/mod.rs"]
