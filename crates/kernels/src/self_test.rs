@@ -70,6 +70,17 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
             dispatch::dense_dots(isa, [&w[..]; 4], [&x[..]]).concat()
         }),
     )?;
+    check(
+        "dense_panel",
+        both(&|isa| {
+            // Five tokens: a tile and one more.
+            const K: usize = WIDTH / 5;
+            let mut sums = [[0.0; 4]; 5];
+            let w = std::array::from_fn(|row| &y[row * K..][..K]);
+            dispatch::dense_panel(isa, w, &x, &mut sums);
+            sums.concat()
+        }),
+    )?;
     check("attend_block", both(&|isa| attend_blocks(isa, |x| x)))?;
     check("attend_block", both(&|isa| attend_blocks(isa, f16::from_f32)))?;
     check("attend_block", both(&|isa| attend_blocks(isa, |x| (x * 127.0) as i8)))?;

@@ -2,12 +2,13 @@
 //!
 //! | form | codes | scale |
 //! |---|---|---|
-//! | planes | four codes a byte: row `r` is in byte row `r mod R`, bits `2 (r div R)`, `R = ceil(rows / 4)` (transformers, `integrations/bitnet.py`) | a tensor of its own |
+//! | planes | four a byte, those of transformers | a tensor of its own |
 //! | blocks | those of GGUF | in the blocks, or after them |
 //! | one magnitude | the signs of floats | what all that are not 0 have |
 //! | masters | floats, quantised by the one function of the kernels | their absmean |
 //!
-//! Whoever loads a model and whoever converts one read them here.
+//! Planes: row `r` is in byte row `r mod R`, bits `2 (r div R)`, `R = ceil(rows / 4)` (transformers,
+//! `integrations/bitnet.py`). Whoever loads a model and whoever converts one read them here.
 
 use std::sync::{Mutex, PoisonError};
 
