@@ -355,6 +355,10 @@ fn what_the_container_cannot_know_is_refused_by_name() {
     );
     check_refused(|f| f.metadata.push(("tokenizer.ggml.eos_token_id".into(), u32_value(48))), "eos_token_id");
     check_refused(|f| f.tensors[3].name = "blk.0.attn_q.bias".into(), "blk.0.attn_q.bias");
+    check_refused(
+        |f| f.tensors[3].name = "model.norm.weight".into(),
+        "another has the place of, `model.norm.weight`",
+    );
     check_refused(|f| f.tensors.retain(|t| t.name != "token_embd.weight"), "token_embd.weight` is missing");
     check_refused(|f| f.tensors.retain(|t| t.name != "blk.1.ffn_sub_norm.weight"), "ffn_sub_norm");
     check_refused(|f| bytes_of(f, "blk.1.ffn_up.weight")[5] |= 0b1100, "code");

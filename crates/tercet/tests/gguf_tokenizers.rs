@@ -281,6 +281,11 @@ fn wrong_tokenizers_are_refused_by_key() {
         let scores = scores.to_vec();
         move |e: &mut Entries| (e.model, e.scores) = ("llama", Some(scores.clone()))
     };
+    let long = |e: &mut Entries| {
+        (e.model, e.scores) = ("llama", Some(vec![0.0; 4]));
+        e.texts[3] = "b".repeat(257);
+    };
+    check(&long, "`tokenizer.ggml.tokens` is a token of 257 bytes, expected at most 256");
     check(&scores(&[0.0; 3]), "`tokenizer.ggml.scores` is a list of 3");
     check(&scores(&[0.0, f32::NAN, 0.0, 0.0]), "`tokenizer.ggml.scores` is NaN");
 }

@@ -35,6 +35,8 @@ pub enum ModelError {
     Architecture { file: String, found: String },
     #[error("{file}: tensor `token_embd.weight` is missing, or not a matrix")]
     NoEmbedding { file: String },
+    #[error("{file}: tensor `{name}` is one that another has the place of, `{here}`")]
+    SameTensor { file: String, name: String, here: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -49,7 +51,7 @@ impl ModelError {
             Self::Architecture { .. } => {
                 Some("tercet runs ternary models and LLaMA; llama.cpp runs many others")
             }
-            Self::NoEmbedding { .. } | Self::Metadata(_) => {
+            Self::NoEmbedding { .. } | Self::SameTensor { .. } | Self::Metadata(_) => {
                 Some("the file is damaged or was converted wrongly: download or convert it again")
             }
         }
@@ -91,7 +93,7 @@ pub(super) fn of(gguf: &Gguf, architecture: Architecture) -> Result<Value, Model
         metadata.integer(&key)?.ok_or_else(|| metadata.missing(&key))
     };
     let tensor = |name: &str| gguf.tensors().iter().find(|tensor| model_name(&tensor.name) == name);
-    let Some([vocab_size, _]) = tensor(EMBEDDING).map(|tensor| tensor.shape.as_slice()) else {
+    let Some(&[vocab_size, _]) = tensor(EMBEDDING).map(|tensor| tensor.shape.as_slice()) else {
         return Err(ModelError::NoEmbedding { file: gguf.file().to_owned() });
     };
     // The files of `bitnet-25` store the embedding again; whether it is the same is checked later.
@@ -141,7 +143,7 @@ pub(super) fn of(gguf: &Gguf, architecture: Architecture) -> Result<Value, Model
     let ends = ["eos", "eot", "eom"].map(|end| metadata.integer(&format!("tokenizer.ggml.{end}_token_id")));
     let mut ends = ends.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     // The files of BitNet b1.58 2B4T name the end of a text alone, but its turns end otherwise.
-    ends.extend(tokenizer::turn_ends(gguf)?);
+    ends.extend(tokenizer::turn_ends(gguf, vocab_size)?);
     put("eos_token_id", json!(ends));
     let is_ternary =
         |tensor_type| matches!(tensor_type, TensorType::I2S | TensorType::Tq1_0 | TensorType::Tq2_0);

@@ -13,7 +13,7 @@ mod config;
 mod names;
 mod tokenizer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use config::{Architecture, ModelError};
@@ -24,6 +24,7 @@ use serde_json::Value;
 use super::Gguf;
 use crate::checkpoint::RowOrder;
 use crate::config::CONFIG_FILE;
+use crate::json::shown;
 use crate::tokenizer::TOKENIZER_FILE;
 
 /// The model of a GGUF file.
@@ -43,8 +44,10 @@ impl GgufModel {
     /// [`ModelError`] if the architecture is another, or a key is missing or wrong.
     pub fn new(gguf: Arc<Gguf>) -> Result<Self, ModelError> {
         let architecture = Architecture::of(&gguf)?;
+        check_names(&gguf)?;
         let config = config::of(&gguf, architecture)?;
-        let tokenizer = tokenizer::of(&gguf)?;
+        let vocab_size = config["vocab_size"].as_u64().unwrap_or_default() as usize;
+        let tokenizer = tokenizer::of(&gguf, vocab_size)?;
         let bytes = |value: &Value| Arc::from(value.to_string().into_bytes());
         let mut files = BTreeMap::from([(CONFIG_FILE, bytes(&config))]);
         files.extend(tokenizer.map(|tokenizer| (TOKENIZER_FILE, bytes(&tokenizer))));
@@ -76,6 +79,19 @@ impl GgufModel {
     pub(crate) fn files(&self) -> &BTreeMap<&'static str, Arc<[u8]>> {
         &self.files
     }
+}
+
+/// Two names there must not be one here.
+fn check_names(gguf: &Gguf) -> Result<(), ModelError> {
+    let mut names = BTreeSet::new();
+    for tensor in gguf.tensors() {
+        let here = model_name(&tensor.name);
+        if !names.insert(here.clone()) {
+            let (file, name) = (gguf.file().to_owned(), shown(&tensor.name));
+            return Err(ModelError::SameTensor { file, name, here });
+        }
+    }
+    Ok(())
 }
 
 /// Rows of a head, of a configuration that was not checked yet.

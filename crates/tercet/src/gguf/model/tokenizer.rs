@@ -25,6 +25,9 @@ const SCORES: &str = "tokenizer.ggml.scores";
 /// The word boundary of SentencePiece.
 const BOUNDARY: &str = "▁";
 
+/// The longest piece of SentencePiece that is read; LLaMA's have at most 48. Merges are looked for in all of its parts.
+const PIECE_MAX_BYTES: usize = 256;
+
 // The types of tokens.
 const NORMAL: u32 = 1;
 const UNKNOWN: u32 = 2;
@@ -42,10 +45,10 @@ struct Tokens<'a> {
 }
 
 /// The tokenizer; nothing where the file has none.
-pub(super) fn of(gguf: &Gguf) -> Result<Option<Value>, ModelError> {
+pub(super) fn of(gguf: &Gguf, vocab_size: usize) -> Result<Option<Value>, ModelError> {
     let metadata = gguf.metadata();
     let Some(model) = metadata.string(MODEL)? else { return Ok(None) };
-    let tokens = Tokens::read(metadata)?;
+    let tokens = Tokens::read(metadata, vocab_size)?;
     match model {
         "gpt2" => byte_level(&tokens).map(Some),
         "llama" => sentence_piece(&tokens).map(Some),
@@ -54,24 +57,31 @@ pub(super) fn of(gguf: &Gguf) -> Result<Option<Value>, ModelError> {
 }
 
 /// The ids of control tokens that end a turn by their names, whatever the file says.
-pub(super) fn turn_ends(gguf: &Gguf) -> Result<Vec<u64>, ModelError> {
+pub(super) fn turn_ends(gguf: &Gguf, vocab_size: usize) -> Result<Vec<u64>, ModelError> {
     const NAMES: [&str; 4] = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
     let metadata = gguf.metadata();
     if !metadata.has(TOKENS) {
         return Ok(Vec::new());
     }
-    let tokens = Tokens::read(metadata)?;
+    let tokens = Tokens::read(metadata, vocab_size)?;
     let named = tokens.texts.iter().zip(&tokens.types).enumerate();
     let ends = named.filter(|(_, (text, token_type))| **token_type == CONTROL && NAMES.contains(*text));
     Ok(ends.map(|(id, _)| id as u64).collect())
 }
 
 impl<'a> Tokens<'a> {
-    fn read(metadata: &'a Metadata) -> Result<Self, ModelError> {
+    /// Reads them; an embedding has so many `rows`.
+    fn read(metadata: &'a Metadata, rows: usize) -> Result<Self, ModelError> {
         let texts: Vec<&str> = metadata.strings(TOKENS)?.ok_or_else(|| metadata.missing(TOKENS))?.collect();
         let types = metadata.integers(TYPES)?.unwrap_or_else(|| vec![NORMAL; texts.len()]);
         let tokens = Self { metadata, texts, types };
         tokens.check_count(TYPES, tokens.types.len())?;
+        if tokens.texts.len() > rows {
+            let found = format!("a list of {}", tokens.texts.len());
+            return Err(metadata
+                .out_of_range(TOKENS, found, format!("at most the {rows} of the embedding"))
+                .into());
+        }
         Ok(tokens)
     }
 
@@ -194,6 +204,10 @@ fn sentence_piece(tokens: &Tokens<'_>) -> Result<Value, ModelError> {
     tokens.check_count(SCORES, scores.len())?;
     if let Some(bad) = scores.iter().find(|score| !score.is_finite()) {
         return Err(metadata.out_of_range(SCORES, bad.to_string(), "finite numbers").into());
+    }
+    if let Some(long) = tokens.texts.iter().find(|text| text.len() > PIECE_MAX_BYTES) {
+        let found = format!("a token of {} bytes", long.len());
+        return Err(metadata.out_of_range(TOKENS, found, format!("at most {PIECE_MAX_BYTES}")).into());
     }
     let unknown = tokens.types.iter().position(|token_type| *token_type == UNKNOWN);
     let unknown = unknown.map(|id| tokens.texts[id]);
