@@ -2,7 +2,7 @@
 //!
 //! Learning rates are `1e-3 · 2^k`. For each arm, from the least size on, three neighbouring rates are tried with
 //! the first seed, and while the best is the least or the greatest of them, one more beyond it. The next size tries
-//! those around the best. The greatest size takes the best rate of the size before it. Then come the other seeds.
+//! those around the best. Then come the other seeds.
 
 use serde::{Deserialize, Serialize};
 
@@ -136,9 +136,6 @@ fn search(outcomes: &[Outcome], arm: Arm, size: usize) -> Result<i32, Vec<i32>> 
         None => arm.first_rate(),
         Some(smaller) => search(outcomes, arm, smaller).map_err(|_| Vec::new())?,
     };
-    if size + 1 == SIZES.len() {
-        return Ok(middle);
-    }
     let (mut least, mut greatest) = (middle - 1, middle + 1);
     loop {
         let outcome = |rate| find(outcomes, &Run { size, arm, rate, seed: SEEDS[0] });
@@ -175,8 +172,8 @@ mod tests {
     #[test]
     fn tries_around_the_best_rate_and_then_runs_every_seed() {
         let outcomes = run_all(|run| f64::from((run.rate - run.arm.first_rate()).pow(2)));
-        // Four sizes search three rates, one takes the rate of the size before; all have two seeds more.
-        assert_eq!(outcomes.len(), 2 * (4 * 3 + 1 + 5 * 2));
+        // Three rates, of which one has two seeds more.
+        assert_eq!(outcomes.len(), 2 * SIZES.len() * (3 + 2));
         for size in 0..SIZES.len() {
             assert_eq!(chosen_rate(&outcomes, Arm::Dense, size), Some(1));
         }
