@@ -59,8 +59,9 @@ pub(super) fn gap(gaps: &[(f64, f64)], line: Option<&Line>) -> Result<String> {
             .map_err(shown)?;
         chart.draw_series(LineSeries::new([(5.3, 0.0), (9.7, 0.0)], INK.mix(0.6))).map_err(shown)?;
         if let Some(line) = line {
-            let ends =
-                (SIZES[0].parameters() as f64).log10()..(SIZES[SIZES.len() - 1].parameters() as f64).log10();
+            // No further than there are points.
+            let xs = || gaps.iter().map(|(x, _)| *x);
+            let ends = xs().fold(f64::INFINITY, f64::min)..xs().fold(f64::NEG_INFINITY, f64::max);
             let at = |share: usize| ends.start + (ends.end - ends.start) * share as f64 / 40.0;
             let (mut above, mut below, mut middle) = (Vec::new(), Vec::new(), Vec::new());
             for x in (0..=40).map(at) {

@@ -57,7 +57,9 @@ fn tables(outcomes: &[Outcome], line: Option<&Line>) -> String {
         text += &row(outcomes, index, size);
     }
     if let Some(line) = line {
-        let [least, greatest] = [&SIZES[0], &SIZES[SIZES.len() - 1]];
+        let mut known = (0..SIZES.len()).filter(|size| !paired(outcomes, *size).is_empty());
+        let least = known.next().map_or(&SIZES[0], |size| &SIZES[size]);
+        let greatest = known.next_back().map_or(least, |size| &SIZES[size]);
         let at = |size: &Size| shown(line.at((size.parameters() as f64).log10()));
         let _ = writeln!(
             text,
