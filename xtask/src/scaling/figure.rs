@@ -1,6 +1,9 @@
 //! The drawings of the comparison, as SVG.
 
+use std::ops::Range;
+
 use anyhow::{Result, anyhow};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::fit::Line;
@@ -36,27 +39,15 @@ pub(super) fn gap(gaps: &[(f64, f64)], line: Option<&Line>) -> Result<String> {
     let heights = gaps.iter().chain(&paper).map(|(_, y)| *y);
     let greatest = heights.clone().fold(0.0, f64::max) * 1.2;
     let least = heights.fold(0.0, f64::min) - 0.1 * greatest;
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE).map_err(shown)?;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(46)
-            .y_label_area_size(64)
-            .caption("ternary minus dense, nats a token", ("sans-serif", 18).into_font().color(&INK))
-            .build_cartesian_2d(5.3..9.7, least..greatest)
-            .map_err(shown)?;
-        chart
-            .configure_mesh()
-            .light_line_style(WHITE)
-            .bold_line_style(GRID)
-            .x_desc("parameters without the embedding")
-            .x_labels(5)
-            .x_label_formatter(&|x| format!("10^{x:.0}"))
-            .label_style(("sans-serif", 13).into_font().color(&INK))
-            .draw()
-            .map_err(shown)?;
+    let frame = Frame {
+        title: "ternary minus dense, nats a token",
+        x: 5.3..9.7,
+        y: least..greatest,
+        x_title: "parameters without the embedding",
+        x_labels: Some(5),
+        x_label: |x| format!("10^{x:.0}"),
+    };
+    drawing(&frame, |chart| {
         chart.draw_series(LineSeries::new([(5.3, 0.0), (9.7, 0.0)], INK.mix(0.6))).map_err(shown)?;
         if let Some(line) = line {
             // No further than there are points.
@@ -88,10 +79,8 @@ pub(super) fn gap(gaps: &[(f64, f64)], line: Option<&Line>) -> Result<String> {
             .map_err(shown)?
             .label("arXiv:2402.17764, table 1: ln of the ratio of perplexities")
             .legend(|(x, y)| TriangleMarker::new((x + 9, y), 5, COLORS[4].filled()));
-        legend(&mut chart)?;
-        root.present().map_err(shown)?;
-    }
-    Ok(svg + "\n")
+        Ok(())
+    })
 }
 
 /// Validation losses during the runs of the first seed, with the chosen learning rates.
@@ -108,27 +97,15 @@ pub(super) fn curves(outcomes: &[Outcome]) -> Result<String> {
     let points = || runs.iter().flat_map(|curve| &curve.points);
     let last_step = points().map(|point| point.0).fold(1.0, f64::max);
     let least = points().map(|point| point.1).fold(LOSS_MAX - 0.1, f64::min);
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE).map_err(shown)?;
-        let title = "validation loss, nats a token (solid: ternary; thin: dense)";
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(46)
-            .y_label_area_size(64)
-            .caption(title, ("sans-serif", 18).into_font().color(&INK))
-            .build_cartesian_2d(0.0..last_step * 1.02, least - 0.05..LOSS_MAX)
-            .map_err(shown)?;
-        chart
-            .configure_mesh()
-            .light_line_style(WHITE)
-            .bold_line_style(GRID)
-            .x_desc("steps")
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .label_style(("sans-serif", 13).into_font().color(&INK))
-            .draw()
-            .map_err(shown)?;
+    let frame = Frame {
+        title: "validation loss, nats a token (solid: ternary; thin: dense)",
+        x: 0.0..last_step * 1.02,
+        y: least - 0.05..LOSS_MAX,
+        x_title: "steps",
+        x_labels: None,
+        x_label: |x| format!("{x:.0}"),
+    };
+    drawing(&frame, |chart| {
         for Curve { size, arm, points } in &runs {
             let color = COLORS[*size];
             let style = match arm {
@@ -142,22 +119,58 @@ pub(super) fn curves(outcomes: &[Outcome]) -> Result<String> {
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
             }
         }
-        legend(&mut chart)?;
+        Ok(())
+    })
+}
+
+/// What stands around a drawing.
+struct Frame {
+    title: &'static str,
+    x: Range<f64>,
+    y: Range<f64>,
+    x_title: &'static str,
+    /// How many numbers stand below it, if not as many as fit.
+    x_labels: Option<usize>,
+    x_label: fn(&f64) -> String,
+}
+
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// A frame, what `draw` puts into it, and what the colours mean.
+fn drawing(frame: &Frame, draw: impl FnOnce(&mut Chart<'_>) -> Result<()>) -> Result<String> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE).map_err(shown)?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(46)
+            .y_label_area_size(64)
+            .caption(frame.title, ("sans-serif", 18).into_font().color(&INK))
+            .build_cartesian_2d(frame.x.clone(), frame.y.clone())
+            .map_err(shown)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(WHITE)
+            .bold_line_style(GRID)
+            .x_desc(frame.x_title)
+            .x_label_formatter(&frame.x_label)
+            .label_style(("sans-serif", 13).into_font().color(&INK));
+        if let Some(count) = frame.x_labels {
+            mesh.x_labels(count);
+        }
+        mesh.draw().map_err(shown)?;
+        draw(&mut chart)?;
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.85))
+            .border_style(GRID)
+            .label_font(("sans-serif", 13).into_font().color(&INK))
+            .draw()
+            .map_err(shown)?;
         root.present().map_err(shown)?;
     }
     Ok(svg + "\n")
-}
-
-/// Draws what the colours mean.
-fn legend<'a, C: CoordTranslate>(chart: &mut ChartContext<'a, SVGBackend<'a>, C>) -> Result<()> {
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(GRID)
-        .label_font(("sans-serif", 13).into_font().color(&INK))
-        .draw()
-        .map_err(shown)
 }
 
 fn shown(error: impl std::fmt::Display) -> anyhow::Error {

@@ -115,9 +115,9 @@ impl<T: Stored> Product<'_, T> {
     fn tokens<const R: usize>(&self, rows: [usize; R], tokens: Range<usize>, y: &mut Writer<'_, f32>) {
         let k = self.k;
         let w = rows.map(|row| &self.values[row * k..][..k]);
-        let mut sums = [[0.0; R]; PANELS_FROM];
-        for first in tokens.clone().step_by(PANELS_FROM) {
-            let count = PANELS_FROM.min(tokens.end - first);
+        let mut sums = [[0.0; R]; PANEL_TOKENS_MAX];
+        for first in tokens.clone().step_by(PANEL_TOKENS_MAX) {
+            let count = PANEL_TOKENS_MAX.min(tokens.end - first);
             let sums = &mut sums[..count];
             dispatch::dense_panel(self.worker.isa(), w, &self.x[first * k..][..count * k], sums);
             for (t, sums) in sums.iter().enumerate() {

@@ -33,12 +33,8 @@ pub enum Dtype {
     F64,
     I64,
     U64,
-    Q4_0,
-    Q8_0,
-    Q6K,
-    Tq1_0,
-    Tq2_0,
-    I2S,
+    /// A type of GGUF that no safetensors file has.
+    Block(TensorType),
 }
 
 impl Dtype {
@@ -49,19 +45,18 @@ impl Dtype {
 
     /// Whether these are blocks of ternary codes with their scales.
     pub fn is_ternary_block(self) -> bool {
-        matches!(self, Self::Tq1_0 | Self::Tq2_0 | Self::I2S)
+        matches!(self, Self::Block(tensor_type) if tensor_type.is_ternary())
     }
 
     /// Whether these are blocks of other numbers in few bits.
     pub fn is_quantized_block(self) -> bool {
-        matches!(self, Self::Q4_0 | Self::Q8_0 | Self::Q6K)
+        matches!(self, Self::Block(tensor_type) if !tensor_type.is_ternary())
     }
 
     /// Bytes of one element; `None` for types of less than a byte and for blocks.
     pub fn size_bytes(self) -> Option<u64> {
         match self {
-            Self::F4 | Self::F6E2M3 | Self::F6E3M2 => None,
-            Self::Q4_0 | Self::Q8_0 | Self::Q6K | Self::Tq1_0 | Self::Tq2_0 | Self::I2S => None,
+            Self::F4 | Self::F6E2M3 | Self::F6E3M2 | Self::Block(_) => None,
             Self::Bool | Self::U8 | Self::I8 => Some(1),
             Self::F8E5M2 | Self::F8E4M3 | Self::F8E8M0 | Self::F8E4M3Fnuz | Self::F8E5M2Fnuz => Some(1),
             Self::I16 | Self::U16 | Self::F16 | Self::BF16 => Some(2),
@@ -106,12 +101,7 @@ impl Dtype {
             TensorType::F32 => Self::F32,
             TensorType::F16 => Self::F16,
             TensorType::Bf16 => Self::BF16,
-            TensorType::Q4_0 => Self::Q4_0,
-            TensorType::Q8_0 => Self::Q8_0,
-            TensorType::Q6K => Self::Q6K,
-            TensorType::Tq1_0 => Self::Tq1_0,
-            TensorType::Tq2_0 => Self::Tq2_0,
-            TensorType::I2S => Self::I2S,
+            block => Self::Block(block),
         }
     }
 }
@@ -141,12 +131,7 @@ impl fmt::Display for Dtype {
             Self::F64 => "F64",
             Self::I64 => "I64",
             Self::U64 => "U64",
-            Self::Q4_0 => "Q4_0",
-            Self::Q8_0 => "Q8_0",
-            Self::Q6K => "Q6_K",
-            Self::Tq1_0 => "TQ1_0",
-            Self::Tq2_0 => "TQ2_0",
-            Self::I2S => "I2_S",
+            Self::Block(tensor_type) => return tensor_type.fmt(f),
         })
     }
 }

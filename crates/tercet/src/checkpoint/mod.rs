@@ -18,7 +18,7 @@ pub(crate) use write::write_counted;
 pub use write::{NewTensor, WriteTensor, write, write_file, write_files};
 
 use crate::gguf::model::{GgufModel, model_name};
-use crate::gguf::{GgufTensor, quantized};
+use crate::gguf::{GgufTensor, TensorType, quantized};
 use crate::json::shown;
 use crate::source::{FileBytes, Source, has_pickle_extension};
 
@@ -183,9 +183,9 @@ pub(crate) fn read_f32(dtype: Dtype, bytes: &[u8], first: usize, values: &mut [f
         Dtype::F32 => each(from(4), values, f32::from_le_bytes),
         Dtype::F16 => each(from(2), values, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
         Dtype::BF16 => each(from(2), values, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-        Dtype::Q8_0 => of_blocks(bytes, first, values, quantized::q8_0_block),
-        Dtype::Q4_0 => of_blocks(bytes, first, values, quantized::q4_0_block),
-        Dtype::Q6K => of_blocks(bytes, first, values, quantized::q6_k_block),
+        Dtype::Block(TensorType::Q8_0) => of_blocks(bytes, first, values, quantized::q8_0_block),
+        Dtype::Block(TensorType::Q4_0) => of_blocks(bytes, first, values, quantized::q4_0_block),
+        Dtype::Block(TensorType::Q6K) => of_blocks(bytes, first, values, quantized::q6_k_block),
         other => panic!("read_f32: found {other}, expected F32, F16, BF16, Q8_0, Q6_K or Q4_0"),
     }
 }

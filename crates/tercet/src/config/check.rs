@@ -125,19 +125,11 @@ fn check_shape(tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), Con
 }
 
 fn check_weight_scale(tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), ConfigError> {
-    let value = weight_scale(found).expect("type and shape of the scale are checked");
+    let mut value = [0.0];
+    found.read_f32(0, &mut value);
+    let [value] = value;
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }
     Err(ConfigError::WeightScale { file: found.file.to_owned(), name: tensor.name.clone(), found: value })
-}
-
-/// The one float of a scale.
-fn weight_scale(tensor: &TensorRef<'_>) -> Option<f32> {
-    match tensor.dtype {
-        Dtype::F32 => Some(f32::from_le_bytes(tensor.bytes.try_into().ok()?)),
-        Dtype::F16 => Some(half::f16::from_le_bytes(tensor.bytes.try_into().ok()?).to_f32()),
-        Dtype::BF16 => Some(half::bf16::from_le_bytes(tensor.bytes.try_into().ok()?).to_f32()),
-        _ => None,
-    }
 }

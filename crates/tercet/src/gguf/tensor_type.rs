@@ -44,6 +44,11 @@ impl TensorType {
         }
     }
 
+    /// Whether its blocks are ternary codes with their scales.
+    pub fn is_ternary(self) -> bool {
+        matches!(self, Self::Tq1_0 | Self::Tq2_0 | Self::I2S)
+    }
+
     /// Its number in a file.
     pub fn number(self) -> u32 {
         let of_type = Self::ALL.iter().find(|(_, tensor_type)| *tensor_type == self);

@@ -90,37 +90,42 @@ fn head(metadata: &[(String, NewValue)], tensors: &[NewGgufTensor]) -> Vec<u8> {
 }
 
 fn put_value(head: &mut Vec<u8>, value: &NewValue) {
-    let mut put_type = |value_type: ValueType| head.extend(value_type.number().to_le_bytes());
     match value {
-        NewValue::Uint32(_) => put_type(ValueType::Uint32),
-        NewValue::Float32(_) => put_type(ValueType::Float32),
-        NewValue::Bool(_) => put_type(ValueType::Bool),
-        NewValue::Text(_) => put_type(ValueType::String),
-        NewValue::Texts(_) | NewValue::Int32s(_) | NewValue::Float32s(_) => put_type(ValueType::Array),
-    }
-    match value {
-        NewValue::Uint32(number) => head.extend(number.to_le_bytes()),
-        NewValue::Float32(number) => head.extend(number.to_le_bytes()),
-        NewValue::Bool(is_true) => head.push(u8::from(*is_true)),
-        NewValue::Text(text) => put_text(head, text),
-        NewValue::Texts(texts) => {
-            put_list(head, ValueType::String, texts.len());
-            texts.iter().for_each(|text| put_text(head, text));
+        NewValue::Uint32(number) => {
+            put_type(head, ValueType::Uint32);
+            head.extend(number.to_le_bytes());
         }
+        NewValue::Float32(number) => {
+            put_type(head, ValueType::Float32);
+            head.extend(number.to_le_bytes());
+        }
+        NewValue::Bool(is_true) => {
+            put_type(head, ValueType::Bool);
+            head.push(u8::from(*is_true));
+        }
+        NewValue::Text(text) => {
+            put_type(head, ValueType::String);
+            put_text(head, text);
+        }
+        NewValue::Texts(texts) => put_list(head, ValueType::String, texts, |head, text| put_text(head, text)),
         NewValue::Int32s(numbers) => {
-            put_list(head, ValueType::Int32, numbers.len());
-            numbers.iter().for_each(|number| head.extend(number.to_le_bytes()));
+            put_list(head, ValueType::Int32, numbers, |head, number| head.extend(number.to_le_bytes()));
         }
         NewValue::Float32s(numbers) => {
-            put_list(head, ValueType::Float32, numbers.len());
-            numbers.iter().for_each(|number| head.extend(number.to_le_bytes()));
+            put_list(head, ValueType::Float32, numbers, |head, number| head.extend(number.to_le_bytes()));
         }
     }
 }
 
-fn put_list(head: &mut Vec<u8>, element: ValueType, count: usize) {
-    head.extend(element.number().to_le_bytes());
-    head.extend((count as u64).to_le_bytes());
+fn put_list<T>(head: &mut Vec<u8>, element: ValueType, values: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    put_type(head, ValueType::Array);
+    put_type(head, element);
+    head.extend((values.len() as u64).to_le_bytes());
+    values.iter().for_each(|value| put(head, value));
+}
+
+fn put_type(head: &mut Vec<u8>, value_type: ValueType) {
+    head.extend(value_type.number().to_le_bytes());
 }
 
 fn put_text(head: &mut Vec<u8>, text: &str) {

@@ -3,6 +3,7 @@
 //! It knows tensors, and not which a model has.
 
 use crate::checkpoint::{Dtype, TensorRef};
+use crate::gguf::TensorType;
 use crate::gguf::ternary::{self, TQ_BLOCK};
 
 /// The scale of a tensor of ternary blocks: I2_S has one, of the others the first block that is not 0 throughout.
@@ -16,9 +17,9 @@ pub(super) fn ternary_scale(tensor: &TensorRef<'_>) -> f32 {
         scale.unwrap_or(0.0)
     }
     match tensor.dtype {
-        Dtype::I2S => ternary::i2_s_scale(tensor.bytes),
-        Dtype::Tq1_0 => first(tensor.bytes, ternary::tq1_0_block),
-        Dtype::Tq2_0 => first(tensor.bytes, ternary::tq2_0_block),
+        Dtype::Block(TensorType::I2S) => ternary::i2_s_scale(tensor.bytes),
+        Dtype::Block(TensorType::Tq1_0) => first(tensor.bytes, ternary::tq1_0_block),
+        Dtype::Block(TensorType::Tq2_0) => first(tensor.bytes, ternary::tq2_0_block),
         other => unreachable!("ternary_scale: {other} is no type of ternary blocks"),
     }
 }
@@ -49,12 +50,16 @@ pub(super) fn ternary_codes(
     }
     let blocks = |block_bytes: usize| &tensor.bytes[first / TQ_BLOCK * block_bytes..];
     match tensor.dtype {
-        Dtype::I2S => {
+        Dtype::Block(TensorType::I2S) => {
             ternary::i2_s_codes(tensor.bytes, first, codes);
             Ok(())
         }
-        Dtype::Tq1_0 => of_blocks(blocks(ternary::TQ1_0_BYTES), codes, scale, ternary::tq1_0_block),
-        Dtype::Tq2_0 => of_blocks(blocks(ternary::TQ2_0_BYTES), codes, scale, ternary::tq2_0_block),
+        Dtype::Block(TensorType::Tq1_0) => {
+            of_blocks(blocks(ternary::TQ1_0_BYTES), codes, scale, ternary::tq1_0_block)
+        }
+        Dtype::Block(TensorType::Tq2_0) => {
+            of_blocks(blocks(ternary::TQ2_0_BYTES), codes, scale, ternary::tq2_0_block)
+        }
         other => unreachable!("ternary_codes: {other} is no type of ternary blocks"),
     }
 }

@@ -196,7 +196,7 @@ impl Loader<'_> {
     fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
         let tensor = self.tensor(name);
         let dense_type = match tensor.dtype {
-            Dtype::F32 | Dtype::Q8_0 | Dtype::Q6K | Dtype::Q4_0 => DenseType::F32,
+            Dtype::F32 | Dtype::Block(_) => DenseType::F32,
             Dtype::F16 => DenseType::F16,
             Dtype::BF16 => DenseType::Bf16,
             _ => unreachable!("Config::read has checked the type of a dense tensor"),

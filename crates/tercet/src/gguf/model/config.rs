@@ -5,9 +5,9 @@
 use serde_json::{Map, Value, json};
 
 use super::names::model_name;
-use super::tokenizer;
+use super::tokenizer::Tokens;
 use crate::config::{EMBEDDING, HEAD};
-use crate::gguf::{Gguf, GgufError, MetadataError, TensorType};
+use crate::gguf::{Gguf, GgufError, GgufTensor, MetadataError};
 use crate::json::shown;
 
 const ARCHITECTURE_KEY: &str = "general.architecture";
@@ -84,20 +84,34 @@ impl Architecture {
     }
 }
 
+/// Rows of the embedding.
+pub(super) fn vocab_size(gguf: &Gguf) -> Result<usize, ModelError> {
+    match find(gguf, EMBEDDING).map(|tensor| tensor.shape.as_slice()) {
+        Some(&[vocab_size, _]) => Ok(vocab_size),
+        _ => Err(ModelError::NoEmbedding { file: gguf.file().to_owned() }),
+    }
+}
+
+/// The tensor of this name here.
+fn find<'g>(gguf: &'g Gguf, name: &str) -> Option<&'g GgufTensor> {
+    gguf.tensors().iter().find(|tensor| model_name(&tensor.name) == name)
+}
+
 /// The configuration as `config.json` would hold it.
-pub(super) fn of(gguf: &Gguf, architecture: Architecture) -> Result<Value, ModelError> {
+pub(super) fn of(
+    gguf: &Gguf,
+    architecture: Architecture,
+    vocab_size: usize,
+    tokens: Option<&Tokens<'_>>,
+) -> Result<Value, ModelError> {
     let metadata = gguf.metadata();
     let key = |name: &str| format!("{}.{name}", architecture.name());
     let required = |name: &str| {
         let key = key(name);
         metadata.integer(&key)?.ok_or_else(|| metadata.missing(&key))
     };
-    let tensor = |name: &str| gguf.tensors().iter().find(|tensor| model_name(&tensor.name) == name);
-    let Some(&[vocab_size, _]) = tensor(EMBEDDING).map(|tensor| tensor.shape.as_slice()) else {
-        return Err(ModelError::NoEmbedding { file: gguf.file().to_owned() });
-    };
     // The files of `bitnet-25` store the embedding again; whether it is the same is checked later.
-    let is_tied = tensor(HEAD).is_none() || architecture == Architecture::Bitnet25;
+    let is_tied = find(gguf, HEAD).is_none() || architecture == Architecture::Bitnet25;
 
     let mut config = Map::new();
     let mut put = |field: &str, value: Value| config.insert(field.to_owned(), value);
@@ -143,11 +157,9 @@ pub(super) fn of(gguf: &Gguf, architecture: Architecture) -> Result<Value, Model
     let ends = ["eos", "eot", "eom"].map(|end| metadata.integer(&format!("tokenizer.ggml.{end}_token_id")));
     let mut ends = ends.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     // The files of BitNet b1.58 2B4T name the end of a text alone, but its turns end otherwise.
-    ends.extend(tokenizer::turn_ends(gguf, vocab_size)?);
+    ends.extend(tokens.iter().flat_map(|tokens| tokens.turn_ends()));
     put("eos_token_id", json!(ends));
-    let is_ternary =
-        |tensor_type| matches!(tensor_type, TensorType::I2S | TensorType::Tq1_0 | TensorType::Tq2_0);
-    if model_type == "bitnet" || gguf.tensors().iter().any(|tensor| is_ternary(tensor.tensor_type)) {
+    if model_type == "bitnet" || gguf.tensors().iter().any(|tensor| tensor.tensor_type.is_ternary()) {
         put("quantization_config", json!({ "quant_method": "gguf" }));
     }
     Ok(Value::Object(config))

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 pub use config::{Architecture, ModelError};
 pub(crate) use names::model_name;
+use tokenizer::Tokens;
 
 use serde_json::Value;
 
@@ -45,9 +46,10 @@ impl GgufModel {
     pub fn new(gguf: Arc<Gguf>) -> Result<Self, ModelError> {
         let architecture = Architecture::of(&gguf)?;
         check_names(&gguf)?;
-        let config = config::of(&gguf, architecture)?;
-        let vocab_size = config["vocab_size"].as_u64().unwrap_or_default() as usize;
-        let tokenizer = tokenizer::of(&gguf, vocab_size)?;
+        let vocab_size = config::vocab_size(&gguf)?;
+        let tokens = Tokens::read(gguf.metadata(), vocab_size)?;
+        let config = config::of(&gguf, architecture, vocab_size, tokens.as_ref())?;
+        let tokenizer = tokenizer::of(tokens.as_ref())?;
         let bytes = |value: &Value| Arc::from(value.to_string().into_bytes());
         let mut files = BTreeMap::from([(CONFIG_FILE, bytes(&config))]);
         files.extend(tokenizer.map(|tokenizer| (TOKENIZER_FILE, bytes(&tokenizer))));

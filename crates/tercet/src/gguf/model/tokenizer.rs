@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::config::ModelError;
-use crate::gguf::{Gguf, Metadata};
+use crate::gguf::Metadata;
 use crate::json::shown;
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -38,41 +38,32 @@ const USER_DEFINED: u32 = 4;
 const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The tokens of a file.
-struct Tokens<'a> {
+pub(super) struct Tokens<'a> {
     metadata: &'a Metadata,
     texts: Vec<&'a str>,
     types: Vec<u32>,
 }
 
 /// The tokenizer; nothing where the file has none.
-pub(super) fn of(gguf: &Gguf, vocab_size: usize) -> Result<Option<Value>, ModelError> {
-    let metadata = gguf.metadata();
-    let Some(model) = metadata.string(MODEL)? else { return Ok(None) };
-    let tokens = Tokens::read(metadata, vocab_size)?;
-    match model {
-        "gpt2" => byte_level(&tokens).map(Some),
-        "llama" => sentence_piece(&tokens).map(Some),
-        other => Err(metadata.out_of_range(MODEL, shown(other), "`gpt2` or `llama`").into()),
+pub(super) fn of(tokens: Option<&Tokens<'_>>) -> Result<Option<Value>, ModelError> {
+    let Some(tokens) = tokens else { return Ok(None) };
+    let metadata = tokens.metadata;
+    match metadata.string(MODEL)? {
+        None => Ok(None),
+        Some("gpt2") => byte_level(tokens).map(Some),
+        Some("llama") => sentence_piece(tokens).map(Some),
+        Some(other) => Err(metadata.out_of_range(MODEL, shown(other), "`gpt2` or `llama`").into()),
     }
-}
-
-/// The ids of control tokens that end a turn by their names, whatever the file says.
-pub(super) fn turn_ends(gguf: &Gguf, vocab_size: usize) -> Result<Vec<u64>, ModelError> {
-    const NAMES: [&str; 4] = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
-    let metadata = gguf.metadata();
-    if !metadata.has(TOKENS) {
-        return Ok(Vec::new());
-    }
-    let tokens = Tokens::read(metadata, vocab_size)?;
-    let named = tokens.texts.iter().zip(&tokens.types).enumerate();
-    let ends = named.filter(|(_, (text, token_type))| **token_type == CONTROL && NAMES.contains(*text));
-    Ok(ends.map(|(id, _)| id as u64).collect())
 }
 
 impl<'a> Tokens<'a> {
-    /// Reads them; an embedding has so many `rows`.
-    fn read(metadata: &'a Metadata, rows: usize) -> Result<Self, ModelError> {
-        let texts: Vec<&str> = metadata.strings(TOKENS)?.ok_or_else(|| metadata.missing(TOKENS))?.collect();
+    /// Reads them, for an embedding of so many `rows`; nothing where the file has no tokenizer.
+    pub(super) fn read(metadata: &'a Metadata, rows: usize) -> Result<Option<Self>, ModelError> {
+        let texts: Vec<&str> = match metadata.strings(TOKENS)? {
+            Some(texts) => texts.collect(),
+            None if metadata.has(MODEL) => return Err(metadata.missing(TOKENS).into()),
+            None => return Ok(None),
+        };
         let types = metadata.integers(TYPES)?.unwrap_or_else(|| vec![NORMAL; texts.len()]);
         let tokens = Self { metadata, texts, types };
         tokens.check_count(TYPES, tokens.types.len())?;
@@ -82,7 +73,15 @@ impl<'a> Tokens<'a> {
                 .out_of_range(TOKENS, found, format!("at most the {rows} of the embedding"))
                 .into());
         }
-        Ok(tokens)
+        Ok(Some(tokens))
+    }
+
+    /// The ids of control tokens that end a turn by their names, whatever the file says.
+    pub(super) fn turn_ends(&self) -> impl Iterator<Item = u64> {
+        const NAMES: [&str; 4] = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
+        let named = self.texts.iter().zip(&self.types).enumerate();
+        let ends = named.filter(|(_, (text, token_type))| **token_type == CONTROL && NAMES.contains(*text));
+        ends.map(|(id, _)| id as u64)
     }
 
     fn check_count(&self, key: &str, found: usize) -> Result<(), ModelError> {
