@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use clap::builder::styling::{AnsiColor, Style};
 use tercet::checkpoint::CheckpointError;
 use tercet::config::ConfigError;
+use tercet::convert::ConvertError;
 use tercet::embedded::DigestError;
 use tercet::generate::{GenerateError, SamplingError};
 use tercet::gguf::model::ModelError;
 use tercet::model::LoadError;
 use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
+use tercet::verify::OpenError;
 use tercet_kernels::{IsaError, SelfTestError};
 use tercet_train::config::ConfigError as TrainConfigError;
 use tercet_train::data::DataError;
@@ -113,6 +115,26 @@ impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let exit = match error {
             LoadError::SelfTest(_) => Exit::Failed,
+            _ => Exit::Model,
+        };
+        let hint = error.hint().map(str::to_owned);
+        Failure { hint, ..Failure::new(exit, error) }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Checkpoint(error) => error.into(),
+            OpenError::Config(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConvertError> for Failure {
+    fn from(error: ConvertError) -> Self {
+        let exit = match error {
+            ConvertError::Exists { .. } | ConvertError::Io { .. } | ConvertError::Stopped => Exit::Failed,
             _ => Exit::Model,
         };
         let hint = error.hint().map(str::to_owned);

@@ -13,6 +13,7 @@ mod interrupt;
 mod machine;
 mod model_argument;
 mod origin;
+mod progress;
 mod table;
 mod terminal;
 mod weight_types;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, doctor, inspect, run, train};
+use commands::{bench, convert, doctor, inspect, run, train, verify};
 #[cfg(feature = "completions")]
 use commands::{completions, man};
 use failure::Failure;
@@ -53,6 +54,8 @@ enum Command {
     Run(Box<run::Run>),
     Train(train::Train),
     Bench(Box<bench::Bench>),
+    Convert(convert::Convert),
+    Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     #[cfg(feature = "completions")]
@@ -67,6 +70,8 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Train(train) => train.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Convert(convert) => convert.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Doctor(doctor) => doctor.run(),
         #[cfg(feature = "completions")]

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod digest;
 pub mod embedded;
 pub mod generate;
@@ -14,6 +15,7 @@ mod random;
 pub mod random_folder;
 pub mod source;
 pub mod tokenizer;
+pub mod verify;
 
 // The tests of the crate and those outside it share one file, which calls the crate by its name.
 #[cfg(test)]

@@ -3,9 +3,11 @@
 pub(crate) mod bench;
 #[cfg(feature = "completions")]
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
 #[cfg(feature = "completions")]
 pub(crate) mod man;
 pub(crate) mod run;
 pub(crate) mod train;
+pub(crate) mod verify;

@@ -96,7 +96,7 @@ impl Dtype {
     }
 
     /// Our name for a type of GGUF.
-    pub(super) fn from_gguf(tensor_type: TensorType) -> Self {
+    pub(crate) fn from_gguf(tensor_type: TensorType) -> Self {
         match tensor_type {
             TensorType::F32 => Self::F32,
             TensorType::F16 => Self::F16,

@@ -80,6 +80,17 @@ impl RowOrder {
             }
         }
     }
+
+    /// The row that the file has at a place: the other direction of [`stored`](Self::stored).
+    pub(crate) fn row(self, stored: usize) -> usize {
+        match self {
+            RowOrder::Same => stored,
+            RowOrder::Interleaved { head_dim } => {
+                let (head, stored) = (stored / head_dim, stored % head_dim);
+                head * head_dim + stored % 2 * (head_dim / 2) + stored / 2
+            }
+        }
+    }
 }
 
 /// One tensor of a [`Checkpoint`].

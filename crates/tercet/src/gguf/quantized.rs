@@ -52,3 +52,19 @@ pub fn q6_k_block(block: &[u8; Q6_K_BYTES]) -> [f32; Q6_K_BLOCK] {
 fn scale_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
+
+// TEMPORARY-ENCODERS
+pub fn to_q8_0_block(values: &[f32; Q32_BLOCK]) -> [u8; Q8_0_BYTES] {
+    let m = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let d = m / 127.0;
+    let inv = if d > 0.0 { 1.0 / d } else { 0.0 };
+    let mut b = [0; Q8_0_BYTES];
+    b[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
+    for i in 0..32 {
+        b[2 + i] = ((values[i] * inv).round() as i8) as u8;
+    }
+    b
+}
+pub fn to_q6_k_block(_values: &[f32; Q6_K_BLOCK]) -> [u8; Q6_K_BYTES] {
+    [0; Q6_K_BYTES]
+}

@@ -69,6 +69,12 @@ impl TensorType {
         }
     }
 
+    /// Bytes of the blocks of so many elements, all of them in whole blocks.
+    pub(crate) fn block_bytes(self, elements: usize) -> usize {
+        let [block, block_bytes] = self.block();
+        elements / block * block_bytes
+    }
+
     /// What must be a multiple of a block: I2_S runs over the ends of rows.
     pub(super) fn is_blocked_by_row(self) -> bool {
         self != Self::I2S

@@ -30,6 +30,7 @@ use tercet_kernels::ops::Source;
 use tercet_kernels::{Buffer, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
 
 pub use error::{ForwardError, LoadError};
+pub(crate) use first_error::FirstError;
 pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
 pub use operations::{Operations, PRODUCT_ENERGY_RATIO};

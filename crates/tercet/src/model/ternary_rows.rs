@@ -98,6 +98,11 @@ impl<'a> TernaryRows<'a> {
         self.scale
     }
 
+    /// The floats that codes and scale are made from, if they are.
+    pub(crate) fn masters(&self) -> Option<&TensorRef<'a>> {
+        (self.form == Form::Masters).then_some(&self.tensor)
+    }
+
     /// A reader of rows.
     pub fn reader(&self) -> RowReader<'_> {
         RowReader { rows: self, values: vec![0.0; self.shape[1]] }

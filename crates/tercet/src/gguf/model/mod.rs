@@ -17,12 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use config::{Architecture, ModelError};
-pub(crate) use names::model_name;
+pub(crate) use names::{gguf_name, model_name};
 use tokenizer::Tokens;
+pub(crate) use tokenizer::{LLAMA3_PATTERN, TURN_ENDS};
 
 use serde_json::Value;
 
-use super::Gguf;
+use super::{Gguf, NewGgufTensor, NewValue, TensorType, write};
 use crate::checkpoint::RowOrder;
 use crate::config::CONFIG_FILE;
 use crate::json::shown;
@@ -81,6 +82,20 @@ impl GgufModel {
     pub(crate) fn files(&self) -> &BTreeMap<&'static str, Arc<[u8]>> {
         &self.files
     }
+}
+
+/// The `tokenizer.json` that is made of these entries, in a file whose embedding has so many rows.
+///
+/// # Errors
+/// [`ModelError`] as of [`GgufModel::new`].
+pub(crate) fn tokenizer_of(entries: &[(String, NewValue)], rows: usize) -> Result<Value, ModelError> {
+    let tensor = NewGgufTensor { name: "none".to_owned(), tensor_type: TensorType::F32, shape: vec![1] };
+    let mut bytes = Vec::new();
+    write(&mut bytes, entries, &[tensor], &mut |_, out| out.write_all(&[0; 4]))
+        .expect("tokenizer_of: writing to memory does not fail");
+    let gguf = Gguf::in_memory("the metadata", bytes.into())?;
+    let tokens = Tokens::read(gguf.metadata(), rows)?;
+    Ok(tokenizer::of(tokens.as_ref())?.unwrap_or(Value::Null))
 }
 
 /// Two names there must not be one here.

@@ -30,6 +30,19 @@ pub(crate) fn model_name(name: &str) -> String {
     layer_name(name).unwrap_or_else(|| name.to_owned())
 }
 
+/// The name of a tensor there; the other direction of [`model_name`].
+pub(crate) fn gguf_name(name: &str) -> String {
+    if let Some((there, _)) = OTHERS.iter().find(|(_, here)| *here == name) {
+        return (*there).to_owned();
+    }
+    let part = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+    let (layer, part) = part.expect("gguf_name: a tensor of a layer");
+    let part = part.strip_suffix(".weight").unwrap_or(part);
+    let found = PARTS.iter().find(|(_, here)| *here == part);
+    let (there, _) = found.expect("gguf_name: a tensor that a GGUF file has a name for");
+    format!("blk.{layer}.{there}.weight")
+}
+
 /// `model.layers.7.self_attn.q_proj.weight` of `blk.7.attn_q.weight`.
 fn layer_name(name: &str) -> Option<String> {
     let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
@@ -50,6 +63,12 @@ mod tests {
             ("blk.17.ffn_sub_norm.weight", "model.layers.17.mlp.ffn_sub_norm.weight"),
             ("blk.0.attn_output.weight", "model.layers.0.self_attn.o_proj.weight"),
             ("token_embd.weight", "model.embed_tokens.weight"),
+            ("output_norm.weight", "model.norm.weight"),
+        ] {
+            assert_eq!(model_name(there), here);
+            assert_eq!(gguf_name(here), there);
+        }
+        for (there, here) in [
             ("blk.0.attn_q.bias", "blk.0.attn_q.bias"),
             ("blk.00.attn_q.weight", "blk.00.attn_q.weight"),
             ("blk.x.attn_q.weight", "blk.x.attn_q.weight"),

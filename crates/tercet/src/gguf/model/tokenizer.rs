@@ -28,14 +28,18 @@ const BOUNDARY: &str = "▁";
 /// The longest piece of SentencePiece that is read; LLaMA's have at most 48. Merges are looked for in all of its parts.
 const PIECE_MAX_BYTES: usize = 256;
 
+/// The names of control tokens that end a turn.
+pub(crate) const TURN_ENDS: [&str; 4] = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
+
 // The types of tokens.
 const NORMAL: u32 = 1;
 const UNKNOWN: u32 = 2;
 const CONTROL: u32 = 3;
 const USER_DEFINED: u32 = 4;
+const UNUSED: u32 = 5;
 
 /// LLaMA 3's pattern, as its makers published it.
-const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The tokens of a file.
 pub(super) struct Tokens<'a> {
@@ -78,9 +82,9 @@ impl<'a> Tokens<'a> {
 
     /// The ids of control tokens that end a turn by their names, whatever the file says.
     pub(super) fn turn_ends(&self) -> impl Iterator<Item = u64> {
-        const NAMES: [&str; 4] = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
         let named = self.texts.iter().zip(&self.types).enumerate();
-        let ends = named.filter(|(_, (text, token_type))| **token_type == CONTROL && NAMES.contains(*text));
+        let ends =
+            named.filter(|(_, (text, token_type))| **token_type == CONTROL && TURN_ENDS.contains(*text));
         ends.map(|(id, _)| id as u64)
     }
 
@@ -92,10 +96,11 @@ impl<'a> Tokens<'a> {
         Err(self.metadata.out_of_range(key, format!("a list of {found}"), expected).into())
     }
 
-    /// Each token's id; a text that two tokens share is an error.
+    /// Each token's id, without those that are not used; a text that two tokens share is an error.
     fn vocabulary(&self) -> Result<Map<String, Value>, ModelError> {
         let mut vocabulary = Map::new();
-        for (id, text) in self.texts.iter().enumerate() {
+        let used = self.texts.iter().enumerate().filter(|(id, _)| self.types[*id] != UNUSED);
+        for (id, text) in used {
             if vocabulary.insert((*text).to_owned(), json!(id)).is_some() {
                 let found = format!("`{}` twice", shown(text));
                 return Err(self.metadata.out_of_range(TOKENS, found, "each token once").into());

@@ -1,0 +1,157 @@
+//! `tercet convert`: a model in another form, and the proof that it is the same model.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+use tercet::convert::{Change, Conversion, ConvertError, Options, TableType, Target};
+use tercet::embedded;
+use tercet::source::Source;
+use tercet::verify::{Check, OnDisk};
+use tercet_kernels::{Isa, Pool};
+
+use super::verify::{compare, write_checks};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::terminal::{note, print_json, printable};
+use crate::{figures, model_argument};
+
+/// Convert a model to another form: a Hugging Face folder or a GGUF file
+///
+/// Codes and scales survive where the form can hold them; what it has no place for is refused, and what it rounds is said.
+/// Then both models are compared: weight by weight, and by what they compute.
+#[derive(Args)]
+pub(crate) struct Convert {
+    /// A model's folder or `.gguf` file, and where the result goes; with one path, that of the result, the small model
+    /// inside is converted
+    #[arg(required = true, num_args = 1..=2, value_names = ["SRC", "DST"])]
+    paths: Vec<OsString>,
+    /// The form of the result
+    #[arg(long, value_name = "FORM", value_parser = PossibleValuesParser::new(Target::ALL.map(|(name, _)| name)))]
+    to: String,
+    /// The numbers of embedding and head in a GGUF file; those of the source without it
+    #[arg(long, value_name = "TYPE", value_parser = PossibleValuesParser::new(TableType::ALL.map(|(name, _)| name)))]
+    head: Option<String>,
+    /// Round a dense model to ternary weights, though it was not trained for them
+    #[arg(long)]
+    force: bool,
+    /// Do not compare the result with the source
+    #[arg(long)]
+    no_verify: bool,
+    /// How many threads; as many as there are processors without it
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Report {
+    source: String,
+    destination: PathBuf,
+    form: String,
+    bytes: u64,
+    /// What is not as it was.
+    changes: Vec<String>,
+    /// Null where nothing was compared.
+    checks: Option<Vec<Check>>,
+}
+
+impl Convert {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let options = self.options()?;
+        let (source, destination) = match self.paths.as_slice() {
+            [destination] => (embedded::stories(), destination),
+            [source, destination, ..] => (model_argument::open(source)?, destination),
+            [] => unreachable!("clap wants a path"),
+        };
+        let destination = Path::new(destination);
+        let isa = Isa::from_environment()?;
+        tercet_kernels::self_test(isa)?;
+        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let pool = Arc::new(Pool::new(isa, threads));
+        let model = OnDisk::open(source)?;
+
+        let interrupt = Interrupt::listen();
+        let conversion = Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options)?;
+        let bytes = conversion.size_bytes();
+        interrupt.expect();
+        let mut progress = Progress::begin("converting", bytes);
+        let written = conversion.write(destination, &mut |done_bytes| {
+            progress.set(done_bytes);
+            if interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        drop(progress);
+        if let (Err(ConvertError::Stopped), Some(exit_code)) = (&written, interrupt.exit_code()) {
+            note("stopped; nothing was written");
+            return Ok(ExitCode::from(exit_code));
+        }
+        written?;
+        let changes = conversion.changes().to_vec();
+        drop(conversion);
+
+        let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);
+        let checks =
+            is_compared.then(|| compare(&pool, &model, &OnDisk::open(opened(destination)?)?)).transpose()?;
+        let is_wrong = checks.iter().flatten().any(Check::is_wrong);
+        let report = Report {
+            source: model.source.name(),
+            destination: destination.to_owned(),
+            form: options.target.name().to_owned(),
+            bytes,
+            changes: changes.iter().map(Change::to_string).collect(),
+            checks,
+        };
+        if self.json {
+            print_json(&report)?;
+        } else {
+            report.write(&mut io::stdout().lock())?;
+        }
+        if is_wrong {
+            let message = "the result is not the model that was converted; it was left where it is";
+            return Err(Failure::message(Exit::Failed, message));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn options(&self) -> Result<Options, Failure> {
+        let of = |name: &str| Target::ALL.iter().find(|(own, _)| *own == name).map(|(_, target)| *target);
+        let target = of(&self.to).expect("clap lets only names of targets through");
+        let table =
+            |name: &String| TableType::ALL.iter().find(|(own, _)| own == name).map(|(_, table)| *table);
+        let head = self.head.as_ref().and_then(table);
+        if head.is_some() && target.gguf_type().is_none() {
+            let message = format!("`--head` is for GGUF files, found `--to {target}`");
+            return Err(Failure::message(Exit::Usage, message));
+        }
+        Ok(Options { target, head, force: self.force })
+    }
+}
+
+/// The result, as anybody would open it.
+fn opened(destination: &Path) -> Result<Source, Failure> {
+    if destination.is_dir() { Ok(Source::folder(destination)?) } else { Ok(Source::gguf(destination)?) }
+}
+
+impl Report {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let size = figures::bytes(self.bytes);
+        writeln!(out, "{}: {}, {size}", printable(&self.destination.display().to_string()), self.form)?;
+        for change in &self.changes {
+            writeln!(out, "not as it was: {change}")?;
+        }
+        match &self.checks {
+            Some(checks) => write_checks(out, checks),
+            None => writeln!(out, "not compared with its source"),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `tercet verify`: whether two models are the same.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use tercet::config::Linears;
+use tercet::model::{MemoryNeed, Model, SessionSize};
+use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer};
+use tercet::verify::{
+    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_tokenizers, compare_weights, logits_of,
+    prompts,
+};
+use tercet_kernels::{Isa, KvType, Layout, Pool};
+
+use crate::failure::{Exit, Failure};
+use crate::table::Table;
+use crate::terminal::{print_json, while_loading};
+use crate::{figures, fit, machine, model_argument};
+
+const LAYOUT: Layout = Layout::TwoBit;
+
+/// Compare two models: shape, codes, scales, other numbers, tokenizer and logits
+///
+/// The second may differ from the first by the rounding of the numbers it is stored in, and by nothing else. Exit code 1 if
+/// they are not the same.
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// A model's folder or `.gguf` file
+    first: OsString,
+    /// Another, made from the first perhaps
+    second: OsString,
+    /// How many threads; as many as there are processors without it
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    first: String,
+    second: String,
+    is_same: bool,
+    checks: &'a [Check],
+}
+
+impl Verify {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let isa = Isa::from_environment()?;
+        tercet_kernels::self_test(isa)?;
+        let first = OnDisk::open(model_argument::open(&self.first)?)?;
+        let second = OnDisk::open(model_argument::open(&self.second)?)?;
+        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let checks = compare(&Arc::new(Pool::new(isa, threads)), &first, &second)?;
+        let is_same = !checks.iter().any(Check::is_wrong);
+        if self.json {
+            let (first, second) = (first.source.name(), second.source.name());
+            print_json(&Report { first, second, is_same, checks: &checks })?;
+        } else {
+            write_checks(&mut io::stdout().lock(), &checks)?;
+        }
+        Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+    }
+}
+
+/// All comparisons of two models, and a conclusion.
+pub(super) fn write_checks(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
+    let mut table = Table::new(&["compared", "", ""]);
+    for check in checks {
+        let outcome = match check.outcome {
+            Outcome::Equal => "equal",
+            Outcome::Rounded => "rounded",
+            Outcome::Close => "close",
+            Outcome::Differs => "DIFFERS",
+            Outcome::Skipped => "not compared",
+        };
+        table.push(vec![check.name.to_owned(), outcome.to_owned(), check.detail.clone()]);
+    }
+    table.write(out)?;
+    let is = |outcome| checks.iter().any(|check| check.outcome == outcome);
+    let conclusion = if is(Outcome::Differs) {
+        "not the same model"
+    } else if is(Outcome::Rounded) || is(Outcome::Close) {
+        "the same model, but for what was rounded"
+    } else {
+        "the same model"
+    };
+    writeln!(out, "{conclusion}")
+}
+
+/// Compares two models; one of them at a time is loaded, where it fits into memory.
+pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Vec<Check>, Failure> {
+    let shape = compare_shapes(&a.config, &b.config);
+    if shape.is_wrong() {
+        return Ok(vec![shape]);
+    }
+    let mut checks = vec![shape];
+    let stored_bytes =
+        MemoryNeed::of_checkpoint(&a.config, &a.checkpoint, LAYOUT, &NO_SESSION, KvType::F32).weight_bytes;
+    checks.extend(while_loading("both models", stored_bytes, || compare_weights(pool, a, b))?);
+    let tokenizers = [tokenizer(a)?, tokenizer(b)?];
+    checks.push(match &tokenizers {
+        [Some(own), Some(other)] => compare_tokenizers(own, other)?,
+        [None, None] => Check::skipped("tokenizer", "neither has one"),
+        [Some(_), None] => Check::missing("tokenizer", "the second has none"),
+        [None, Some(_)] => Check::skipped("tokenizer", "the first has none"),
+    });
+    let [own, _] = &tokenizers;
+    checks.push(logits(pool, a, b, own.as_ref(), &checks)?);
+    Ok(checks)
+}
+
+const NO_SESSION: SessionSize = SessionSize { context: 0, max_rows: 0, max_logit_rows: 0 };
+
+/// Compares what both compute; equal it must be where nothing was rounded and both are of one kind.
+fn logits(
+    pool: &Arc<Pool>,
+    a: &OnDisk,
+    b: &OnDisk,
+    tokenizer: Option<&Tokenizer>,
+    checks: &[Check],
+) -> Result<Check, Failure> {
+    let prompts = prompts(tokenizer, &a.config)?;
+    let rows = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let size = SessionSize { context: rows, max_rows: rows, max_logit_rows: rows };
+    for model in [a, b] {
+        let need = MemoryNeed::of_checkpoint(&model.config, &model.checkpoint, LAYOUT, &size, KvType::F32);
+        if !fit::fits(&need) {
+            let available = machine::memory().map_or(0, |memory| memory.available_bytes);
+            let [need, available] = [need.total_bytes(), available].map(figures::bytes);
+            return Ok(Check::skipped(
+                "logits",
+                format!("{need} of memory are needed, {available} are available"),
+            ));
+        }
+    }
+    let [own, other] = [a, b].map(|model| -> Result<Vec<f32>, Failure> {
+        let OnDisk { source, checkpoint, config } = model;
+        let need = MemoryNeed::of_checkpoint(config, checkpoint, LAYOUT, &size, KvType::F32);
+        let loaded = while_loading(&source.name(), need.weight_bytes, || {
+            Model::from_checkpoint(checkpoint, config.clone(), Arc::clone(pool), LAYOUT)
+        })?;
+        logits_of(&loaded, &prompts).map_err(|error| Failure::new(Exit::Failed, error))
+    });
+    let is_ternary = |model: &OnDisk| model.config.linears != Linears::Dense;
+    let is_exact = |check: &Check| matches!(check.outcome, Outcome::Equal | Outcome::Skipped);
+    let must_be_equal = is_ternary(a) == is_ternary(b) && checks.iter().all(is_exact);
+    Ok(compare_logits(&own?, &other?, a.config.vocab_size, must_be_equal))
+}
+
+/// A model's tokenizer, if it has one.
+fn tokenizer(model: &OnDisk) -> Result<Option<Tokenizer>, Failure> {
+    let has_one = model.source.has(TOKENIZER_FILE);
+    Ok(has_one.then(|| Tokenizer::read(&model.source, &model.config)).transpose()?)
+}

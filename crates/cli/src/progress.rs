@@ -1,0 +1,80 @@
+//! How far a long piece of work over bytes has come: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::figures;
+use crate::terminal::note;
+
+/// Time between two lines where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Work that is done byte by byte.
+pub(crate) struct Progress {
+    name: &'static str,
+    total_bytes: u64,
+    started: Instant,
+    last_line: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Begins work of so many bytes; `name` says what is done, "converting" for example.
+    pub(crate) fn begin(name: &'static str, total_bytes: u64) -> Self {
+        const TEMPLATE: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(TEMPLATE);
+            let bar = ProgressBar::new(total_bytes);
+            bar.set_style(style.expect("Progress: the template is well formed"));
+            bar.set_message(name);
+            bar
+        });
+        let now = Instant::now();
+        Progress { name, total_bytes, started: now, last_line: now, bar }
+    }
+
+    /// Says how many bytes are done.
+    pub(crate) fn set(&mut self, done_bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done_bytes);
+        } else if self.last_line.elapsed() >= LINE_INTERVAL {
+            self.last_line = Instant::now();
+            note(&self.line(done_bytes, self.started.elapsed().as_secs_f64()));
+        }
+    }
+
+    fn line(&self, done_bytes: u64, seconds: f64) -> String {
+        let rate = done_bytes as f64 / seconds;
+        let left = self.total_bytes.saturating_sub(done_bytes) as f64 / rate.max(1.0);
+        format!(
+            "{} {} of {}, {}, {} left",
+            self.name,
+            figures::bytes(done_bytes),
+            figures::bytes(self.total_bytes),
+            figures::bytes_per_second(rate),
+            figures::duration(left),
+        )
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_rate_and_time_left() {
+        let progress = Progress::begin("converting", 3_000_000_000);
+        let line = progress.line(1_000_000_000, 10.0);
+        assert_eq!(line, "converting 1.0 GB of 3.0 GB, 100.0 MB/s, 20 s left");
+    }
+}

@@ -1,0 +1,36 @@
+//! What is not as it was after a conversion, in words.
+
+use std::fmt;
+
+/// What a form cannot hold as it was; the name of a number type says what it is rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// A dense model's linears were rounded to -1, 0 and +1.
+    Quantized,
+    /// Ternary linears are stored as floats of a dense model.
+    Dequantized,
+    /// The scales of the linears.
+    Scales(&'static str),
+    /// Norms, embedding, head, and linears of a dense model.
+    Floats(&'static str),
+    /// Embedding and head.
+    Tables(&'static str),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quantized => f.write_str(
+                "the weights of a dense model were rounded to -1, 0 and +1, which it was not trained for: \
+                 expect gibberish",
+            ),
+            Self::Dequantized => f.write_str(
+                "the linears are floats now, so other software computes with float activations where the model \
+                 was trained with 8-bit ones: its output is close, and not the same",
+            ),
+            Self::Scales(number) => write!(f, "the scale of each linear was rounded to {number}; the codes are exact"),
+            Self::Floats(number) => write!(f, "numbers that are not ternary were rounded to {number}"),
+            Self::Tables(number) => write!(f, "embedding and head were rounded to {number}"),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Floats from which the one function of the kernels makes wanted codes and a wanted scale.
+//!
+//! Rounding weights to bf16 moves their mean magnitude, which is the scale, and some over the border between two
+//! codes. Here each weight goes to the nearest number that keeps its code under the *wanted* scale, and then some
+//! go one step further until the mean magnitude is the wanted scale to the last bit. Steps are small where weights are,
+//! so that a few small weights settle the last of it.
+//!
+//! ```text
+//! wanted   |Σ|W| - n s| ≤ n ulp(s) / 4        code(W[i]) = T[i] under s
+//! ```
+//!
+//! It knows one matrix, and no file.
+
+use tercet_kernels::quantize::{self, ABSMEAN_BLOCK};
+
+/// The numbers that weights may have: those of f32 without some of their last bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grid {
+    /// All of f32.
+    F32,
+    /// Those of bf16: the sixteen high bits.
+    Bf16,
+}
+
+impl Grid {
+    /// The bits that numbers of the grid have not.
+    fn dropped_bits(self) -> u32 {
+        match self {
+            Grid::F32 => 0,
+            Grid::Bf16 => 16,
+        }
+    }
+
+    /// The greatest number of the grid that is not above a magnitude.
+    fn floor(self, magnitude: f32) -> f32 {
+        f32::from_bits(magnitude.to_bits() >> self.dropped_bits() << self.dropped_bits())
+    }
+
+    /// The number next to one of the grid, farther from 0.
+    fn above(self, magnitude: f32) -> f32 {
+        f32::from_bits(magnitude.to_bits() + (1 << self.dropped_bits()))
+    }
+
+    /// The number next to one of the grid, nearer to 0; that of 0 is 0.
+    fn below(self, magnitude: f32) -> f32 {
+        f32::from_bits(magnitude.to_bits().saturating_sub(1 << self.dropped_bits()))
+    }
+
+    fn nearest(self, magnitude: f32) -> f32 {
+        let below = self.floor(magnitude);
+        let above = self.above(below);
+        if magnitude - below <= above - magnitude { below } else { above }
+    }
+}
+
+/// Weights for codes and a scale: each code's sign, and magnitudes whose mean is the scale.
+///
+/// Nothing where the grid has none such: without a weight that is 0 there may be too few numbers to choose from.
+/// Where all codes are 0, so are the weights.
+pub(super) fn of_codes(grid: Grid, codes: &[u8], scale: f32) -> Option<Vec<f32>> {
+    let nonzero = codes.iter().filter(|code| **code != 1).count();
+    if nonzero == 0 {
+        return Some(vec![0.0; codes.len()]);
+    }
+    let magnitude = (f64::from(scale) * codes.len() as f64 / nonzero as f64) as f32;
+    if nonzero == codes.len() {
+        let weights: Vec<f32> =
+            codes.iter().map(|code| (f32::from(*code) - 1.0) * grid.floor(scale)).collect();
+        return is_wanted(&weights, codes, scale).then_some(weights);
+    }
+    let least = grid.below(grid.floor(magnitude));
+    let mut weights: Vec<f32> = codes.iter().map(|code| (f32::from(*code) - 1.0) * least).collect();
+    // Of one magnitude alone, weights would be read as codes of that scale.
+    let zero = codes.iter().position(|code| *code == 1).expect("of_codes: not all codes are ±1");
+    weights[zero] = grid.floor(scale / 8.0);
+    settle(grid, &mut weights, codes, scale);
+    is_wanted(&weights, codes, scale).then_some(weights)
+}
+
+/// The weights nearest to `weights` that have these codes under a scale which is their own.
+///
+/// Nothing where they cannot be found.
+pub(super) fn near(grid: Grid, mut weights: Vec<f32>, codes: &[u8], scale: f32) -> Option<Vec<f32>> {
+    let inv_scale = 1.0 / scale;
+    for (weight, code) in weights.iter_mut().zip(codes) {
+        let nearest = grid.nearest(weight.abs());
+        let candidates = [nearest, grid.above(nearest), grid.below(nearest)];
+        let right = candidates.iter().map(|magnitude| magnitude.copysign(*weight));
+        *weight = right.clone().find(|right| quantize::ternary_code(*right, inv_scale) == *code)?;
+    }
+    settle(grid, &mut weights, codes, scale);
+    is_wanted(&weights, codes, scale).then_some(weights)
+}
+
+/// Moves weights by a step until the mean magnitude is the scale, as near as steps allow; codes stay.
+fn settle(grid: Grid, weights: &mut [f32], codes: &[u8], scale: f32) {
+    /// Each goes over all weights, and the steps that are wanted get smaller.
+    const ROUNDS: usize = 4;
+    let inv_scale = 1.0 / scale;
+    let wanted = f64::from(scale) * weights.len() as f64;
+    let close_enough = weights.len() as f64 * f64::from(Grid::F32.above(scale) - scale) / 4.0;
+    let mut missing = wanted - weights.iter().map(|weight| f64::from(weight.abs())).sum::<f64>();
+    for _ in 0..ROUNDS {
+        for (weight, code) in weights.iter_mut().zip(codes) {
+            if missing.abs() <= close_enough {
+                return;
+            }
+            let magnitude = weight.abs();
+            let moved = if magnitude == 0.0 {
+                // A zero takes what is missing, as far as it stays one.
+                grid.floor(missing.max(0.0).min(f64::from(scale / 4.0)) as f32)
+            } else if missing > 0.0 {
+                grid.above(magnitude)
+            } else {
+                grid.below(magnitude)
+            };
+            let step = f64::from(moved) - f64::from(magnitude);
+            let moved = moved.copysign(*weight);
+            if step.abs() <= missing.abs() && quantize::ternary_code(moved, inv_scale) == *code {
+                *weight = moved;
+                missing -= step;
+            }
+        }
+    }
+}
+
+/// Whether a reader makes these codes and this scale of the weights.
+fn is_wanted(weights: &[f32], codes: &[u8], scale: f32) -> bool {
+    let blocks: Vec<_> = weights.chunks(ABSMEAN_BLOCK).map(quantize::block_statistics).collect();
+    let inv_scale = 1.0 / scale;
+    quantize::scale(&blocks, weights.len()) == Ok(scale)
+        && weights.iter().zip(codes).all(|(weight, code)| quantize::ternary_code(*weight, inv_scale) == *code)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn on_grid(grid: Grid, weights: &[f32]) -> bool {
+        weights.iter().all(|weight| grid.floor(weight.abs()) == weight.abs())
+    }
+
+    /// Codes of which about `zeros` in eight are 0.
+    fn codes(seed: u64, count: usize, zeros: u64) -> Vec<u8> {
+        let bits = (0..count as u64).map(|i| crate::random::mix(seed ^ i));
+        bits.map(|bits| if bits >> 8 & 7 < zeros { 1 } else { (bits & 2) as u8 }).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn codes_and_scale_come_back(
+            seed in any::<u64>(), count in 64usize..6000, zeros in 1u64..8, scale in 1e-3f32..10.0,
+        ) {
+            let codes = codes(seed, count, zeros);
+            prop_assume!(codes.contains(&1) && codes.iter().any(|code| *code != 1));
+            for grid in [Grid::F32, Grid::Bf16] {
+                let weights = of_codes(grid, &codes, scale);
+                prop_assert!(weights.is_some(), "{grid:?}");
+                prop_assert!(on_grid(grid, &weights.unwrap()));
+            }
+        }
+
+        #[test]
+        fn masters_are_moved_by_two_steps_at_most(seed in any::<u64>(), count in 3000usize..9000, size in 1e-3f32..10.0) {
+            let uniform = |i: u64| (crate::random::mix(seed ^ i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+            let masters: Vec<f32> = (0..count as u64).map(|i| uniform(2 * i) * uniform(2 * i + 1) * size).collect();
+            let blocks: Vec<_> = masters.chunks(ABSMEAN_BLOCK).map(quantize::block_statistics).collect();
+            let scale = quantize::scale(&blocks, count).unwrap();
+            let codes: Vec<u8> = masters.iter().map(|w| quantize::ternary_code(*w, 1.0 / scale)).collect();
+            let weights = near(Grid::Bf16, masters.clone(), &codes, scale);
+            prop_assert!(weights.is_some());
+            let weights = weights.unwrap();
+            prop_assert!(on_grid(Grid::Bf16, &weights));
+            for (weight, master) in weights.iter().zip(&masters) {
+                prop_assert!((weight - master).abs() <= master.abs() / 32.0 + 1e-30, "{master} became {weight}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_zeros_a_scale_must_be_on_the_grid() {
+        let codes = [0, 2, 2, 0];
+        assert_eq!(of_codes(Grid::Bf16, &codes, 0.5), Some(vec![-0.5, 0.5, 0.5, -0.5]));
+        assert_eq!(of_codes(Grid::Bf16, &codes, 0.1), None);
+        assert_eq!(of_codes(Grid::F32, &codes, 0.1), Some(vec![-0.1, 0.1, 0.1, -0.1]));
+        assert_eq!(of_codes(Grid::Bf16, &[1, 1], 0.1), Some(vec![0.0, 0.0]));
+    }
+
+    #[test]
+    fn a_weight_on_the_border_keeps_its_code() {
+        // 0.75 / 1.5 is 0.5, which rounds to 0; the next f32 above rounds to 1, and so must its bf16.
+        let above = f32::from_bits(0.75f32.to_bits() + 1);
+        let grid = Grid::Bf16;
+        let candidates = [grid.nearest(above), grid.above(grid.nearest(above))];
+        assert_eq!(quantize::ternary_code(candidates[0], 1.0 / 1.5), 1);
+        assert_eq!(quantize::ternary_code(candidates[1], 1.0 / 1.5), 2);
+    }
+}

@@ -1,0 +1,253 @@
+//! From one form of a model to another: between folders of Hugging Face and GGUF files.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `target` | the forms |
+//! | `plan` | which tensors a form has, and what each is made from |
+//! | `part` | the bytes of one tensor |
+//! | `rows` | bytes made row by row, by all workers |
+//! | `masters` | floats from which wanted codes and a wanted scale are made |
+//! | `side_files`, `card` | the small files of a folder |
+//! | `gguf_file`, `gguf_tokenizer` | the metadata of a GGUF file |
+//! | `change` | what is not as it was |
+//!
+//! Tensors are read and written one after another, some rows at a time, so that memory is bounded by the largest
+//! of them also where its floats must be seen whole. Whether the result is the same model is `verify`'s to say.
+
+mod card;
+mod change;
+mod error;
+mod gguf_file;
+mod gguf_tokenizer;
+mod masters;
+mod part;
+mod plan;
+mod rows;
+mod side_files;
+mod target;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use tercet_kernels::Pool;
+
+pub use change::Change;
+pub use error::ConvertError;
+pub use target::{TableType, Target};
+
+pub(crate) use plan::pairs;
+
+use crate::checkpoint::{self, Checkpoint, NewTensor};
+use crate::config::{Config, Linears};
+use crate::gguf::{self, NewGgufTensor, NewValue};
+use crate::source::Source;
+use part::{Origin, Part};
+use plan::Plan;
+
+/// What is wanted of a conversion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The form of the result.
+    pub target: Target,
+    /// The numbers of embedding and head in a GGUF file; without, those of the source, exactly.
+    pub head: Option<TableType>,
+    /// Whether a dense model may be rounded to ternary weights.
+    pub force: bool,
+}
+
+/// A conversion that has been found possible.
+pub struct Conversion<'a> {
+    pool: &'a Pool,
+    checkpoint: &'a Checkpoint,
+    /// How the linears of the source are read.
+    reading: Config,
+    parts: Vec<Part>,
+    changes: Vec<Change>,
+    container: Container,
+}
+
+/// What the tensors are written into.
+enum Container {
+    Folder { files: BTreeMap<String, Vec<u8>> },
+    Gguf { metadata: Vec<(String, NewValue)> },
+}
+
+impl<'a> Conversion<'a> {
+    /// Finds out what a conversion writes, and refuses what the form cannot hold.
+    ///
+    /// # Errors
+    /// [`ConvertError`] names what the form has no place for, or what is wrong with the source.
+    pub fn new(
+        pool: &'a Pool,
+        source: &Source,
+        checkpoint: &'a Checkpoint,
+        config: &Config,
+        options: &Options,
+    ) -> Result<Self, ConvertError> {
+        let reading = plan::reading(config, options, checkpoint.name())?;
+        let is_forced = config.linears == Linears::Dense && reading.linears != Linears::Dense;
+        let origin = Origin { pool, checkpoint, config: &reading };
+        let plan = Plan::new(&origin, options, is_forced)?;
+        let name = side_files::short_name(checkpoint.name());
+        let container = match (plan.architecture, options.target.gguf_type()) {
+            (Some(architecture), Some(linears)) => Container::Gguf {
+                metadata: gguf_file::metadata(source, &name, &plan.config, architecture, linears)?,
+            },
+            _ => {
+                let card = card::Card { name: &name, target: options.target, config, changes: &plan.changes };
+                Container::Folder { files: side_files::files(source, &plan, &card)? }
+            }
+        };
+        let Plan { parts, changes, .. } = plan;
+        Ok(Conversion { pool, checkpoint, reading, parts, changes, container })
+    }
+
+    /// What will not be as it was; nothing where the result is the same model to the last bit.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Bytes of all tensors of the result.
+    pub fn size_bytes(&self) -> u64 {
+        match &self.container {
+            Container::Folder { .. } => self.new_tensors().iter().map(NewTensor::size_bytes).sum(),
+            Container::Gguf { .. } => self.new_gguf_tensors().iter().map(NewGgufTensor::size_bytes).sum(),
+        }
+    }
+
+    /// Writes the result, which appears under its name when it is complete.
+    ///
+    /// `on_written` hears of the bytes of tensors written, and may stop the work.
+    ///
+    /// # Errors
+    /// [`ConvertError`] if something is there already, a number of the source cannot be held, or the system fails.
+    /// Nothing is left then.
+    pub fn write(
+        &self,
+        destination: &Path,
+        on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), ConvertError> {
+        let exists = || Err(ConvertError::Exists { path: destination.to_owned() });
+        if destination.exists() {
+            return exists();
+        }
+        let partial = partial(destination);
+        remove(&partial);
+        let result = match &self.container {
+            Container::Folder { files } => self.write_folder(&partial, files, on_written),
+            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written),
+        };
+        let result = result.and_then(|()| {
+            if destination.exists() {
+                return exists();
+            }
+            fs::rename(&partial, destination)
+                .map_err(|source| ConvertError::Io { path: destination.to_owned(), source })
+        });
+        if result.is_err() {
+            remove(&partial);
+        }
+        result
+    }
+
+    fn write_folder(
+        &self,
+        folder: &Path,
+        files: &BTreeMap<String, Vec<u8>>,
+        on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), ConvertError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ConvertError::Io { path, source }
+        };
+        fs::create_dir(folder).map_err(failed(folder))?;
+        for (name, bytes) in files {
+            let path = folder.join(name);
+            fs::write(&path, bytes).map_err(failed(&path))?;
+        }
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let mut written = 0;
+        checkpoint::write_files(folder, &self.new_tensors(), &metadata, &mut |number, out| {
+            self.write_part(number, &mut Metered { inner: out, written: &mut written, on_written })
+        })
+        .map_err(|(path, error)| ConvertError::from_io(path, error))
+    }
+
+    fn write_gguf(
+        &self,
+        path: &Path,
+        metadata: &[(String, NewValue)],
+        on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), ConvertError> {
+        let mut written = 0;
+        let result = File::create(path).and_then(|file| {
+            let mut file = BufWriter::new(file);
+            gguf::write(&mut file, metadata, &self.new_gguf_tensors(), &mut |number, out| {
+                self.write_part(number, &mut Metered { inner: out, written: &mut written, on_written })
+            })?;
+            file.into_inner()?.sync_all()
+        });
+        result.map_err(|error| ConvertError::from_io(path.to_owned(), error))
+    }
+
+    fn write_part(&self, number: usize, out: &mut dyn Write) -> io::Result<()> {
+        let origin = Origin { pool: self.pool, checkpoint: self.checkpoint, config: &self.reading };
+        origin.write(&self.parts[number], out)
+    }
+
+    fn new_tensors(&self) -> Vec<NewTensor> {
+        let tensor = |part: &Part| NewTensor {
+            name: part.name.clone(),
+            dtype: part.content.dtype(),
+            shape: part.shape.clone(),
+        };
+        self.parts.iter().map(tensor).collect()
+    }
+
+    fn new_gguf_tensors(&self) -> Vec<NewGgufTensor> {
+        let tensor = |part: &Part| NewGgufTensor {
+            name: part.name.clone(),
+            tensor_type: part.content.tensor_type(),
+            shape: part.shape.clone(),
+        };
+        self.parts.iter().map(tensor).collect()
+    }
+}
+
+/// Where the result is until it is complete.
+fn partial(destination: &Path) -> PathBuf {
+    let mut name = destination.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    destination.with_file_name(name)
+}
+
+/// Removes what a conversion has left, if anything.
+fn remove(path: &Path) {
+    // What cannot be removed is in the way of what is written next, which says so.
+    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
+/// Tells of what is written.
+struct Metered<'a> {
+    inner: &'a mut dyn Write,
+    written: &'a mut u64,
+    on_written: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+}
+
+impl Write for Metered<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        *self.written += count as u64;
+        match (self.on_written)(*self.written) {
+            ControlFlow::Continue(()) => Ok(count),
+            ControlFlow::Break(()) => Err(ConvertError::Stopped.into_io()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

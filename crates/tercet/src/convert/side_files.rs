@@ -1,0 +1,128 @@
+//! The small files of a folder that is written: configuration, tokenizer, chat template, what is suggested for
+//! generation, and the card. It knows no tensor's bytes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::plan::Plan;
+use super::{ConvertError, card};
+use crate::checkpoint::Dtype;
+use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
+use crate::json::{kind, parse_object};
+use crate::source::Source;
+
+/// The files that are kept as they are. Code that a model brings along is not among them.
+const KEPT: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    CHAT_TEMPLATE_FILE,
+    GENERATION_CONFIG_FILE,
+    "LICENSE",
+    "LICENSE.txt",
+];
+const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
+const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// All small files of the folder, by their names.
+pub(super) fn files(
+    source: &Source,
+    plan: &Plan,
+    card: &card::Card<'_>,
+) -> Result<BTreeMap<String, Vec<u8>>, ConvertError> {
+    let mut files = BTreeMap::new();
+    for name in KEPT.into_iter().filter(|name| source.has(name)) {
+        files.insert(name.to_owned(), source.read(name)?.into_owned());
+    }
+    if !files.contains_key(GENERATION_CONFIG_FILE) {
+        files.insert(GENERATION_CONFIG_FILE.to_owned(), text(&generation_config(&plan.config)));
+    }
+    files.insert(CONFIG_FILE.to_owned(), text(&config(source, plan)?));
+    files.insert(card::FILE.to_owned(), card.text(source)?.into_bytes());
+    Ok(files)
+}
+
+/// A model's template of a chat: that of its own file, or the one in `tokenizer_config.json`; of several the one
+/// named `default`.
+pub(super) fn chat_template(source: &Source) -> Result<Option<String>, ConvertError> {
+    if source.has(CHAT_TEMPLATE_FILE) {
+        let bytes = source.read(CHAT_TEMPLATE_FILE)?;
+        let wrong = || side_file(source, CHAT_TEMPLATE_FILE, "chat_template", "bytes", "UTF-8");
+        return String::from_utf8(bytes.into_owned()).map(Some).map_err(|_| wrong());
+    }
+    if !source.has(TOKENIZER_CONFIG_FILE) {
+        return Ok(None);
+    }
+    match object(source, TOKENIZER_CONFIG_FILE)?.get("chat_template") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(template)) => Ok(Some(template.clone())),
+        Some(Value::Array(named)) => {
+            let default = named.iter().find(|template| template["name"] == "default");
+            Ok(default.and_then(|template| template["template"].as_str()).map(str::to_owned))
+        }
+        Some(other) => {
+            let expected = "a template, or a list of named ones";
+            Err(side_file(source, TOKENIZER_CONFIG_FILE, "chat_template", kind(other), expected))
+        }
+    }
+}
+
+fn side_file(
+    source: &Source,
+    file: &str,
+    field: &'static str,
+    found: &str,
+    expected: &'static str,
+) -> ConvertError {
+    ConvertError::SideFile { file: source.file_name(file), field, found: found.to_owned(), expected }
+}
+
+fn object(source: &Source, file: &'static str) -> Result<Map<String, Value>, ConvertError> {
+    let bytes = source.read(file)?;
+    parse_object(&bytes)
+        .map_err(|error| side_file(source, file, "(the whole)", &error.to_string(), "a JSON object"))
+}
+
+/// The source's fields, with those of the result's configuration in their place.
+fn config(source: &Source, plan: &Plan) -> Result<Value, ConvertError> {
+    /// Fields that say how the source was stored, or name code that is not kept.
+    const DROPPED: [&str; 6] =
+        ["quantization_config", "weight_bits", "input_bits", "dtype", "torch_dtype", "auto_map"];
+    let mut fields = object(source, CONFIG_FILE)?;
+    fields.retain(|name, _| !DROPPED.contains(&name.as_str()));
+    if let Value::Object(own) = plan.config.to_json() {
+        fields.extend(own);
+    }
+    let embedding = plan.parts.iter().find(|part| part.name == EMBEDDING);
+    let dtype = match embedding.map(|part| part.content.dtype()) {
+        Some(Dtype::F16) => "float16",
+        Some(Dtype::BF16) => "bfloat16",
+        _ => "float32",
+    };
+    fields.insert("torch_dtype".to_owned(), json!(dtype));
+    Ok(Value::Object(fields))
+}
+
+/// What a folder says of generation where its source said nothing: how texts begin and end.
+fn generation_config(config: &Config) -> Value {
+    json!({ "bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_ids })
+}
+
+fn text(value: &Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
+
+/// The last part of a path, without the end of a file's name.
+pub(super) fn short_name(name: &str) -> String {
+    let path = Path::new(name);
+    let short = if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
+    short.map_or_else(|| name.to_owned(), |short| short.to_string_lossy().into_owned())
+}

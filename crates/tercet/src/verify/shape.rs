@@ -1,0 +1,48 @@
+//! Comparing configurations. How the linears are stored is not part of a model's shape.
+
+use super::{Check, Outcome};
+use crate::config::Config;
+
+/// Compares what makes the function: sizes, norms, activation, rotary base, and how texts begin and end.
+pub fn compare(a: &Config, b: &Config) -> Check {
+    let mut differences = Vec::new();
+    let mut compared = 0;
+    macro_rules! same {
+        ($($field:ident),* $(,)?) => {$(
+            compared += 1;
+            if a.$field != b.$field {
+                differences.push(format!("`{}` is {:?} and {:?}", stringify!($field), a.$field, b.$field));
+            }
+        )*};
+    }
+    same!(
+        hidden_size,
+        intermediate_size,
+        num_hidden_layers,
+        num_attention_heads,
+        num_key_value_heads,
+        head_dim,
+        vocab_size,
+        max_position_embeddings,
+        rms_norm_eps,
+        rope_theta,
+        tie_word_embeddings,
+        hidden_act,
+        bos_token_id,
+    );
+    let norms = |config: &Config| (config.norms.pre, config.norms.sub.is_some(), config.norms.in_linear_eps);
+    if norms(a) != norms(b) {
+        differences.push(format!("norms sit at {:?} and {:?}", a.norms, b.norms));
+    }
+    // A GGUF file knows tokens that end a turn by their names, so it may have more.
+    if let Some(end) = a.eos_token_ids.iter().find(|end| !b.eos_token_ids.contains(end)) {
+        differences.push(format!("token {end} ends a text of the first alone"));
+    }
+    compared += 2;
+    let differing = differences.len() as u64;
+    let (outcome, detail) = match differing {
+        0 => (Outcome::Equal, format!("{} layers, hidden size {}", a.num_hidden_layers, a.hidden_size)),
+        _ => (Outcome::Differs, differences.join("; ")),
+    };
+    Check { name: "shape", outcome, compared, differing, largest_difference: 0.0, detail }
+}

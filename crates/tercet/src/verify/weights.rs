@@ -1,0 +1,297 @@
+//! Comparing weights, tensor by tensor: codes and scales of ternary linears, and all other numbers.
+
+use std::sync::{Mutex, PoisonError};
+
+use tercet_kernels::Pool;
+
+use super::{Check, OnDisk, Outcome};
+use crate::checkpoint::{Dtype, TensorRef};
+use crate::config::{Config, ExpectedTensor, Linears, TensorKind};
+use crate::convert::pairs;
+use crate::gguf::TensorType;
+use crate::model::{FirstError, LoadError, TernaryRows};
+
+/// Compares every weight of two models of one shape: `b` may differ by the rounding of the types it is stored in.
+///
+/// Gives the comparisons of codes, of scales and of floats.
+///
+/// # Errors
+/// [`LoadError`] if a tensor of either model cannot be read.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn compare(pool: &Pool, a: &OnDisk, b: &OnDisk) -> Result<Vec<Check>, LoadError> {
+    let mut comparison = Comparison {
+        pool,
+        a,
+        b,
+        codes: Tally::default(),
+        scales: Tally::default(),
+        floats: Tally::default(),
+    };
+    let mut dense_to_ternary = 0;
+    for (from, to) in pairs(&a.config, &b.config) {
+        let is_linear = from.kind == TensorKind::Linear;
+        match (is_linear, is_ternary(&a.config), is_ternary(&b.config)) {
+            (true, true, true) => comparison.ternary(&from, &to)?,
+            (true, true, false) => comparison.dequantized(&from, &to)?,
+            (true, false, true) => dense_to_ternary += 1,
+            _ => comparison.floats(&from, &to),
+        }
+        a.checkpoint.give_back();
+        b.checkpoint.give_back();
+    }
+    let Comparison { codes, scales, floats, .. } = comparison;
+    let mut codes = codes.check("codes");
+    if dense_to_ternary > 0 {
+        codes.outcome = Outcome::Differs;
+        codes.detail = format!("{dense_to_ternary} linears are dense in the first and ternary in the second");
+    }
+    Ok(vec![codes, scales.check("scales"), floats.check("floats")])
+}
+
+fn is_ternary(config: &Config) -> bool {
+    config.linears != Linears::Dense
+}
+
+struct Comparison<'a> {
+    pool: &'a Pool,
+    a: &'a OnDisk,
+    b: &'a OnDisk,
+    codes: Tally,
+    scales: Tally,
+    floats: Tally,
+}
+
+impl Comparison<'_> {
+    /// Compares codes and scales.
+    fn ternary(&mut self, from: &ExpectedTensor, to: &ExpectedTensor) -> Result<(), LoadError> {
+        let a = rows(self.pool, self.a, &from.name)?;
+        let b = rows(self.pool, self.b, &to.name)?;
+        let (total, bad_row) = (Mutex::new((Tally::default(), 0)), FirstError::default());
+        let [count, cols] = a.shape();
+        self.pool.run(|worker| {
+            let (mut own, mut other) = (vec![0; cols], vec![0; cols]);
+            let (mut a, mut b) = (a.reader(), b.reader());
+            let (mut tally, mut nonzero) = (Tally::default(), 0);
+            for row in (worker.index()..count).step_by(worker.threads()) {
+                if let Err(error) = a.read(row, &mut own).and_then(|()| b.read(row, &mut other)) {
+                    bad_row.keep(row, error);
+                    continue;
+                }
+                let differing = own.iter().zip(&other).filter(|(a, b)| a != b).count() as u64;
+                nonzero += own.iter().filter(|code| **code != 1).count();
+                tally.add(&Tally { compared: cols as u64, differing, ..Tally::default() });
+            }
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            total.0.add(&tally);
+            total.1 += nonzero;
+        });
+        if let Some(error) = bad_row.into_inner() {
+            return Err(error);
+        }
+        let (mut codes, nonzero) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+        codes.beyond = codes.differing;
+        codes.name_worst(&from.name);
+        self.codes.add(&codes);
+        // Where all weights are 0 the scale is no part of the function.
+        if nonzero > 0 {
+            let (own, other) = (f64::from(a.scale()), f64::from(b.scale()));
+            let mut scales = Tally::of(own, other, own, scale_rounding(self.b, &to.name));
+            scales.name_worst(&from.name);
+            self.scales.add(&scales);
+        }
+        a.give_back();
+        b.give_back();
+        Ok(())
+    }
+
+    /// Compares scales times codes with the floats of a dense model.
+    fn dequantized(&mut self, from: &ExpectedTensor, to: &ExpectedTensor) -> Result<(), LoadError> {
+        let a = rows(self.pool, self.a, &from.name)?;
+        let b = tensor(self.b, &to.name);
+        let (total, bad_row) = (Mutex::new(Tally::default()), FirstError::default());
+        let [count, cols] = a.shape();
+        let scale = f64::from(a.scale());
+        self.pool.run(|worker| {
+            let (mut codes, mut values, mut reader) = (vec![0; cols], vec![0.0; cols], a.reader());
+            let mut tally = Tally::default();
+            for row in (worker.index()..count).step_by(worker.threads()) {
+                if let Err(error) = reader.read(row, &mut codes) {
+                    bad_row.keep(row, error);
+                    continue;
+                }
+                b.read_f32(row * cols, &mut values);
+                for (code, value) in codes.iter().zip(&values) {
+                    let own = scale * (f64::from(*code) - 1.0);
+                    tally.add(&Tally::of(own, f64::from(*value), scale, Rounding::of(b.dtype)));
+                }
+            }
+            total.lock().unwrap_or_else(PoisonError::into_inner).add(&tally);
+        });
+        if let Some(error) = bad_row.into_inner() {
+            return Err(error);
+        }
+        self.add_floats(total, &from.name);
+        Ok(())
+    }
+
+    /// Compares floats.
+    fn floats(&mut self, from: &ExpectedTensor, to: &ExpectedTensor) {
+        let (a, b) = (tensor(self.a, &from.name), tensor(self.b, &to.name));
+        let rounding = Rounding::of(b.dtype);
+        let cols = a.shape.last().copied().unwrap_or(1);
+        let count = a.shape.iter().product::<usize>() / cols.max(1);
+        let total = Mutex::new(Tally::default());
+        self.pool.run(|worker| {
+            let (mut own, mut other) = (vec![0.0; cols], vec![0.0; cols]);
+            let mut tally = Tally::default();
+            for row in (worker.index()..count).step_by(worker.threads()) {
+                a.read_f32(row * cols, &mut own);
+                b.read_f32(row * cols, &mut other);
+                for (own, other) in own.chunks(rounding.block).zip(other.chunks(rounding.block)) {
+                    let greatest = own.iter().fold(0.0f32, |greatest, value| greatest.max(value.abs()));
+                    for (own, other) in own.iter().zip(other) {
+                        let magnitude = if rounding.block == 1 { own.abs() } else { greatest };
+                        tally.add(&Tally::of(
+                            f64::from(*own),
+                            f64::from(*other),
+                            f64::from(magnitude),
+                            rounding,
+                        ));
+                    }
+                }
+            }
+            total.lock().unwrap_or_else(PoisonError::into_inner).add(&tally);
+        });
+        self.add_floats(total, &from.name);
+    }
+
+    fn add_floats(&mut self, total: Mutex<Tally>, name: &str) {
+        let mut floats = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+        floats.name_worst(name);
+        self.floats.add(&floats);
+    }
+}
+
+fn rows<'a>(pool: &Pool, model: &'a OnDisk, weight: &str) -> Result<TernaryRows<'a>, LoadError> {
+    let linear = weight.strip_suffix(".weight").unwrap_or(weight);
+    TernaryRows::open(pool, &model.checkpoint, &model.config, linear)
+}
+
+/// A tensor that `Config::read` has found.
+fn tensor<'a>(model: &'a OnDisk, name: &str) -> TensorRef<'a> {
+    model.checkpoint.get(name).expect("Config::read has checked that the tensor is there")
+}
+
+/// How far a number may be from what it was made from.
+#[derive(Clone, Copy)]
+struct Rounding {
+    /// Relative to the number, or to the greatest of its block.
+    relative: f64,
+    /// For numbers near 0.
+    absolute: f64,
+    /// Numbers that share a scale.
+    block: usize,
+}
+
+impl Rounding {
+    const NONE: Rounding = Rounding { relative: 0.0, absolute: 0.0, block: 1 };
+    /// Half a step of the last of 11 bits; below 2^-14 the steps are all alike.
+    const F16: Rounding = Rounding { relative: 1.0 / 2048.0, absolute: 1.0 / (1u64 << 25) as f64, block: 1 };
+    /// Half a step of the last of 8 bits.
+    const BF16: Rounding = Rounding { relative: 1.0 / 256.0, absolute: f32::MIN_POSITIVE as f64, block: 1 };
+    /// Half of 127 steps, and the scale is an f16.
+    const Q8_0: Rounding = Rounding { relative: 1.0 / 254.0 + 1.0 / 1024.0, absolute: 1e-7, block: 32 };
+    /// Half of 32 steps, and two roundings of scales.
+    const Q6_K: Rounding = Rounding { relative: 1.0 / 32.0, absolute: 1e-6, block: 256 };
+
+    fn of(dtype: Dtype) -> Rounding {
+        match dtype {
+            Dtype::F16 => Rounding::F16,
+            Dtype::BF16 => Rounding::BF16,
+            Dtype::Block(TensorType::Q8_0) => Rounding::Q8_0,
+            Dtype::Block(TensorType::Q6K) => Rounding::Q6_K,
+            _ => Rounding::NONE,
+        }
+    }
+}
+
+/// The rounding of the scale of a ternary linear.
+fn scale_rounding(model: &OnDisk, weight: &str) -> Rounding {
+    let dtype = match model.config.linears {
+        Linears::Packed { .. } => tensor(model, &format!("{weight}_scale")).dtype,
+        Linears::Blocks => match tensor(model, weight).dtype {
+            Dtype::Block(TensorType::Tq1_0 | TensorType::Tq2_0) => Dtype::F16,
+            dtype => dtype,
+        },
+        // Their scale is a mean, which is rounded once to f32.
+        Linears::Masters | Linears::Dense => Dtype::F32,
+    };
+    Rounding::of(dtype)
+}
+
+/// What was found in some numbers.
+#[derive(Clone, Default)]
+struct Tally {
+    compared: u64,
+    differing: u64,
+    /// How many differ by more than their rounding.
+    beyond: u64,
+    /// Relative to what the rounding is relative to.
+    largest_difference: f64,
+    /// The tensor of which the most is wrong.
+    worst: Option<(u64, String)>,
+}
+
+impl Tally {
+    /// Of two numbers that are about as great as `magnitude`.
+    fn of(own: f64, other: f64, magnitude: f64, rounding: Rounding) -> Self {
+        let difference = (own - other).abs();
+        // Written so that NaN is beyond.
+        let is_within = difference <= rounding.relative * magnitude + rounding.absolute;
+        let is_same = own.to_bits() == other.to_bits() || own == other;
+        Tally {
+            compared: 1,
+            differing: u64::from(!is_same),
+            beyond: u64::from(!is_within),
+            largest_difference: if magnitude > 0.0 { difference / magnitude } else { difference },
+            worst: None,
+        }
+    }
+
+    fn name_worst(&mut self, name: &str) {
+        self.worst = (self.beyond > 0).then(|| (self.beyond, name.to_owned()));
+    }
+
+    fn add(&mut self, other: &Tally) {
+        self.compared += other.compared;
+        self.differing += other.differing;
+        self.beyond += other.beyond;
+        self.largest_difference = self.largest_difference.max(other.largest_difference);
+        if other.worst > self.worst {
+            self.worst.clone_from(&other.worst);
+        }
+    }
+
+    fn check(self, name: &'static str) -> Check {
+        let Tally { compared, differing, beyond, largest_difference, worst } = self;
+        let (outcome, detail) = match (compared, differing, worst) {
+            (0, ..) => (Outcome::Skipped, "there are none".to_owned()),
+            (_, 0, _) => (Outcome::Equal, format!("{compared}, the same to the last bit")),
+            (_, _, Some((count, tensor))) => {
+                let worst = format!(
+                    "{beyond} of {compared} differ by more than rounding, {count} of them in `{tensor}`"
+                );
+                (Outcome::Differs, format!("{worst}; the largest difference is {largest_difference:.2e}"))
+            }
+            _ => (
+                Outcome::Rounded,
+                format!(
+                    "{differing} of {compared} were rounded, by {largest_difference:.2e} of their magnitude at most"
+                ),
+            ),
+        };
+        Check { name, outcome, compared, differing, largest_difference, detail }
+    }
+}
