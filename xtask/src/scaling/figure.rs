@@ -89,8 +89,8 @@ pub(super) fn curves(outcomes: &[Outcome]) -> Result<String> {
         .flat_map(|size| Arm::ALL.map(|arm| (size, arm)))
         .filter_map(|(size, arm)| {
             let points = chosen(outcomes, arm, size, SEEDS[0])?.validations.iter();
-            let points =
-                points.filter(|(_, loss)| *loss < LOSS_MAX).map(|(step, loss)| (*step as f64, *loss));
+            let points = points.filter_map(|(step, loss)| Some((*step as f64, (*loss)?)));
+            let points = points.filter(|(_, loss)| *loss < LOSS_MAX);
             Some(Curve { size, arm, points: points.collect() })
         })
         .collect();

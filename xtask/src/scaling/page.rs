@@ -37,10 +37,11 @@ fn gaps(outcomes: &[Outcome]) -> Vec<(f64, f64)> {
     (0..SIZES.len()).flat_map(of_size).collect()
 }
 
-/// The gap of each seed that has both arms.
+/// The gap of each seed that has both arms, neither of them diverged.
 fn paired(outcomes: &[Outcome], size: usize) -> Vec<f64> {
     let loss = |arm, seed| chosen(outcomes, arm, size, seed).map(Outcome::loss);
-    SEEDS.iter().filter_map(|seed| Some(loss(Arm::Ternary, *seed)? - loss(Arm::Dense, *seed)?)).collect()
+    let gap = |seed: &u64| Some(loss(Arm::Ternary, *seed)? - loss(Arm::Dense, *seed)?);
+    SEEDS.iter().filter_map(gap).filter(|gap| gap.is_finite()).collect()
 }
 
 /// The run of a seed with the chosen learning rate.
@@ -71,16 +72,29 @@ fn tables(outcomes: &[Outcome], line: Option<&Line>) -> String {
             greatest.name,
         );
     }
+    text += &diverged(outcomes);
     text += "\nLosses of the first seed at each learning rate that was tried; the one in bold was taken:\n\n";
     text + &rates(outcomes)
 }
 
+/// Runs that would be compared, had they not diverged.
+fn diverged(outcomes: &[Outcome]) -> String {
+    let is_chosen = |run: &Run| plan::chosen_rate(outcomes, run.arm, run.size) == Some(run.rate);
+    let runs = outcomes.iter().filter(|outcome| outcome.has_diverged()).map(|outcome| outcome.run);
+    let line = |Run { size, arm, rate, seed }| {
+        let (size, arm, rate) = (SIZES[size].name, arm.name(), shown_rate(rate));
+        format!("\nDiverged and left out: {size} {arm}, seed {seed}, at {rate}.\n")
+    };
+    runs.filter(is_chosen).map(line).collect()
+}
+
 fn row(outcomes: &[Outcome], index: usize, size: &Size) -> String {
     let of_arm = |arm, value: fn(&Outcome) -> f64| -> Vec<f64> {
-        SEEDS.iter().filter_map(|seed| chosen(outcomes, arm, index, *seed)).map(value).collect()
+        let runs = SEEDS.iter().filter_map(|seed| chosen(outcomes, arm, index, *seed));
+        runs.filter(|outcome| !outcome.has_diverged()).map(value).collect()
     };
     let rate = |arm| plan::chosen_rate(outcomes, arm, index).map_or(BLANK.to_owned(), shown_rate);
-    let bits = |arm| match of_arm(arm, |outcome| outcome.bits_per_byte).as_slice() {
+    let bits = |arm| match of_arm(arm, |outcome| outcome.bits_per_byte.unwrap_or(f64::NAN)).as_slice() {
         [] => BLANK.to_owned(),
         values => format!("{:.3}", fit::mean(values).0),
     };
@@ -110,10 +124,13 @@ fn rates(outcomes: &[Outcome]) -> String {
     let mut text = format!("| parameters | linears |{titles}\n|---|---|{}\n", "---|".repeat(columns.len()));
     for (size, Size { name, .. }) in SIZES.iter().enumerate() {
         for arm in Arm::ALL {
-            let _ = write!(text, "| {name} | {} |", format!("{arm:?}").to_lowercase());
+            let _ = write!(text, "| {name} | {} |", arm.name());
             for rate in &columns {
                 let run = Run { size, arm, rate: *rate, seed: SEEDS[0] };
-                let loss = plan::find(outcomes, &run).map(|outcome| format!("{:.4}", outcome.loss()));
+                let loss = plan::find(outcomes, &run).map(|outcome| match outcome.has_diverged() {
+                    true => "diverged".to_owned(),
+                    false => format!("{:.4}", outcome.loss()),
+                });
                 let is_chosen = plan::chosen_rate(outcomes, arm, size) == Some(*rate);
                 let cell = match loss {
                     Some(loss) if is_chosen => format!("**{loss}**"),
@@ -153,7 +170,8 @@ mod tests {
 
     fn outcome(arm: Arm, size: usize, seed: u64, loss: f64) -> Outcome {
         let run = Run { size, arm, rate: if arm == Arm::Ternary { 2 } else { 1 }, seed };
-        Outcome { run, bits_per_byte: loss / 2.0, validations: vec![(1, loss)] }
+        let loss = Some(loss).filter(|loss| loss.is_finite());
+        Outcome { run, bits_per_byte: loss.map(|loss| loss / 2.0), validations: vec![(1, loss)] }
     }
 
     #[test]
@@ -168,7 +186,7 @@ mod tests {
         let around = |arm: Arm, middle: i32| {
             [middle - 1, middle + 1].map(|rate| {
                 let run = Run { size: 0, arm, rate, seed: 1 };
-                Outcome { run, bits_per_byte: 9.0, validations: vec![(1, 9.0)] }
+                Outcome { run, bits_per_byte: Some(9.0), validations: vec![(1, Some(9.0))] }
             })
         };
         let mut outcomes = Vec::from(around(Arm::Ternary, 2));
@@ -178,6 +196,7 @@ mod tests {
             outcomes.push(outcome(Arm::Dense, 0, seed, dense));
         }
         outcomes.push(outcome(Arm::Dense, 0, 3, 2.0));
+        outcomes.push(outcome(Arm::Ternary, 0, 3, f64::INFINITY));
         let text = tables(&outcomes, None);
         assert!(
             text.contains(
@@ -185,10 +204,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(
-            text.contains("| 0.33 M | ternary | | 9.0000 | **3.1000** | 9.0000 |")
-                || text.contains("**3.1000**"),
-            "{text}"
-        );
+        assert!(text.contains("\n| 0.33 M | ternary |  | 9.0000 | **3.1000** | 9.0000 |\n"), "{text}");
+        assert!(text.contains("\nDiverged and left out: 0.33 M ternary, seed 3, at 4e-3.\n"), "{text}");
     }
 }
