@@ -16,6 +16,13 @@ pub(super) struct Estimate {
     pub(super) half_width: f64,
 }
 
+impl Estimate {
+    /// Whether 0 lies outside of the interval.
+    pub(super) fn excludes_zero(&self) -> bool {
+        self.value.abs() > self.half_width
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     mean_x: f64,
@@ -82,6 +89,8 @@ mod tests {
         assert_close(line.at(2.5).half_width, 0.271_059);
         assert_close(line.at(4.0).value, 4.855);
         assert_close(line.at(4.0).half_width, 0.453_568);
+        assert!(line.slope.excludes_zero());
+        assert!(!Estimate { value: -0.3, half_width: 0.31 }.excludes_zero());
     }
 
     #[test]

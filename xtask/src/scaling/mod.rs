@@ -11,7 +11,8 @@
 //! interrupt  Ctrl-C
 //! origin     what runs depend on and were made with
 //! results    the file
-//! fit        a line through the gaps, and its interval
+//! gaps       the differences between the arms
+//! fit        a line through them, and its interval
 //! figure     the drawings
 //! page       the tables
 //! ```
@@ -19,6 +20,7 @@
 mod command;
 mod figure;
 mod fit;
+mod gaps;
 mod interrupt;
 mod leg;
 mod origin;
@@ -72,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         _ => Ok(()),
     };
     // What came is on the page, however the leg has ended.
-    let written = page::write(&docs, results.outcomes());
+    let written = page::write(&docs, &results, shared.run_tokens);
     trained.and(written)
 }
 
@@ -81,6 +83,8 @@ struct Shared {
     /// The digest of the plan.
     plan: String,
     steps: u64,
+    /// Tokens that a run is trained on.
+    run_tokens: u64,
 }
 
 impl Shared {
@@ -90,7 +94,7 @@ impl Shared {
         let config = TrainConfig::parse(command::CONFIG, &text)?;
         let steps = config.train.steps;
         let steps = steps.with_context(|| format!("{}: `train.steps` is missing", command::CONFIG))?;
-        Ok(Shared { plan: origin::plan_digest(&text), steps })
+        Ok(Shared { plan: origin::plan_digest(&text), steps, run_tokens: steps * config.tokens_per_step() })
     }
 }
 

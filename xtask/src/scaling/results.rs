@@ -55,6 +55,10 @@ impl Results {
         &self.outcomes
     }
 
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
     /// Notes where the outcomes of a leg will come from, and writes it down.
     ///
     /// # Errors
@@ -134,7 +138,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/results.json");
         let mut results = Results::open(&path, "p").unwrap();
-        assert!(results.outcomes().is_empty() && results.origin.is_none());
+        assert!(results.outcomes().is_empty() && results.origin().is_none());
         let outcomes = [outcome(1, Some(0.1 + 0.2)), outcome(2, None)];
         results.begin_leg(origin("a")).unwrap();
         results.add(outcomes[0].clone()).unwrap();
@@ -144,7 +148,7 @@ mod tests {
         let results = Results::open(&path, "p").unwrap();
         assert_eq!(results.outcomes(), outcomes);
         let commits = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
-        assert_eq!(results.origin.as_ref(), Some(&Origin { commits, ..origin("a") }));
+        assert_eq!(results.origin(), Some(&Origin { commits, ..origin("a") }));
         // A line before the runs and one after them.
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2 + outcomes.len() + 1, "{text}");
@@ -169,7 +173,7 @@ mod tests {
         assert!(error.contains("`origin.novels` is `n`, expected `m`"), "{error}");
         let error = refused(Origin { instruction_set: "scalar".to_owned(), ..origin("b") });
         assert!(error.contains("`origin.instruction_set` is `avx2`, expected `scalar`"), "{error}");
-        assert_eq!(results.origin.as_ref(), Some(&origin("a")));
+        assert_eq!(results.origin(), Some(&origin("a")));
         assert_eq!(fs::read(&path).unwrap(), written);
     }
 
