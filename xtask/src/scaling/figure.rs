@@ -7,7 +7,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::fit::Line;
-use super::page::chosen;
+use super::gaps::{self, chosen};
 use super::plan::{Arm, Outcome, SEEDS, SIZES};
 
 const SIZE: (u32, u32) = (860, 460);
@@ -21,9 +21,9 @@ const COLORS: [RGBColor; SIZES.len()] = [
     RGBColor(213, 94, 0),
     RGBColor(150, 90, 160),
 ];
-/// Perplexities of table 1 of arXiv:2402.17764: parameters, LLaMA, BitNet b1.58.
+/// Perplexities of table 1 of arXiv:2402.17764: parameters with the embedding, LLaMA, BitNet b1.58.
 const PAPER: [(f64, f64, f64); 3] = [(0.7e9, 12.33, 12.87), (1.3e9, 11.25, 11.29), (3e9, 10.04, 9.91)];
-/// Below it a run's first validations would flatten all others.
+/// Above it a run's first validations would flatten all others.
 const LOSS_MAX: f64 = 4.6;
 
 /// The validations of one run: steps and losses.
@@ -33,27 +33,34 @@ struct Curve {
     points: Vec<(f64, f64)>,
 }
 
-/// The gap against the size: points (log10 of the parameters, nats), the line, and the paper's points.
-pub(super) fn gap(gaps: &[(f64, f64)], line: Option<&Line>) -> Result<String> {
+/// The gap against the size: every seed's, the means of sizes with their line, and the paper's points.
+pub(super) fn gap(outcomes: &[Outcome]) -> Result<String> {
+    let of_size = |size| gaps::of_size(outcomes, size, &SEEDS).into_iter().map(move |gap| (size, gap));
+    let seeds = gaps::points((0..SIZES.len()).flat_map(of_size));
+    let means = gaps::points(gaps::means(outcomes, &SEEDS));
     let paper = PAPER.map(|(parameters, llama, bitnet)| (parameters.log10(), (bitnet / llama).ln()));
-    let heights = gaps.iter().chain(&paper).map(|(_, y)| *y);
-    let greatest = heights.clone().fold(0.0, f64::max) * 1.2;
+    let line = Line::through(&means)?;
+    let interval = |(x, _): &(f64, f64)| {
+        let at = line.as_ref().map(|line| line.at(*x));
+        at.map(|at| [at.value - at.half_width, at.value + at.half_width])
+    };
+    let heights = seeds.iter().chain(&paper).map(|(_, y)| *y);
+    let heights = heights.chain(means.iter().filter_map(interval).flatten());
+    let greatest = heights.clone().fold(0.0, f64::max) * 1.05;
     let least = heights.fold(0.0, f64::min) - 0.1 * greatest;
     let frame = Frame {
         title: "ternary minus dense, nats a token",
         x: 5.3..9.7,
         y: least..greatest,
-        x_title: "parameters without the embedding",
+        x_title: "parameters (here without the embedding, the paper's with it)",
         x_labels: Some(5),
         x_label: |x| format!("10^{x:.0}"),
     };
     drawing(&frame, |chart| {
         chart.draw_series(LineSeries::new([(5.3, 0.0), (9.7, 0.0)], INK.mix(0.6))).map_err(shown)?;
-        if let Some(line) = line {
+        if let (Some(line), [(first, _), .., (last, _)]) = (&line, &means[..]) {
             // No further than there are points.
-            let xs = || gaps.iter().map(|(x, _)| *x);
-            let ends = xs().fold(f64::INFINITY, f64::min)..xs().fold(f64::NEG_INFINITY, f64::max);
-            let at = |share: usize| ends.start + (ends.end - ends.start) * share as f64 / 40.0;
+            let at = |share: usize| first + (last - first) * share as f64 / 40.0;
             let (mut above, mut below, mut middle) = (Vec::new(), Vec::new(), Vec::new());
             for x in (0..=40).map(at) {
                 let estimate = line.at(x);
@@ -66,14 +73,19 @@ pub(super) fn gap(gaps: &[(f64, f64)], line: Option<&Line>) -> Result<String> {
             chart
                 .draw_series(LineSeries::new(middle, COLORS[0].stroke_width(2)))
                 .map_err(shown)?
-                .label("least squares, 95 % interval")
+                .label("least squares through the means, with 95 % interval")
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], COLORS[0].stroke_width(2)));
         }
         chart
-            .draw_series(gaps.iter().map(|point| Circle::new(*point, 3, COLORS[3].filled())))
+            .draw_series(seeds.iter().map(|point| Circle::new(*point, 2, COLORS[3].mix(0.6))))
             .map_err(shown)?
-            .label("here, one seed each")
-            .legend(|(x, y)| Circle::new((x + 9, y), 3, COLORS[3].filled()));
+            .label("here, one seed")
+            .legend(|(x, y)| Circle::new((x + 9, y), 2, COLORS[3].mix(0.6)));
+        chart
+            .draw_series(means.iter().map(|point| Circle::new(*point, 4, COLORS[3].filled())))
+            .map_err(shown)?
+            .label("here, mean of a size's seeds")
+            .legend(|(x, y)| Circle::new((x + 9, y), 4, COLORS[3].filled()));
         chart
             .draw_series(paper.iter().map(|point| TriangleMarker::new(*point, 5, COLORS[4].filled())))
             .map_err(shown)?
@@ -89,8 +101,8 @@ pub(super) fn curves(outcomes: &[Outcome]) -> Result<String> {
         .flat_map(|size| Arm::ALL.map(|arm| (size, arm)))
         .filter_map(|(size, arm)| {
             let points = chosen(outcomes, arm, size, SEEDS[0])?.validations.iter();
-            let points =
-                points.filter(|(_, loss)| *loss < LOSS_MAX).map(|(step, loss)| (*step as f64, *loss));
+            let points = points.filter_map(|(step, loss)| Some((*step as f64, (*loss)?)));
+            let points = points.filter(|(_, loss)| *loss < LOSS_MAX);
             Some(Curve { size, arm, points: points.collect() })
         })
         .collect();
@@ -98,7 +110,7 @@ pub(super) fn curves(outcomes: &[Outcome]) -> Result<String> {
     let last_step = points().map(|point| point.0).fold(1.0, f64::max);
     let least = points().map(|point| point.1).fold(LOSS_MAX - 0.1, f64::min);
     let frame = Frame {
-        title: "validation loss, nats a token (solid: ternary; thin: dense)",
+        title: "validation loss, nats a token (thick: ternary; thin: dense)",
         x: 0.0..last_step * 1.02,
         y: least - 0.05..LOSS_MAX,
         x_title: "steps",

@@ -16,6 +16,13 @@ pub(super) struct Estimate {
     pub(super) half_width: f64,
 }
 
+impl Estimate {
+    /// Whether 0 lies outside of the interval.
+    pub(super) fn excludes_zero(&self) -> bool {
+        self.value.abs() > self.half_width
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     mean_x: f64,
@@ -67,23 +74,23 @@ mod tests {
     use super::*;
 
     fn assert_close(got: f64, want: f64) {
-        assert!((got - want).abs() < 1e-4 * want.abs().max(1.0), "{got}, expected {want}");
+        assert!((got - want).abs() < 1e-6 * want.abs().max(1.0), "{got}, expected {want}");
     }
 
     #[test]
     fn the_line_and_its_intervals_are_those_of_the_textbook() {
-        // Worked by hand: x̄ = 2.5, Σ(x-x̄)² = 5, slope 0.94, Σ residual² = 0.102, t(2) = 4.302653.
+        // Worked in rational numbers elsewhere: x̄ = 2.5, ȳ = 3.4375, Σ (x - x̄)² = 5, slope 0.945,
+        // Σ residual² = 0.03175; t = 0.95 · sqrt(2 / 0.0975) = 4.302653 for 2 degrees of freedom.
         let points = [(1.0, 2.1), (2.0, 2.9), (3.0, 3.8), (4.0, 4.95)];
         let line = Line::through(&points).unwrap().unwrap();
-        let [slope, t] = [0.945, 4.302_653];
-        let residuals: f64 = points.iter().map(|(x, y)| (y - 3.4375 - slope * (x - 2.5)).powi(2)).sum();
-        let s = (residuals / 2.0).sqrt();
-        assert_close(line.slope.value, slope);
-        assert_close(line.slope.half_width, t * s / 5f64.sqrt());
+        assert_close(line.slope.value, 0.945);
+        assert_close(line.slope.half_width, 0.242_442);
         assert_close(line.at(2.5).value, 3.4375);
-        assert_close(line.at(2.5).half_width, t * s / 2.0);
-        assert_close(line.at(4.0).value, 3.4375 + 1.5 * slope);
-        assert_close(line.at(4.0).half_width, t * s * (0.25f64 + 2.25 / 5.0).sqrt());
+        assert_close(line.at(2.5).half_width, 0.271_059);
+        assert_close(line.at(4.0).value, 4.855);
+        assert_close(line.at(4.0).half_width, 0.453_568);
+        assert!(line.slope.excludes_zero());
+        assert!(!Estimate { value: -0.3, half_width: 0.31 }.excludes_zero());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The runs of the comparison, and which of them are wanted next. It knows neither files nor processes.
 //!
 //! Learning rates are `1e-3 · 2^k`. For each arm, from the least size on, three neighbouring rates are tried with
-//! the first seed, and while the best is the least or the greatest of them, one more beyond it. The next size tries
-//! those around the best. Then come the other seeds.
+//! the first seed, and while the best is the least or the greatest of them, one more beyond it, and so on. A run that
+//! diverges has lost. The next size tries those around the best. Then come the other seeds.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,13 @@ pub(super) enum Arm {
 impl Arm {
     pub(super) const ALL: [Arm; 2] = [Arm::Ternary, Arm::Dense];
 
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Arm::Ternary => "ternary",
+            Arm::Dense => "dense",
+        }
+    }
+
     /// The middle of the rates that the least size tries first, as `k`.
     fn first_rate(self) -> i32 {
         match self {
@@ -83,19 +90,25 @@ impl Run {
 }
 
 /// What a run ended with.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Outcome {
     pub(super) run: Run,
-    /// The last validation, in bits a byte.
-    pub(super) bits_per_byte: f64,
-    /// Steps and the loss of each validation, in nats a token.
-    pub(super) validations: Vec<(u64, f64)>,
+    /// The last validation, in bits a byte; nothing if the run diverged.
+    pub(super) bits_per_byte: Option<f64>,
+    /// Steps and the loss of each validation, in nats a token. The last of a run that diverged is the step at which
+    /// it did, without a loss.
+    pub(super) validations: Vec<(u64, Option<f64>)>,
 }
 
 impl Outcome {
-    /// The last validation, in nats a token.
+    /// The last validation, in nats a token; infinity if the run diverged.
     pub(super) fn loss(&self) -> f64 {
-        self.validations.last().map_or(f64::NAN, |(_, loss)| *loss)
+        self.validations.last().and_then(|(_, loss)| *loss).unwrap_or(f64::INFINITY)
+    }
+
+    pub(super) fn has_diverged(&self) -> bool {
+        self.loss().is_infinite()
     }
 }
 
@@ -159,19 +172,20 @@ fn search(outcomes: &[Outcome], arm: Arm, size: usize) -> Result<i32, Vec<i32>> 
 mod tests {
     use super::*;
 
-    /// Runs everything that is wanted until nothing is; a run's loss is given by its rate.
-    fn run_all(loss: impl Fn(&Run) -> f64) -> Vec<Outcome> {
+    /// Runs everything that is wanted until nothing is; without a loss a run diverges.
+    fn run_all(loss: impl Fn(&Run) -> Option<f64>) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = Vec::new();
         while let Some(run) = wanted(&outcomes).first().copied() {
             assert!(find(&outcomes, &run).is_none(), "{run:?} is wanted twice");
-            outcomes.push(Outcome { run, bits_per_byte: 1.0, validations: vec![(1, loss(&run))] });
+            let loss = loss(&run);
+            outcomes.push(Outcome { run, bits_per_byte: loss, validations: vec![(1, loss)] });
         }
         outcomes
     }
 
     #[test]
     fn tries_around_the_best_rate_and_then_runs_every_seed() {
-        let outcomes = run_all(|run| f64::from((run.rate - run.arm.first_rate()).pow(2)));
+        let outcomes = run_all(|run| Some(f64::from((run.rate - run.arm.first_rate()).pow(2))));
         // Three rates, of which one has two seeds more.
         assert_eq!(outcomes.len(), 2 * SIZES.len() * (3 + 2));
         for size in 0..SIZES.len() {
@@ -181,13 +195,29 @@ mod tests {
 
     #[test]
     fn goes_beyond_an_edge_and_remembers_it_for_the_next_size() {
-        let outcomes = run_all(|run| f64::from((run.rate - 5).pow(2)));
+        let outcomes = run_all(|run| Some(f64::from((run.rate - 5).pow(2))));
         for arm in Arm::ALL {
             assert_eq!(chosen_rate(&outcomes, arm, 0), Some(5));
             let tried = |size| outcomes.iter().filter(|o| o.run.arm == arm && o.run.size == size).count();
             assert_eq!(tried(1), 3 + 2);
         }
         assert_eq!(outcomes.iter().map(|outcome| outcome.run.rate).max(), Some(6));
+    }
+
+    #[test]
+    fn a_rate_that_diverges_has_lost_and_is_not_tried_again() {
+        // The first three rates of the ternary arm all diverge, and of the others the greatest is the best.
+        let loss = |run: &Run| (run.rate < 1).then(|| 3.0 - 0.1 * f64::from(run.rate));
+        let outcomes = run_all(loss);
+        for size in 0..SIZES.len() {
+            for arm in Arm::ALL {
+                assert_eq!(chosen_rate(&outcomes, arm, size), Some(0), "{arm:?} at {size}");
+            }
+        }
+        let diverged = outcomes.iter().filter(|outcome| outcome.has_diverged());
+        assert!(diverged.clone().all(|outcome| outcome.run.seed == SEEDS[0]));
+        // Ternary 1, 2 and 3 and dense 1 and 2 at the least size, then one beyond the best at each other.
+        assert_eq!(diverged.count(), 3 + 2 + 2 * (SIZES.len() - 1));
     }
 
     #[test]
