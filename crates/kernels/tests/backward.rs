@@ -382,6 +382,43 @@ fn gates_with_a_norm() {
     }
 }
 
+/// A gate of 40 rows of 21 values, with gradients of `len` values and a norm of `gain` values whose
+/// parts have room for `rows` rows.
+fn gate_of_40_rows(len: usize, gain: usize, rows: usize) {
+    let pool = Pool::new(Isa::scalar(), 1);
+    let [gate, up, d_out] = [0; 3].map(|_| Buffer::zeroed(&pool, 40 * 21));
+    let [d_gate, d_up] = [40 * 21, len].map(|len| Buffer::zeroed(&pool, len));
+    let (gain, parts) = (vec![1.0; gain], GainParts::new(&pool, rows, 21));
+    let norm = Some(GatedNorm { gain: &gain, eps: 1e-5, parts: &parts });
+    pool.run(|worker| {
+        let (inputs, outputs) = ([&gate, &up, &d_out], [&d_gate, &d_up]);
+        backward::gate_backward(worker, Gate::Silu, norm, inputs, [40, 21], outputs);
+    });
+}
+
+#[test]
+fn a_gate_has_the_shapes_it_says() {
+    gate_of_40_rows(40 * 21, 21, 40);
+}
+
+#[test]
+#[should_panic(expected = "gate_backward: gradients have one value a column and row")]
+fn gradients_of_a_gate_that_are_too_short_are_refused() {
+    gate_of_40_rows(40 * 21 - 1, 21, 40);
+}
+
+#[test]
+#[should_panic(expected = "gate_backward: the gain has one value a column")]
+fn a_gain_of_another_width_is_refused() {
+    gate_of_40_rows(40 * 21, 22, 40);
+}
+
+#[test]
+#[should_panic(expected = "gate_backward: the parts of the gain's gradient have room")]
+fn parts_of_too_few_rows_are_refused() {
+    gate_of_40_rows(40 * 21, 21, 32);
+}
+
 #[test]
 fn attention() {
     check_attention([4, 2, 6], &[1, 70, 131]);
