@@ -262,8 +262,8 @@ fn tell_ceilings(when: &str, measured: &Measured, pool: &Pool) {
     let bandwidth = figures::bytes_per_second(measured.now.read_bytes_per_s);
     let arithmetic = measured.now.arithmetic();
     note(&format!(
-        "ceilings of {} threads, {}, {when}: {bandwidth}, {arithmetic}",
-        pool.threads(),
+        "ceilings of {}, {}, {when}: {bandwidth}, {arithmetic}",
+        figures::threads(pool.threads()),
         pool.isa().name()
     ));
 }

@@ -222,7 +222,7 @@ fn write(out: &mut impl Write, format: Format, rows: &[TrainRow]) -> Result<(), 
             if let Some(row) = rows.first() {
                 let TrainRow { linears, gradients, threads, isa, .. } = row;
                 let heading = format!("**Training**, {linears}, gradients in {gradients}");
-                writeln!(out, "{heading} · {threads} threads, {isa}\n")?;
+                writeln!(out, "{heading} · {}, {isa}\n", figures::threads(*threads))?;
             }
             table(rows).write_markdown(out)?;
         }
