@@ -140,6 +140,27 @@ fn the_tables_of_the_paper_are_computed_for_what_does_not_fit() {
     assert!(number(&rows[3], "weight_bytes") > 1.3e11);
 }
 
+/// What another form of the command would leave unread is refused, and not ignored.
+#[test]
+fn arguments_of_a_models_tests_belong_to_no_other_form() {
+    let of_tests = ["--head q8", "-p 16", "-n 4", "-d 8", "--parallel 2", "-c 64"];
+    let of_models = ["./model", "-m model", "--preset s"];
+    let of_weights = ["--weights 1.6bit", "--kv f32"];
+    let forms: [(&str, &[&[&str]]); 3] = [
+        ("--train s", &[&of_tests, &of_models, &of_weights, &["--paper", "--compare a b"]]),
+        ("--compare a b", &[&of_tests, &of_models, &of_weights, &["-t 2", "-r 2"]]),
+        ("--paper", &[&of_tests, &of_models]),
+    ];
+    for (form, others) in forms {
+        for other in others.iter().copied().flatten() {
+            let arguments = format!("bench {form} {other}");
+            let found = tercet(arguments.split_whitespace());
+            assert_eq!(found.code, Some(2), "`{arguments}`: {}", found.stderr);
+            assert!(found.stderr.contains("cannot be used with"), "`{arguments}`: {}", found.stderr);
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused() {
     for (arguments, code, says) in [
@@ -151,6 +172,9 @@ fn what_cannot_be_measured_is_refused() {
         ("--paper --weights dense-f16", 2, "sets ternary weights beside dense ones"),
         ("--paper --sizes 9b", 2, "expected one of 700m"),
         ("--memory 4", 2, "--paper"),
+        ("--train s,s", 2, "`--train`: `s` is given twice"),
+        ("--train s --train m,s", 2, "`--train`: `s` is given twice"),
+        ("--train 2b4t", 2, "expected one of s, m, l"),
         ("./nowhere", 3, "found nothing"),
         ("--preset 100b -c 134217728 --weights 1.6bit", 5, "of memory ("),
         ("--preset 70b --weights dense-f16 -p 0 -n 1", 5, "hint: take a smaller model or fewer bits"),

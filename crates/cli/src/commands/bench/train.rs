@@ -99,6 +99,9 @@ impl Serialize for Stages {
 }
 
 /// Measures each size and writes a row for each.
+///
+/// # Errors
+/// Exit code 2, if a size is given twice.
 pub(super) fn run(
     out: &mut impl Write,
     format: Format,
@@ -107,6 +110,10 @@ pub(super) fn run(
     pool: &Arc<Pool>,
     repeats: usize,
 ) -> Result<(), Failure> {
+    if let Some(twice) = (1..sizes.len()).find(|at| sizes[..*at].contains(&sizes[*at])) {
+        let message = format!("`--train`: `{}` is given twice", sizes[twice].name);
+        return Err(Failure::message(Exit::Usage, message));
+    }
     let mut rows = Vec::new();
     for preset in sizes {
         let row = measure(preset, is_dense, pool, repeats)?;
