@@ -123,6 +123,35 @@ fn two_runs_are_compared() {
 }
 
 #[test]
+fn two_runs_of_training_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, speeds: [f64; 2]| {
+        let row = |size: &str, speed: f64| {
+            serde_json::json!({
+                "test": format!("train {size}"), "preset": size, "linears": "ternary", "threads": 2, "isa": "avx2",
+                "gradients": "f32", "tokens_per_s": speed, "stddev": 0.01 * speed, "samples": [speed, speed],
+                "fraction": 0.5, "params": 7_384_704, "tokens_per_step": 2048, "budget_us": 40.0,
+                "stages": { "optimizer": 1.0 }, "cpu": "a CPU", "version": "0.1.0",
+            })
+        };
+        let rows = Value::from(vec![row("s", speeds[0]), row("m", speeds[1])]);
+        let path = folder.path().join(name);
+        std::fs::write(&path, rows.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (old, new) = (file("old", [1000.0, 400.0]), file("new", [1200.0, 401.0]));
+    let found = tercet(["bench", "--compare", &old, &new, "-o", "json"]).success().json();
+    let rows: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| [&row["test"], &row["verdict"]].map(|text| text.as_str().unwrap()))
+        .collect();
+    assert_eq!(rows, [["train s", "faster"], ["train m", "same"]]);
+    assert_eq!((&found[0]["threads"], &found[0]["head"]), (&Value::from(2), &Value::Null));
+}
+
+#[test]
 fn the_tables_of_the_paper_are_computed_for_what_does_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let svg = folder.path().join("costs.svg");
