@@ -9,10 +9,12 @@ standard library only.
 Validation takes each paragraph by itself, so half of what is learnt are paragraphs: of the real text every story and,
 more often, every paragraph; of the samples every second is cut into its paragraphs. Samples that share a line of 60
 characters with the validation text are left out, and counted. OUT_FOLDER gets `train.txt` and, with the first 200
-blocks of `valid_head.txt`, `validation.txt`; in both a line `<|endoftext|>` parts documents.
+blocks of `valid_head.txt`, `validation.txt`; in both a line `<|endoftext|>` parts documents. Each appears whole,
+`train.txt` last.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 SEPARATOR = "<|endoftext|>"
@@ -70,9 +72,11 @@ def main() -> None:
     assert all(map(is_clean, real)), "the real text is apart from the validation text"
     arguments.out.mkdir(parents=True, exist_ok=True)
     blocks = [block.strip() for block in read("valid_head.txt").split("\n\n") if block.strip()]
-    for name, texts in (("train.txt", out), ("validation.txt", blocks[:VALIDATION_BLOCKS])):
-        with open(arguments.out / name, "w", encoding="utf-8") as file:
+    for name, texts in (("validation.txt", blocks[:VALIDATION_BLOCKS]), ("train.txt", out)):
+        partial = arguments.out / f".{name}.part"
+        with open(partial, "w", encoding="utf-8") as file:
             file.writelines(f"{text}\n{SEPARATOR}\n" for text in texts)
+        os.replace(partial, arguments.out / name)
     left_out = len(sampled) - len(clean)
     print(f"{len(real)} real stories; {len(clean)} samples, {left_out} left out for a line of the validation text")
 

@@ -108,8 +108,9 @@ def main() -> None:
         samples.append(size.sequences * size.length / (time.perf_counter() - started))
     del samples[:2]
     row = {"engine": "torch", "version": torch.__version__, "compiled": arguments.compile}
-    row |= {"preset": arguments.size, "weights": "dense" if arguments.dense else "ternary"}
-    row |= {"dtype": arguments.dtype, "threads": arguments.threads, "test": f"train {size.sequences}x{size.length}"}
+    row |= {"test": f"train {arguments.size}", "preset": arguments.size}
+    row |= {"linears": "dense" if arguments.dense else "ternary", "dtype": arguments.dtype}
+    row |= {"threads": arguments.threads, "tokens_per_step": size.sequences * size.length}
     row |= {"tokens_per_s": statistics.median(samples), "samples": samples}
     row |= {"stddev": statistics.stdev(samples) if len(samples) > 1 else 0.0}
     row |= {"params": sum(parameter.numel() for parameter in model.parameters())}

@@ -10,6 +10,11 @@ pub(crate) fn count(count: u64) -> String {
     scaled(count as f64, "").trim_end().to_owned()
 }
 
+/// `1 thread`, `2 threads`.
+pub(crate) fn threads(count: usize) -> String {
+    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+}
+
 /// `43.1 GB/s`.
 pub(crate) fn bytes_per_second(bytes_per_second: f64) -> String {
     scaled(bytes_per_second, "B/s")
@@ -77,6 +82,7 @@ mod tests {
         ] {
             assert_eq!(bytes(value), want);
         }
+        assert_eq!([threads(1), threads(2)], ["1 thread", "2 threads"]);
         assert_eq!(count(17), "17");
         assert_eq!(count(2_410_000_000), "2.41 G");
         assert_eq!(percent(0.0123), "1.2 %");

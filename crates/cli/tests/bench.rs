@@ -123,6 +123,35 @@ fn two_runs_are_compared() {
 }
 
 #[test]
+fn two_runs_of_training_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, speeds: [f64; 2]| {
+        let row = |size: &str, speed: f64| {
+            serde_json::json!({
+                "test": format!("train {size}"), "preset": size, "linears": "ternary", "threads": 2, "isa": "avx2",
+                "gradients": "f32", "tokens_per_s": speed, "stddev": 0.01 * speed, "samples": [speed, speed],
+                "fraction": 0.5, "params": 7_384_704, "tokens_per_step": 2048, "budget_us": 40.0,
+                "stages": { "optimizer": 1.0 }, "cpu": "a CPU", "version": "0.1.0",
+            })
+        };
+        let rows = Value::from(vec![row("s", speeds[0]), row("m", speeds[1])]);
+        let path = folder.path().join(name);
+        std::fs::write(&path, rows.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (old, new) = (file("old", [1000.0, 400.0]), file("new", [1200.0, 401.0]));
+    let found = tercet(["bench", "--compare", &old, &new, "-o", "json"]).success().json();
+    let rows: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| [&row["test"], &row["verdict"]].map(|text| text.as_str().unwrap()))
+        .collect();
+    assert_eq!(rows, [["train s", "faster"], ["train m", "same"]]);
+    assert_eq!((&found[0]["threads"], &found[0]["head"]), (&Value::from(2), &Value::Null));
+}
+
+#[test]
 fn the_tables_of_the_paper_are_computed_for_what_does_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let svg = folder.path().join("costs.svg");
@@ -140,6 +169,27 @@ fn the_tables_of_the_paper_are_computed_for_what_does_not_fit() {
     assert!(number(&rows[3], "weight_bytes") > 1.3e11);
 }
 
+/// What another form of the command would leave unread is refused, and not ignored.
+#[test]
+fn arguments_of_a_models_tests_belong_to_no_other_form() {
+    let of_tests = ["--head q8", "-p 16", "-n 4", "-d 8", "--parallel 2", "-c 64"];
+    let of_models = ["./model", "-m model", "--preset s"];
+    let of_weights = ["--weights 1.6bit", "--kv f32"];
+    let forms: [(&str, &[&[&str]]); 3] = [
+        ("--train s", &[&of_tests, &of_models, &of_weights, &["--paper", "--compare a b"]]),
+        ("--compare a b", &[&of_tests, &of_models, &of_weights, &["-t 2", "-r 2"]]),
+        ("--paper", &[&of_tests, &of_models]),
+    ];
+    for (form, others) in forms {
+        for other in others.iter().copied().flatten() {
+            let arguments = format!("bench {form} {other}");
+            let found = tercet(arguments.split_whitespace());
+            assert_eq!(found.code, Some(2), "`{arguments}`: {}", found.stderr);
+            assert!(found.stderr.contains("cannot be used with"), "`{arguments}`: {}", found.stderr);
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused() {
     for (arguments, code, says) in [
@@ -151,6 +201,9 @@ fn what_cannot_be_measured_is_refused() {
         ("--paper --weights dense-f16", 2, "sets ternary weights beside dense ones"),
         ("--paper --sizes 9b", 2, "expected one of 700m"),
         ("--memory 4", 2, "--paper"),
+        ("--train s,s", 2, "`--train`: `s` is given twice"),
+        ("--train s --train m,s", 2, "`--train`: `s` is given twice"),
+        ("--train 2b4t", 2, "expected one of s, m, l"),
         ("./nowhere", 3, "found nothing"),
         ("--preset 100b -c 134217728 --weights 1.6bit", 5, "of memory ("),
         ("--preset 70b --weights dense-f16 -p 0 -n 1", 5, "hint: take a smaller model or fewer bits"),

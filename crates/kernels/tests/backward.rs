@@ -1,8 +1,8 @@
 //! The backward operations against plain formulas in f64, on every instruction set and for several
 //! threads, which change no bit.
 //!
-//! Tolerances are relative to the greatest magnitude of a result: f32 sums of a few hundred terms
-//! differ from f64 ones by less than 1e-5 of it.
+//! Tolerances are relative to the greatest magnitude of a result: f32 sums of one or two thousand
+//! terms differ from f64 ones by less than 1e-5 of it.
 
 use std::sync::Mutex;
 
@@ -68,15 +68,20 @@ fn transposed(a: &[f64], [rows, cols]: [usize; 2]) -> Vec<f64> {
 }
 
 fn shapes() -> impl Iterator<Item = (u64, [usize; 3])> {
-    [[1, 1, 1], [1, 70, 3], [65, 17, 33], [130, 64, 65], [64, 129, 16]]
-        .into_iter()
-        .zip(1..)
-        .map(|(s, i)| (i, s))
+    let shapes = [[1, 1, 1], [1, 70, 3], [65, 17, 33], [130, 64, 65], [64, 129, 16]];
+    (1..).zip(shapes)
+}
+
+/// Shapes of products: tiles, panels and blocks filled exactly, one less and one more, and rows of many
+/// columns.
+fn product_shapes() -> impl Iterator<Item = (u64, [usize; 3])> {
+    let of_tokens = |m| [15, 16, 17, 40].map(|n| [1, 16, 17, 1600].map(|k| [m, n, k])).concat();
+    shapes().chain((10..).zip([16, 17, 33, 70].map(of_tokens).concat()))
 }
 
 #[test]
 fn float_products() {
-    for (seed, [m, n, k]) in shapes() {
+    for (seed, [m, n, k]) in product_shapes() {
         let (x, w) = (numbers(m * k, seed), numbers(n * k, seed + 100));
         check(&product(&wide(&x), &transposed(&wide(&w), [n, k]), [m, n, k]), |pool| {
             let (x, mut y) = (Buffer::from_slice(pool, &x), Buffer::zeroed(pool, m * n));
@@ -171,7 +176,7 @@ impl Case {
 
 #[test]
 fn gradients_of_products_in_f32() {
-    for (seed, shape) in shapes() {
+    for (seed, shape) in product_shapes() {
         for is_quantized in [false, true] {
             let case = Case::new(seed, shape, is_quantized);
             let [.., d_x, d_w] = case.expected();
@@ -187,7 +192,7 @@ fn gradients_of_products_in_f32() {
 fn gradients_of_products_in_bf16_are_within_the_rounding_of_their_operands() {
     // The last has more tokens than are summed before the next panels.
     let long = (9, [2051, 40, 50]);
-    for (seed, shape) in shapes().chain([long]) {
+    for (seed, shape) in product_shapes().chain([long]) {
         for is_quantized in [false, true] {
             let case = Case::new(seed, shape, is_quantized);
             let [d_x_size, d_w_size, d_x, d_w] = case.expected();
@@ -377,9 +382,60 @@ fn gates_with_a_norm() {
     }
 }
 
+/// A gate of 40 rows of 21 values, with gradients of `len` values and a norm of `gain` values whose
+/// parts have room for `rows` rows.
+fn gate_of_40_rows(len: usize, gain: usize, rows: usize) {
+    let pool = Pool::new(Isa::scalar(), 1);
+    let [gate, up, d_out] = [0; 3].map(|_| Buffer::zeroed(&pool, 40 * 21));
+    let [d_gate, d_up] = [40 * 21, len].map(|len| Buffer::zeroed(&pool, len));
+    let (gain, parts) = (vec![1.0; gain], GainParts::new(&pool, rows, 21));
+    let norm = Some(GatedNorm { gain: &gain, eps: 1e-5, parts: &parts });
+    pool.run(|worker| {
+        let (inputs, outputs) = ([&gate, &up, &d_out], [&d_gate, &d_up]);
+        backward::gate_backward(worker, Gate::Silu, norm, inputs, [40, 21], outputs);
+    });
+}
+
+#[test]
+fn a_gate_has_the_shapes_it_says() {
+    gate_of_40_rows(40 * 21, 21, 40);
+}
+
+#[test]
+#[should_panic(expected = "gate_backward: gradients have one value a column and row")]
+fn gradients_of_a_gate_that_are_too_short_are_refused() {
+    gate_of_40_rows(40 * 21 - 1, 21, 40);
+}
+
+#[test]
+#[should_panic(expected = "gate_backward: the gain has one value a column")]
+fn a_gain_of_another_width_is_refused() {
+    gate_of_40_rows(40 * 21, 22, 40);
+}
+
+#[test]
+#[should_panic(expected = "gate_backward: the parts of the gain's gradient have room")]
+fn parts_of_too_few_rows_are_refused() {
+    gate_of_40_rows(40 * 21, 21, 32);
+}
+
 #[test]
 fn attention() {
-    let ([heads, kv_heads, head_dim], sequences) = ([4, 2, 6], [1, 70, 131]);
+    check_attention([4, 2, 6], &[1, 70, 131]);
+}
+
+/// A panel and a block of rows filled exactly, one less and one more; heads of whole panels, and of two
+/// with a pair of columns more.
+#[test]
+fn attention_at_the_edges_of_panels_and_blocks() {
+    for head_dim in [34, 64] {
+        check_attention([2, 1, head_dim], &[15, 16, 17, 64, 65]);
+    }
+}
+
+/// Gradients by `heads` query heads that share `kv_heads` key heads, of some sequences in one pass.
+#[track_caller]
+fn check_attention([heads, kv_heads, head_dim]: [usize; 3], sequences: &[usize]) {
     let rows: usize = sequences.iter().sum();
     let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let (q, d_out) = (numbers(rows * q_width, 1), numbers(rows * q_width, 2));
@@ -389,7 +445,7 @@ fn attention() {
         (vec![0.0; rows * q_width], vec![0.0; rows * kv_width], vec![0.0; rows * kv_width]);
     let mut out = vec![0.0f32; rows * q_width];
     let mut first = 0;
-    for len in sequences {
+    for &len in sequences {
         for head in 0..heads {
             let at_q = |row: usize| (first + row) * q_width + head * head_dim;
             let at_k = |row: usize| (first + row) * kv_width + head / (heads / kv_heads) * head_dim;
@@ -427,7 +483,7 @@ fn attention() {
             pool.run(|worker| {
                 let shape = [heads, kv_heads, head_dim];
                 let (inputs, outputs) = (inputs.each_ref(), outputs.each_ref());
-                backward::attention_backward(worker, &rooms, &sequences, shape, inputs, outputs);
+                backward::attention_backward(worker, &rooms, sequences, shape, inputs, outputs);
             });
             outputs.each_mut().map(|output| output.as_mut_slice().to_vec()).concat()
         });

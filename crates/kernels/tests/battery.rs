@@ -11,7 +11,9 @@ mod cases;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use cases::{AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar};
+use cases::{
+    AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar, assert_gives,
+};
 use tercet_kernels::{Isa, QuantizedType, self_test};
 
 /// The main thread alone: a pool of one starts none.
@@ -21,11 +23,12 @@ const RANDOM_SHAPES: u64 = 24;
 /// Row widths on and about the lengths of vectors and of row reductions.
 const WIDTHS: [usize; 14] = [1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 257];
 
-const OPERATIONS: [(&str, fn()); 14] = [
+const OPERATIONS: [(&str, fn()); 15] = [
     ("ternary_product", ternary_product),
     ("ternary_product_edges", ternary_product_edges),
     ("quantize_rows", quantize_rows),
     ("dense_product", dense_product),
+    ("dense_product_of_many_tokens", dense_product_of_many_tokens),
     ("quantized_product", quantized_product),
     ("embed", embed),
     ("gather_rows", gather_rows),
@@ -93,6 +96,22 @@ fn dense_product() {
     for (seed, shape) in matrix_shapes() {
         for dense_type in DENSE_TYPES {
             assert_equals_scalar(&THREADS, |pool| cases::dense_product(pool, dense_type, shape, seed));
+        }
+    }
+}
+
+/// Panels of tokens and strips of rows, filled exactly, one less and one more: against the sums
+/// themselves, since the scalar path walks the same panels.
+fn dense_product_of_many_tokens() {
+    for m in [16, 17, 33, 70] {
+        for n in [15, 16, 17, 40] {
+            for k in [1, 16, 17, 1600] {
+                for dense_type in DENSE_TYPES {
+                    let (shape, seed) = ([m, n, k], (m * n * k) as u64);
+                    let want = cases::dense_product_by_definition(dense_type, shape, seed);
+                    assert_gives(&want, &THREADS, |pool| cases::dense_product(pool, dense_type, shape, seed));
+                }
+            }
         }
     }
 }

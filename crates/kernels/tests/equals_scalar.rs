@@ -3,7 +3,9 @@
 
 mod cases;
 
-use cases::{AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar};
+use cases::{
+    AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar, assert_gives,
+};
 use proptest::prelude::*;
 use tercet_kernels::{Isa, KV_BLOCK, KvType, Layout, Pool, QuantizedType, TernaryMatrix};
 
@@ -58,6 +60,15 @@ proptest! {
         for dense_type in DENSE_TYPES {
             assert_equals_scalar(&THREADS, |pool| cases::dense_product(pool, dense_type, [m, n, k], seed));
             assert_equals_scalar(&THREADS, |pool| cases::embed(pool, dense_type, [m, n, k], seed));
+        }
+    }
+
+    #[test]
+    fn dense_product_of_many_tokens(m in 16usize..80, n in 1usize..70, k in 1usize..300, seed in any::<u64>()) {
+        let shape = [m, n, k];
+        for dense_type in DENSE_TYPES {
+            let want = cases::dense_product_by_definition(dense_type, shape, seed);
+            assert_gives(&want, &THREADS, |pool| cases::dense_product(pool, dense_type, shape, seed));
         }
     }
 

@@ -119,3 +119,10 @@ fn micro_batches_accumulate() {
         assert!((2.0 * once - *twice).abs() <= 1e-6 * greatest, "{once} {twice}");
     }
 }
+
+#[test]
+#[should_panic(expected = "Network::forward: every segment has a token")]
+fn an_empty_segment_is_refused() {
+    let mut network = network(0, 1, false, GradientPrecision::F32);
+    network.logits(&[1, 2], &[2, 0]);
+}

@@ -140,7 +140,7 @@ impl Diagnosis {
         );
         line("memory", &memory)?;
         let bandwidth = figures::bytes_per_second(self.ceilings.read_bytes_per_s);
-        line("read bandwidth", &format!("{bandwidth} with {} threads", self.threads))?;
+        line("read bandwidth", &format!("{bandwidth} with {}", figures::threads(self.threads)))?;
         line("arithmetic", &self.ceilings.arithmetic())?;
         line("logits digest", self.published_logits_sha256)?;
         writeln!(out)?;

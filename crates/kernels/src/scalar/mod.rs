@@ -10,8 +10,8 @@
 //!
 //! The float definitions are marked `inline(always)`: an arch file compiles the same text for its
 //! instruction set, and Rust changes no float expression. Only the integer products and, on x86-64,
-//! attention are written anew there. Where the CPU has no fused multiply-add, `mul_add` is a slow
-//! library call.
+//! attention, dense products of several tokens and tiles of bf16 are written anew there. Where the CPU
+//! has no fused multiply-add, `mul_add` is a slow library call.
 
 mod attention;
 pub(crate) mod backward;

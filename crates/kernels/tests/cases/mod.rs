@@ -47,11 +47,16 @@ impl Numbers {
 /// Runs `case` on one scalar thread and on pools of every instruction set and of `threads`
 /// threads, and wants the same bits.
 pub(crate) fn assert_equals_scalar(threads: &[usize], case: impl Fn(&Pool) -> Vec<f32>) {
-    let bits = |pool: &Pool| case(pool).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let want = bits(&Pool::new(Isa::scalar(), 1));
+    assert_gives(&case(&Pool::new(Isa::scalar(), 1)), threads, case);
+}
+
+/// Runs `case` on pools of every instruction set and of `threads` threads, and wants these bits.
+pub(crate) fn assert_gives(want: &[f32], threads: &[usize], case: impl Fn(&Pool) -> Vec<f32>) {
+    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let want = bits(want);
     for isa in Isa::available() {
         for &threads in threads {
-            assert!(bits(&Pool::new(isa, threads)) == want, "{isa:?} with {threads} threads");
+            assert!(bits(&case(&Pool::new(isa, threads))) == want, "{isa:?} with {threads} threads");
         }
     }
 }
@@ -154,6 +159,41 @@ pub(crate) fn dense_product(
     let mut y = Buffer::zeroed(pool, m * n);
     pool.run(|worker| ops::dense_product(worker, w.view(), &x, m, &y));
     y.as_mut_slice().to_vec()
+}
+
+/// What [`dense_product`] gives, each element by itself: element `c` of a row goes to lane `c mod 16`, the
+/// tail is padded with +0, and lanes are added 8-4-2-1.
+pub(crate) fn dense_product_by_definition(
+    dense_type: DenseType,
+    [m, n, k]: [usize; 3],
+    seed: u64,
+) -> Vec<f32> {
+    let mut numbers = Numbers(seed);
+    let w: Vec<f32> = numbers.floats(n * k).iter().map(|w| rounded(dense_type, *w)).collect();
+    let x = numbers.floats(m * k);
+    let element = |t: usize, r: usize| {
+        let mut lanes = [0.0f32; 16];
+        for c in 0..(k / 16 + 1) * 16 {
+            let (w, x) = if c < k { (w[r * k + c], x[t * k + c]) } else { (0.0, 0.0) };
+            lanes[c % 16] = w.mul_add(x, lanes[c % 16]);
+        }
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                lanes[lane] += lanes[lane + half];
+            }
+        }
+        lanes[0]
+    };
+    let element = &element;
+    (0..m).flat_map(|t| (0..n).map(move |r| element(t, r))).collect()
+}
+
+fn rounded(dense_type: DenseType, value: f32) -> f32 {
+    match dense_type {
+        DenseType::F32 => value,
+        DenseType::F16 => f16::from_f32(value).to_f32(),
+        DenseType::Bf16 => bf16::from_f32(value).to_f32(),
+    }
 }
 
 /// The product with `w`, quantized.

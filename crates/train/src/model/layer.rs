@@ -71,7 +71,7 @@ pub(super) struct LayerScratch {
     gated: Buffer<f32>,       // [m, intermediate]
     d_normed: Buffer<f32>,    // [m, hidden]
     d_wide: Buffer<f32>,      // [m, widest]: by the input of `o_proj` or `down_proj`
-    d_inner: Buffer<f32>,     // [m, widest]: by what stands before the sub-norm
+    d_attended: Buffer<f32>,  // [m, heads, head_dim]: by what stands before attention's sub-norm
     d_q: Buffer<f32>,         // [m, heads, head_dim]
     d_k: Buffer<f32>,         // [m, kv heads, head_dim]
     d_v: Buffer<f32>,         // [m, kv heads, head_dim]
@@ -94,7 +94,7 @@ impl LayerScratch {
             gated: rows_of(config.intermediate_size),
             d_normed: rows_of(config.hidden_size),
             d_wide: rows_of(shape.widest()),
-            d_inner: rows_of(shape.widest()),
+            d_attended: rows_of(attention),
             d_q: rows_of(attention),
             d_k: rows_of(key_value),
             d_v: rows_of(key_value),
@@ -303,8 +303,8 @@ fn before_norm<'s>(
     s: &'s LayerScratch,
 ) -> &'s Buffer<f32> {
     let Some(norm) = norm else { return &s.d_wide };
-    norm_backward(worker, pass, norm, x, &s.d_wide, &s.gain_parts, Destination::Replace, &s.d_inner);
-    &s.d_inner
+    norm_backward(worker, pass, norm, x, &s.d_wide, &s.gain_parts, Destination::Replace, &s.d_attended);
+    &s.d_attended
 }
 
 /// Adds `s.d_normed`, the gradient after an optional norm of `x`, to `d`, that by `x`.

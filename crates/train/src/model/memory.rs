@@ -40,8 +40,8 @@ impl MemoryNeed {
         let kept_layers = if size.recompute { 1 } else { config.num_hidden_layers as u64 };
         let layers = config.num_hidden_layers as u64;
         let activations = m.saturating_mul(kept_layers * saved as u64 + (layers + 2) * 4 * hidden as u64);
-        let wide = if is_dense { 3 } else { 4 } + 2 * usize::from(config.norms.in_linear_eps.is_some());
-        let row = 4 * (3 * hidden + wide * shape.widest() + 3 * intermediate + attention + 4 * key_value);
+        let wide = if is_dense { 2 } else { 3 } + 2 * usize::from(config.norms.in_linear_eps.is_some());
+        let row = 4 * (3 * hidden + wide * shape.widest() + 3 * intermediate + 2 * attention + 4 * key_value);
         let weight = if is_dense { 0 } else { 4 * shape.largest_matrix() as u64 };
         let window_rows = window_rows(config.vocab_size, size.rows);
         let window = window_rows * 4 * (4 * hidden + config.vocab_size);

@@ -309,7 +309,7 @@ impl Network {
     /// Runs a micro-batch forward and backward and adds its gradients.
     ///
     /// # Panics
-    /// If the batch does not fit, or [`Network::quantize`] was not called.
+    /// If the batch does not fit or has an empty segment, or [`Network::quantize`] was not called.
     pub fn accumulate(
         &mut self,
         batch: &Batch,
@@ -357,10 +357,16 @@ impl Network {
 
     /// Fills the activations.
     fn forward(&mut self, tokens: &[u32], segments: &[usize]) {
-        assert!(tokens.len() <= self.size.rows, "Network: the batch fits");
-        assert_eq!(segments.iter().sum::<usize>(), tokens.len(), "Network: segments have all tokens");
-        assert!(segments.iter().all(|len| *len <= self.size.context), "Network: segments fit the context");
-        assert_eq!(self.weights.len(), self.places.layers.len(), "Network: quantize comes first");
+        assert!(tokens.len() <= self.size.rows, "Network::forward: the batch fits");
+        assert!(segments.iter().all(|len| *len > 0), "Network::forward: every segment has a token");
+        assert_eq!(
+            segments.iter().sum::<usize>(),
+            tokens.len(),
+            "Network::forward: segments have all tokens"
+        );
+        let is_long = |len: &usize| *len > self.size.context;
+        assert!(!segments.iter().any(is_long), "Network::forward: segments fit the context");
+        assert_eq!(self.weights.len(), self.places.layers.len(), "Network::forward: quantize comes first");
         self.set_caches(segments);
         let table = [self.config.vocab_size, self.config.hidden_size];
         let (parameters, embedding) = (&self.parameters, self.places.embedding.clone());

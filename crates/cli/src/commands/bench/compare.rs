@@ -1,8 +1,8 @@
 //! `--compare OLD NEW`: which rows of two runs differ by more than the noise.
 //!
 //! Two rows are of the same test where model, weights, head, cache, threads, instruction set, name
-//! and number of sequences agree. With medians `a` and `b`, standard deviations `s` and `n`
-//! repetitions, they differ where both hold:
+//! and number of sequences agree; rows of training have no head, cache or sequences. With medians `a`
+//! and `b`, standard deviations `s` and `n` repetitions, they differ where both hold:
 //!
 //! ```text
 //! |b - a| > 2 √(s_a² / n_a + s_b² / n_b)      twice the standard error of the difference
@@ -14,9 +14,11 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::format::{Format, write_csv, write_json};
 use super::row::Row;
+use super::train::TrainSpeed;
 use crate::failure::{Exit, Failure};
 use crate::figures;
 use crate::table::Table;
@@ -27,6 +29,75 @@ const STANDARD_ERRORS: f64 = 2.0;
 const LEAST_CHANGE: f64 = 0.02;
 /// A longer file is not one of ours.
 const FILE_MAX_BYTES: u64 = 64 << 20;
+
+/// What tells one test from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Key {
+    model: String,
+    weights: String,
+    head: Option<String>,
+    kv: Option<String>,
+    threads: usize,
+    isa: String,
+    test: String,
+    parallel: Option<usize>,
+}
+
+/// A row of either kind, as far as it is compared.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    key: Key,
+    tokens_per_s: f64,
+    stddev: f64,
+    samples: usize,
+    fraction: f64,
+    is_noisy: bool,
+}
+
+impl From<Row> for Entry {
+    fn from(row: Row) -> Self {
+        let setting = row.setting;
+        Entry {
+            key: Key {
+                model: setting.model,
+                weights: setting.weights,
+                head: Some(setting.head),
+                kv: Some(setting.kv),
+                threads: setting.threads,
+                isa: setting.isa,
+                test: row.test,
+                parallel: Some(row.parallel),
+            },
+            tokens_per_s: row.tokens_per_s,
+            stddev: row.stddev,
+            samples: row.samples.len(),
+            fraction: row.fraction,
+            is_noisy: row.noisy,
+        }
+    }
+}
+
+impl From<TrainSpeed> for Entry {
+    fn from(speed: TrainSpeed) -> Self {
+        Entry {
+            key: Key {
+                model: format!("preset {}", speed.preset),
+                weights: speed.linears,
+                head: None,
+                kv: None,
+                threads: speed.threads,
+                isa: speed.isa,
+                test: speed.test,
+                parallel: None,
+            },
+            tokens_per_s: speed.tokens_per_s,
+            stddev: speed.stddev,
+            samples: speed.samples.len(),
+            fraction: speed.fraction,
+            is_noisy: false,
+        }
+    }
+}
 
 /// What became of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -43,11 +114,11 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn of(old: &Row, new: &Row) -> Self {
-        if old.samples.len() < 2 || new.samples.len() < 2 {
+    fn of(old: &Entry, new: &Entry) -> Self {
+        if old.samples < 2 || new.samples < 2 {
             return Verdict::OneSample;
         }
-        let variance = |row: &Row| row.stddev * row.stddev / row.samples.len() as f64;
+        let variance = |entry: &Entry| entry.stddev * entry.stddev / entry.samples as f64;
         let noise = STANDARD_ERRORS * (variance(old) + variance(new)).sqrt();
         let change = new.tokens_per_s - old.tokens_per_s;
         match change.abs() > noise.max(LEAST_CHANGE * old.tokens_per_s) {
@@ -72,14 +143,8 @@ impl Verdict {
 /// One test in both files.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Difference {
-    model: String,
-    weights: String,
-    head: String,
-    kv: String,
-    threads: usize,
-    isa: String,
-    test: String,
-    parallel: usize,
+    #[serde(flatten)]
+    key: Key,
     old_tokens_per_s: Option<f64>,
     new_tokens_per_s: Option<f64>,
     /// New over old.
@@ -110,27 +175,19 @@ const COLUMNS: [&str; 15] = [
 ];
 
 impl Difference {
-    /// Of one row or two of the same test.
-    fn new(old: Option<&Row>, new: Option<&Row>) -> Option<Self> {
-        let row = new.or(old)?;
+    /// Of one entry or two of the same test.
+    fn new(old: Option<&Entry>, new: Option<&Entry>) -> Option<Self> {
+        let key = new.or(old)?.key.clone();
         let verdict = match (old, new) {
             (Some(old), Some(new)) => Verdict::of(old, new),
             (Some(_), None) => Verdict::OnlyOld,
             (None, _) => Verdict::OnlyNew,
         };
-        let speed = |row: Option<&Row>| row.map(|row| row.tokens_per_s);
-        let fraction = |row: Option<&Row>| row.map(|row| row.fraction);
-        let is_noisy = |row: Option<&Row>| row.is_some_and(|row| row.noisy);
-        let setting = &row.setting;
+        let speed = |entry: Option<&Entry>| entry.map(|entry| entry.tokens_per_s);
+        let fraction = |entry: Option<&Entry>| entry.map(|entry| entry.fraction);
+        let is_noisy = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.is_noisy);
         Some(Difference {
-            model: setting.model.clone(),
-            weights: setting.weights.clone(),
-            head: setting.head.clone(),
-            kv: setting.kv.clone(),
-            threads: setting.threads,
-            isa: setting.isa.clone(),
-            test: row.test.clone(),
-            parallel: row.parallel,
+            key,
             old_tokens_per_s: speed(old),
             new_tokens_per_s: speed(new),
             ratio: speed(new).zip(speed(old)).map(|(new, old)| new / old),
@@ -157,7 +214,7 @@ pub(super) fn compare(out: &mut impl Write, format: Format, old: &Path, new: &Pa
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Vec<Row>, Failure> {
+fn read(file: &Path) -> Result<Vec<Entry>, Failure> {
     let shown = file.display();
     let failed = |detail: String| Failure::message(Exit::Failed, format!("{shown}: {detail}"));
     let mut bytes = Vec::new();
@@ -169,28 +226,28 @@ fn read(file: &Path) -> Result<Vec<Row>, Failure> {
             "found more than {FILE_MAX_BYTES} bytes, expected rows of `tercet bench`"
         )));
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
+    entries(&bytes).map_err(|error| {
         failed(format!("found {error}, expected rows of `tercet bench`"))
             .with_hint("`tercet bench … -o json > FILE` writes such a file")
     })
 }
 
-/// The tests of the old file in its order, then those that only the new one has.
-fn differences(old: &[Row], new: &[Row]) -> Vec<Difference> {
-    let find = |rows: &'_ [Row], row: &Row| rows.iter().position(|other| is_same_test(row, other));
-    let both = old.iter().map(|row| Difference::new(Some(row), find(new, row).map(|at| &new[at])));
-    let only_new =
-        new.iter().filter(|row| find(old, row).is_none()).map(|row| Difference::new(None, Some(row)));
-    both.chain(only_new).flatten().collect()
+/// Rows of tests, and those of training, which alone have `linears`.
+fn entries(json: &[u8]) -> Result<Vec<Entry>, serde_json::Error> {
+    let entry = |row: Value| match row.get("linears") {
+        Some(_) => serde_json::from_value::<TrainSpeed>(row).map(Entry::from),
+        None => serde_json::from_value::<Row>(row).map(Entry::from),
+    };
+    serde_json::from_slice::<Vec<Value>>(json)?.into_iter().map(entry).collect()
 }
 
-fn is_same_test(a: &Row, b: &Row) -> bool {
-    let key = |row: &Row| {
-        let setting = row.setting.clone();
-        let texts = [setting.model, setting.weights, setting.head, setting.kv, setting.isa, row.test.clone()];
-        (texts, setting.threads, row.parallel)
-    };
-    key(a) == key(b)
+/// The tests of the old file in its order, then those that only the new one has.
+fn differences(old: &[Entry], new: &[Entry]) -> Vec<Difference> {
+    let find = |entries: &[Entry], key: &Key| entries.iter().position(|entry| entry.key == *key);
+    let both = old.iter().map(|old| Difference::new(Some(old), find(new, &old.key).map(|at| &new[at])));
+    let only_new =
+        new.iter().filter(|new| find(old, &new.key).is_none()).map(|new| Difference::new(None, Some(new)));
+    both.chain(only_new).flatten().collect()
 }
 
 fn table(differences: &[Difference]) -> Table {
@@ -213,15 +270,16 @@ fn table(differences: &[Difference]) -> Table {
     let speed = |speed: Option<f64>| speed.map(|speed| format!("{speed:.2}")).unwrap_or_default();
     let percent = |fraction: Option<f64>| fraction.map(figures::percent).unwrap_or_default();
     for difference in differences {
+        let key = &difference.key;
         table.push(vec![
-            difference.model.clone(),
-            difference.weights.clone(),
-            difference.head.clone(),
-            difference.kv.clone(),
-            difference.isa.clone(),
-            difference.threads.to_string(),
-            difference.parallel.to_string(),
-            difference.test.clone(),
+            key.model.clone(),
+            key.weights.clone(),
+            key.head.clone().unwrap_or_default(),
+            key.kv.clone().unwrap_or_default(),
+            key.isa.clone(),
+            key.threads.to_string(),
+            key.parallel.map(|parallel| parallel.to_string()).unwrap_or_default(),
+            key.test.clone(),
             speed(difference.old_tokens_per_s),
             speed(difference.new_tokens_per_s),
             difference.ratio.map(|ratio| format!("{:+.1} %", 100.0 * (ratio - 1.0))).unwrap_or_default(),
@@ -237,12 +295,16 @@ fn table(differences: &[Difference]) -> Table {
 mod tests {
     use super::super::format::tests::check_columns;
     use super::super::row::tests::row;
+    use super::super::train::tests::speed;
     use super::*;
 
     #[track_caller]
     fn check(old: &[f64], new: &[f64], want: Verdict) {
-        let [old, new] = [old, new].map(|samples| row(samples, [50e9; 2]));
-        assert_eq!(differences(&[old], &[new])[0].verdict, want);
+        let of_tests = [old, new].map(|samples| Entry::from(row(samples, [50e9; 2])));
+        let of_training = [old, new].map(|samples| Entry::from(speed(samples)));
+        for [old, new] in [of_tests, of_training] {
+            assert_eq!(differences(&[old], &[new])[0].verdict, want);
+        }
     }
 
     #[test]
@@ -258,12 +320,44 @@ mod tests {
     fn tests_are_matched_and_others_named() {
         let [a, b] = [40.0, 50.0].map(|speed| row(&[speed, speed], [50e9, 1e9]));
         let deep = Row { test: "tg128 @ d3968".to_owned(), ..a.clone() };
-        let found = differences(&[a.clone(), deep.clone()], &[Row { parallel: 4, ..a }, b]);
+        let [old, new] = [[a.clone(), deep], [Row { parallel: 4, ..a }, b]].map(|rows| rows.map(Entry::from));
+        let found = differences(&old, &new);
         let verdicts: Vec<_> = found.iter().map(|difference| difference.verdict).collect();
         assert_eq!(verdicts, [Verdict::Faster, Verdict::OnlyOld, Verdict::OnlyNew]);
         assert_eq!((found[0].ratio, found[0].noisy), (Some(1.25), true));
-        assert_eq!((found[1].test.as_str(), found[1].new_tokens_per_s), ("tg128 @ d3968", None));
-        assert_eq!(found[2].parallel, 4);
+        assert_eq!((found[1].key.test.as_str(), found[1].new_tokens_per_s), ("tg128 @ d3968", None));
+        assert_eq!(found[2].key.parallel, Some(4));
         check_columns(&COLUMNS, &found[0]);
+    }
+
+    #[test]
+    fn training_is_matched_by_size_linears_and_threads() {
+        let [a, b] = [40.0, 50.0].map(|samples| speed(&[samples, samples]));
+        let others = [
+            TrainSpeed { test: "train m".to_owned(), preset: "m".to_owned(), ..b.clone() },
+            TrainSpeed { linears: "dense".to_owned(), ..b.clone() },
+            TrainSpeed { threads: 1, ..b.clone() },
+        ];
+        let new: Vec<_> = others.into_iter().chain([b]).map(Entry::from).collect();
+        let found = differences(&[a.into()], &new);
+        let verdicts: Vec<_> = found.iter().map(|difference| difference.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Faster, Verdict::OnlyNew, Verdict::OnlyNew, Verdict::OnlyNew]);
+        assert_eq!(found[0].ratio, Some(1.25));
+        check_columns(&COLUMNS, &found[0]);
+        let mut written = Vec::new();
+        table(&found).write_markdown(&mut written).unwrap();
+        let written = String::from_utf8(written).unwrap();
+        assert!(written.contains("| preset s | ternary |") && written.contains("+25.0 %"), "{written}");
+    }
+
+    #[test]
+    fn a_file_may_have_rows_of_both_kinds() {
+        let of_test = serde_json::to_string(&row(&[1.0], [50e9; 2])).unwrap();
+        let of_training = serde_json::to_string(&speed(&[2.0])).unwrap();
+        let found = entries(format!("[{of_test},{of_training}]").as_bytes()).unwrap();
+        assert_eq!(found, [Entry::from(row(&[1.0], [50e9; 2])), Entry::from(speed(&[2.0]))]);
+        let bad = of_training.replace("tokens_per_s", "speed");
+        let error = entries(format!("[{bad}]").as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("missing field `tokens_per_s`"), "{error}");
     }
 }

@@ -104,7 +104,8 @@ pub(crate) struct Bench {
     /// Measure training steps of these sizes instead, as `s,m,l`: forward, backward, clipping, AdamW
     /// and quantisation
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = train::size, help_heading = "Training")]
-    #[arg(conflicts_with_all = ["model", "positional", "preset", "paper", "compare"])]
+    #[arg(conflicts_with_all = ["model", "positional", "preset", "weights", "kv", "paper", "compare"])]
+    #[arg(conflicts_with_all = OF_TESTS)]
     train: Vec<&'static Preset>,
     /// Train the dense baseline of these sizes
     #[arg(long, requires = "train", help_heading = "Training")]
@@ -115,12 +116,16 @@ pub(crate) struct Bench {
     /// Tell which rows of two files, written with `-o json`, differ by more than the noise: by more
     /// than two standard errors of the difference, and by more than 2 %
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], help_heading = "Results")]
-    #[arg(conflicts_with_all = ["model", "positional", "preset"])]
+    #[arg(conflicts_with_all = ["model", "positional", "preset", "weights", "kv", "threads", "repetitions"])]
+    #[arg(conflicts_with_all = OF_TESTS)]
     compare: Option<Vec<PathBuf>>,
     /// How results are written
     #[arg(short, long, value_name = "FORMAT", default_value = "md", help_heading = "Results")]
     output: Format,
 }
+
+/// What only tests of one model ask for.
+const OF_TESTS: [&str; 6] = ["head", "n_prompt", "n_gen", "n_depth", "parallel", "ctx_size"];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -262,8 +267,8 @@ fn tell_ceilings(when: &str, measured: &Measured, pool: &Pool) {
     let bandwidth = figures::bytes_per_second(measured.now.read_bytes_per_s);
     let arithmetic = measured.now.arithmetic();
     note(&format!(
-        "ceilings of {} threads, {}, {when}: {bandwidth}, {arithmetic}",
-        pool.threads(),
+        "ceilings of {}, {}, {when}: {bandwidth}, {arithmetic}",
+        figures::threads(pool.threads()),
         pool.isa().name()
     ));
 }

@@ -61,10 +61,11 @@ pub(super) fn write(out: &mut impl Write, format: Format, rows: &[Row]) -> Resul
 fn heading(setting: &Setting) -> String {
     let Setting { model, weights, head, kv, threads, isa, size_bytes, params, load_s, .. } = setting;
     let (size, params) = (figures::bytes(*size_bytes), figures::count(*params));
+    let threads = figures::threads(*threads);
     let model = printable(model);
     format!(
         "**{model}**, {params} parameters, {size} in memory · weights {weights}, head {head}, cache {kv} · \
-         {threads} threads, {isa} · loaded in {load_s:.2} s"
+         {threads}, {isa} · loaded in {load_s:.2} s"
     )
 }
 

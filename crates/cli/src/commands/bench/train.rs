@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tercet::config::{Config, Linears};
 use tercet::presets::Preset;
 use tercet_kernels::Pool;
@@ -32,29 +32,36 @@ pub(super) fn size(name: &str) -> Result<&'static Preset, String> {
         .ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }
 
-/// The speed of one size. Times and amounts are of a token.
+/// How fast the steps of one size are: what two runs are compared by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct TrainSpeed {
+    pub(super) test: String,
+    pub(super) preset: String,
+    pub(super) linears: String,
+    pub(super) threads: usize,
+    pub(super) isa: String,
+    pub(super) gradients: String,
+    /// The median of the samples, a step each.
+    pub(super) tokens_per_s: f64,
+    pub(super) stddev: f64,
+    pub(super) samples: Vec<f64>,
+    /// The median of the steps' fractions of the budget by the ceilings beside them.
+    pub(super) fraction: f64,
+}
+
+/// The results of one size. Times and amounts are of a token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct TrainRow {
-    test: String,
-    preset: &'static str,
-    linears: &'static str,
-    threads: usize,
-    isa: String,
-    gradients: &'static str,
+struct TrainRow {
+    #[serde(flatten)]
+    speed: TrainSpeed,
     params: u64,
     tokens_per_step: usize,
-    /// The median of the samples, a step each.
-    tokens_per_s: f64,
-    stddev: f64,
-    samples: Vec<f64>,
     int8_ops_per_token: f64,
     gradient_ops_per_token: f64,
     float_ops_per_token: f64,
     bytes_per_token: f64,
     /// Microseconds that a token takes if every operation runs at its ceiling, one after another.
     budget_us: f64,
-    /// The median of the steps' fractions of the budget by the ceilings beside them.
-    fraction: f64,
     /// Shares of the time.
     stages: Stages,
     /// What the process had resident after the last step.
@@ -99,6 +106,9 @@ impl Serialize for Stages {
 }
 
 /// Measures each size and writes a row for each.
+///
+/// # Errors
+/// Exit code 2, if a size is given twice.
 pub(super) fn run(
     out: &mut impl Write,
     format: Format,
@@ -107,10 +117,14 @@ pub(super) fn run(
     pool: &Arc<Pool>,
     repeats: usize,
 ) -> Result<(), Failure> {
+    if let Some(twice) = (1..sizes.len()).find(|at| sizes[..*at].contains(&sizes[*at])) {
+        let message = format!("`--train`: `{}` is given twice", sizes[twice].name);
+        return Err(Failure::message(Exit::Usage, message));
+    }
     let mut rows = Vec::new();
     for preset in sizes {
         let row = measure(preset, is_dense, pool, repeats)?;
-        note(&format!("{}: {:.1} tokens/s", row.test, row.tokens_per_s));
+        note(&format!("{}: {:.1} tokens/s", row.speed.test, row.speed.tokens_per_s));
         rows.push(row);
     }
     write(out, format, &rows)
@@ -159,23 +173,25 @@ fn measure(
     }
     let all: f64 = times.iter().sum();
     Ok(TrainRow {
-        test: format!("train {}", preset.name),
-        preset: preset.name,
-        linears: if is_dense { "dense" } else { "ternary" },
-        threads: pool.threads(),
-        isa: pool.isa().name().to_owned(),
-        gradients: name(precision),
+        speed: TrainSpeed {
+            test: format!("train {}", preset.name),
+            preset: preset.name.to_owned(),
+            linears: if is_dense { "dense" } else { "ternary" }.to_owned(),
+            threads: pool.threads(),
+            isa: pool.isa().name().to_owned(),
+            gradients: name(precision).to_owned(),
+            tokens_per_s: median(&samples),
+            stddev: stddev(&samples),
+            samples,
+            fraction: median(&fractions),
+        },
         params: ParameterLayout::new(&config).count(),
         tokens_per_step: rows,
-        tokens_per_s: median(&samples),
-        stddev: stddev(&samples),
-        samples,
         int8_ops_per_token: need.int8_ops,
         gradient_ops_per_token: need.gradient_ops,
         float_ops_per_token: need.float_ops,
         bytes_per_token: need.bytes,
         budget_us: median(&budgets) * 1e6,
-        fraction: median(&fractions),
         stages: Stages(times.map(|time| time / all)),
         rss_bytes,
         cpu: machine::cpu_name(),
@@ -220,9 +236,9 @@ fn write(out: &mut impl Write, format: Format, rows: &[TrainRow]) -> Result<(), 
         Format::Csv => write_csv(out, &COLUMNS, rows)?,
         Format::Md => {
             if let Some(row) = rows.first() {
-                let TrainRow { linears, gradients, threads, isa, .. } = row;
+                let TrainSpeed { linears, gradients, threads, isa, .. } = &row.speed;
                 let heading = format!("**Training**, {linears}, gradients in {gradients}");
-                writeln!(out, "{heading} · {threads} threads, {isa}\n")?;
+                writeln!(out, "{heading} · {}, {isa}\n", figures::threads(*threads))?;
             }
             table(rows).write_markdown(out)?;
         }
@@ -246,13 +262,14 @@ fn table(rows: &[TrainRow]) -> Table {
         let shares = Stage::ALL.iter().zip(row.stages.0);
         let shares: Vec<_> =
             shares.map(|(stage, share)| format!("{} {}", stage.name(), figures::percent(share))).collect();
+        let speed = &row.speed;
         table.push(vec![
-            row.test.clone(),
+            speed.test.clone(),
             figures::count(row.params),
-            format!("{:.1} ± {:.1}", row.tokens_per_s, row.stddev),
-            format!("{:.1}", 1e6 / row.tokens_per_s),
+            format!("{:.1} ± {:.1}", speed.tokens_per_s, speed.stddev),
+            format!("{:.1}", 1e6 / speed.tokens_per_s),
             format!("{:.1}", row.budget_us),
-            figures::percent(row.fraction),
+            figures::percent(speed.fraction),
             shares.join(", "),
             row.rss_bytes.map(figures::bytes).unwrap_or_default(),
         ]);
@@ -261,29 +278,36 @@ fn table(rows: &[TrainRow]) -> Table {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::format::tests::check_columns;
     use super::*;
 
-    fn row() -> TrainRow {
-        TrainRow {
+    /// What two threads do with `s`.
+    pub(crate) fn speed(samples: &[f64]) -> TrainSpeed {
+        TrainSpeed {
             test: "train s".to_owned(),
-            preset: "s",
-            linears: "ternary",
+            preset: "s".to_owned(),
+            linears: "ternary".to_owned(),
             threads: 2,
             isa: "avx2".to_owned(),
-            gradients: "bf16",
+            gradients: "bf16".to_owned(),
+            tokens_per_s: median(samples),
+            stddev: stddev(samples),
+            samples: samples.to_vec(),
+            fraction: 0.5,
+        }
+    }
+
+    fn row() -> TrainRow {
+        TrainRow {
+            speed: speed(&[12_000.0, 12_100.0, 11_900.0]),
             params: 7_400_000,
             tokens_per_step: 2048,
-            tokens_per_s: 12_000.0,
-            stddev: 50.0,
-            samples: vec![12_000.0],
             int8_ops_per_token: 1.0,
             gradient_ops_per_token: 1.0,
             float_ops_per_token: 1.0,
             bytes_per_token: 1.0,
             budget_us: 40.0,
-            fraction: 0.5,
             stages: Stages([0.125; 8]),
             rss_bytes: Some(1 << 30),
             cpu: "a CPU".to_owned(),
@@ -299,7 +323,8 @@ mod tests {
             write(&mut out, format, &[row()]).unwrap();
             String::from_utf8(out).unwrap()
         };
-        assert!(written(Format::Md).contains("12000.0 ± 50.0"));
+        let table = written(Format::Md);
+        assert!(table.contains("12000.0 ± 100.0") && table.contains("· 2 threads, avx2\n"), "{table}");
         let json: serde_json::Value = serde_json::from_str(&written(Format::Json)).unwrap();
         assert_eq!(json[0]["stages"]["packing"], 0.125);
         assert_eq!(json[0]["tokens_per_s"], 12_000.0);

@@ -54,6 +54,9 @@ pub struct GatedNorm<'a> {
 ///
 /// # Shapes
 /// all `[m, width]`
+///
+/// # Panics
+/// If a buffer or the norm is of another shape.
 pub fn gate_backward(
     worker: &Worker<'_>,
     activation: Gate,
@@ -62,6 +65,19 @@ pub fn gate_backward(
     [m, width]: [usize; 2],
     [d_gate, d_up]: [&Buffer<f32>; 2],
 ) {
+    let is_whole = |x: &Buffer<f32>| m * width <= x.len();
+    assert!(
+        [gate, up, d_out].into_iter().all(is_whole),
+        "gate_backward: inputs have one value a column and row"
+    );
+    assert!(
+        [d_gate, d_up].into_iter().all(is_whole),
+        "gate_backward: gradients have one value a column and row"
+    );
+    if let Some(norm) = norm {
+        assert_eq!(norm.gain.len(), width, "gate_backward: the gain has one value a column");
+        assert!(norm.parts.fits([m, width]), "gate_backward: the parts of the gain's gradient have room");
+    }
     let isa = worker.isa();
     let operation = worker.begin_operation();
     let inputs = [gate, up, d_out].map(|input| input.read(worker));

@@ -38,6 +38,11 @@ impl GainParts {
         GainParts(Buffer::zeroed(pool, rows.div_ceil(GAIN_ROWS) * width))
     }
 
+    /// Whether there is room for the parts of `m` rows of `width` values.
+    pub(super) fn fits(&self, [m, width]: [usize; 2]) -> bool {
+        m.div_ceil(GAIN_ROWS) * width <= self.0.len()
+    }
+
     /// To be written in blocks of [`GAIN_ROWS`] rows.
     pub(super) fn write<'w>(&'w self, worker: &'w Worker<'_>, operation: u32) -> Writer<'w, f32> {
         self.0.write(worker, operation)

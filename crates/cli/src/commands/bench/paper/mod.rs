@@ -19,6 +19,7 @@ use clap::Args;
 use tercet::presets::Preset;
 use tercet_kernels::{KvType, Pool};
 
+use super::OF_TESTS;
 use super::format::Format;
 use super::measure::measure;
 use super::test::{Kind, Test};
@@ -45,6 +46,7 @@ pub(super) struct Paper {
     /// memory, time per output token (measured where it fits, else computed from the ceilings),
     /// largest batch, and the energy of the arithmetic by the paper's model
     #[arg(long, conflicts_with_all = ["model", "positional", "preset", "compare"])]
+    #[arg(conflicts_with_all = OF_TESTS)]
     pub(super) paper: bool,
     /// Memory for the largest batch, in GiB [default: what this machine has available]
     #[arg(long, value_name = "GIB", requires = "paper", value_parser = gibibytes)]
