@@ -91,7 +91,7 @@ impl<'a> Conversion<'a> {
         let is_forced = config.linears == Linears::Dense && reading.linears != Linears::Dense;
         let origin = Origin { pool, checkpoint, config: &reading };
         let plan = Plan::new(&origin, options, is_forced)?;
-        let name = side_files::short_name(checkpoint.name());
+        let name = side_files::model_name(source);
         let container = match (plan.architecture, options.target.gguf_type()) {
             (Some(architecture), Some(linears)) => Container::Gguf {
                 metadata: gguf_file::metadata(source, &name, &plan.config, architecture, linears)?,

@@ -1,6 +1,7 @@
 //! One tensor of the result, and how its bytes are made from the source.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::{bf16, f16};
 use tercet_kernels::Pool;
@@ -12,6 +13,9 @@ use crate::config::{Config, ScaleRule};
 use crate::gguf::ternary::{self, TQ_BLOCK};
 use crate::gguf::{TensorType, quantized};
 use crate::model::{LoadError, TernaryRows};
+
+/// Values that are looked at together.
+const SCAN_VALUES: usize = 1 << 14;
 
 /// One tensor of the result.
 #[derive(Debug, Clone)]
@@ -100,6 +104,18 @@ impl Number {
             Number::Q8_0 => TensorType::Q8_0,
             Number::Q6K => TensorType::Q6K,
             Number::Same(tensor_type) => tensor_type,
+        }
+    }
+
+    /// What people call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Number::F32 => "f32",
+            Number::F16 => "f16",
+            Number::Bf16 => "bf16",
+            Number::Q8_0 => "q8_0",
+            Number::Q6K => "q6_k",
+            Number::Same(_) => "the same blocks",
         }
     }
 
@@ -278,6 +294,33 @@ impl Origin<'_> {
         })?;
         tensor.give_back(0..tensor.bytes.len());
         Ok(())
+    }
+
+    /// Whether some value of a float tensor is another one in this type.
+    pub(super) fn rounds(&self, name: &str, number: Number) -> bool {
+        let tensor = self.checkpoint.get(name).expect("Origin::rounds: the plan has found the tensor");
+        if number == Number::F32 || number.tensor_type() == Number::exact(tensor.dtype).tensor_type() {
+            return false;
+        }
+        let is_other: fn(f32) -> bool = match number {
+            Number::F16 => |value| f16::from_f32(value).to_f32() != value,
+            Number::Bf16 => |value| bf16::from_f32(value).to_f32() != value,
+            _ => return true,
+        };
+        let (found, elements) = (AtomicBool::new(false), tensor.shape.iter().product::<usize>());
+        self.pool.run(|worker| {
+            let mut values = vec![0.0; SCAN_VALUES];
+            for first in (0..elements).step_by(SCAN_VALUES).skip(worker.index()).step_by(worker.threads()) {
+                let values = &mut values[..SCAN_VALUES.min(elements - first)];
+                tensor.read_f32(first, values);
+                if values.iter().any(|value| is_other(*value)) {
+                    found.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+        });
+        tensor.give_back(0..tensor.bytes.len());
+        found.into_inner()
     }
 
     /// Whether all values are numbers that the type can hold.

@@ -3,7 +3,7 @@
 use super::masters::Grid;
 use super::part::{CodeForm, Content, Number, Origin, Part, exact_inverse};
 use super::{Change, ConvertError, Options, TableType, Target};
-use crate::checkpoint::RowOrder;
+use crate::checkpoint::{Dtype, RowOrder, TensorRef};
 use crate::config::{
     Activation, Config, ExpectedTensor, Family, Linears, ScaleRule, SubNorms, TensorKind, expected_tensors,
 };
@@ -61,14 +61,14 @@ impl Planner<'_> {
         let config = self.folder_config()?;
         let mut plan = Plan { architecture: None, parts: Vec::new(), changes: Vec::new(), config };
         let is_bf16 = matches!(self.options.target, Target::HfBf16 | Target::HfDequantized);
+        let bf16 = is_bf16.then_some(Number::Bf16);
         for (from, to) in pairs(source, &plan.config) {
             let linear = from.name.strip_suffix(".weight").unwrap_or(&from.name).to_owned();
             let content = match (from.kind, source.linears, plan.config.linears) {
-                (TensorKind::Linear, Linears::Dense, _) | (TensorKind::Norm, ..) => {
-                    self.floats(&from, is_bf16, &mut plan.changes)
-                }
-                (TensorKind::Embedding | TensorKind::Head, ..) => {
-                    self.floats(&from, is_bf16, &mut plan.changes)
+                // They are few, so that their last bits cost nothing.
+                (TensorKind::Norm, ..) => self.floats(&from, None, &mut plan.changes),
+                (TensorKind::Embedding | TensorKind::Head, ..) | (TensorKind::Linear, Linears::Dense, _) => {
+                    self.floats(&from, bf16, &mut plan.changes)
                 }
                 (TensorKind::Linear, _, Linears::Dense) => {
                     plan.changes.extend([Change::Dequantized, Change::Scales("bf16")]);
@@ -136,12 +136,11 @@ impl Planner<'_> {
         Ok(true)
     }
 
-    /// A float tensor as it is, or in bf16.
-    fn floats(&self, tensor: &ExpectedTensor, is_bf16: bool, changes: &mut Vec<Change>) -> Content {
-        let exact = Number::exact(self.stored(tensor).dtype);
-        let number = if is_bf16 { Number::Bf16 } else { exact };
-        if number != exact {
-            changes.push(Change::Floats("bf16"));
+    /// A float tensor in this type, or as it is.
+    fn floats(&self, tensor: &ExpectedTensor, number: Option<Number>, changes: &mut Vec<Change>) -> Content {
+        let number = number.unwrap_or_else(|| Number::exact(self.stored(tensor).dtype));
+        if self.origin.rounds(&tensor.name, number) {
+            changes.push(Change::Floats(number.name()));
         }
         Content::Floats { tensor: tensor.name.clone(), number }
     }
@@ -190,12 +189,8 @@ impl Planner<'_> {
     ) -> Result<Content, ConvertError> {
         let number_name = if tensor_type == TensorType::Bf16 { "bf16" } else { "f16" };
         if self.origin.config.linears == Linears::Dense {
-            let exact = Number::exact(self.stored(tensor).dtype);
             let number = if tensor_type == TensorType::Bf16 { Number::Bf16 } else { Number::F16 };
-            if number != exact {
-                changes.push(Change::Floats(number_name));
-            }
-            return Ok(Content::Floats { tensor: tensor.name.clone(), number });
+            return Ok(self.floats(tensor, Some(number), changes));
         }
         self.check_width(tensor, tensor_type)?;
         if is_dequantized {
@@ -219,22 +214,22 @@ impl Planner<'_> {
     fn table(&self, tensor: &ExpectedTensor, changes: &mut Vec<Change>) -> Result<Content, ConvertError> {
         let stored = self.stored(tensor).dtype;
         let exact = match stored {
-            crate::checkpoint::Dtype::Block(tensor_type) => Number::Same(tensor_type),
+            Dtype::Block(tensor_type) => Number::Same(tensor_type),
             dtype => Number::exact(dtype),
         };
-        let (number, name) = match self.options.head {
-            None => (exact, ""),
-            Some(TableType::F16) => (Number::F16, "f16"),
-            Some(TableType::Bf16) => (Number::Bf16, "bf16"),
-            Some(TableType::Q8_0) => (Number::Q8_0, "q8_0"),
-            Some(TableType::Q6K) => (Number::Q6K, "q6_k"),
+        let number = match self.options.head {
+            None => exact,
+            Some(TableType::F16) => Number::F16,
+            Some(TableType::Bf16) => Number::Bf16,
+            Some(TableType::Q8_0) => Number::Q8_0,
+            Some(TableType::Q6K) => Number::Q6K,
         };
         self.check_width(tensor, number.tensor_type())?;
         // The same blocks again are the same numbers.
-        if number.tensor_type() == exact.tensor_type() {
-            return Ok(Content::Floats { tensor: tensor.name.clone(), number: exact });
+        let number = if number.tensor_type() == exact.tensor_type() { exact } else { number };
+        if number != exact && self.origin.rounds(&tensor.name, number) {
+            changes.push(Change::Tables(number.name()));
         }
-        changes.push(Change::Tables(name));
         Ok(Content::Floats { tensor: tensor.name.clone(), number })
     }
 
@@ -291,7 +286,7 @@ impl Planner<'_> {
         self.origin.checkpoint.name().to_owned()
     }
 
-    fn stored(&self, tensor: &ExpectedTensor) -> crate::checkpoint::TensorRef<'_> {
+    fn stored(&self, tensor: &ExpectedTensor) -> TensorRef<'_> {
         let stored = self.origin.checkpoint.get(&tensor.name);
         stored.expect("Config::read has checked that the tensor is there")
     }

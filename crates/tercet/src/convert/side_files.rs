@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::{ConvertError, card};
 use crate::checkpoint::Dtype;
 use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
-use crate::json::{kind, parse_object};
+use crate::json::{kind, parse_object, shown};
 use crate::source::Source;
 
 /// The files that are kept as they are. Code that a model brings along is not among them.
@@ -116,13 +116,14 @@ fn text(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
-/// The last part of a path, without the end of a file's name.
-pub(super) fn short_name(name: &str) -> String {
-    let path = Path::new(name);
-    let short = if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
-        path.file_stem()
-    } else {
-        path.file_name()
-    };
-    short.map_or_else(|| name.to_owned(), |short| short.to_string_lossy().into_owned())
+/// What a model is called: as its GGUF file says, or as its folder is named.
+pub(super) fn model_name(source: &Source) -> String {
+    if let Source::Gguf(model) = source
+        && let Ok(Some(name)) = model.gguf().metadata().string("general.name")
+    {
+        return shown(name);
+    }
+    let name = source.name();
+    let folder = Path::new(&name).file_name();
+    folder.map_or_else(|| name.clone(), |folder| folder.to_string_lossy().into_owned())
 }

@@ -1,0 +1,239 @@
+//! Conversions do what the table of `docs/models.md` says, for every family and form, and back again.
+
+mod family_folders;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use family_folders::FAMILIES;
+use tercet::convert::{Change, Conversion, ConvertError, Options, TableType, Target};
+use tercet::model::Model;
+use tercet::source::Source;
+use tercet::tokenizer::Tokenizer;
+use tercet::verify::{
+    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_tokenizers, compare_weights, logits_of,
+    prompts,
+};
+use tercet_kernels::{Isa, Layout, Pool};
+
+fn pool() -> Pool {
+    Pool::new(Isa::best(), 2)
+}
+
+fn options(target: Target) -> Options {
+    Options { target, head: None, force: false }
+}
+
+/// Converts a model; the result's place and what is not as it was.
+fn convert(model: &OnDisk, options: &Options, to: &Path) -> Result<Vec<Change>, ConvertError> {
+    let pool = pool();
+    let conversion = Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, options)?;
+    let mut heard = 0;
+    conversion.write(to, &mut |written| {
+        assert!(written > heard);
+        heard = written;
+        ControlFlow::Continue(())
+    })?;
+    assert_eq!(heard, conversion.size_bytes());
+    Ok(conversion.changes().to_vec())
+}
+
+fn open(path: &Path) -> OnDisk {
+    let source = if path.is_dir() { Source::folder(path).unwrap() } else { Source::gguf(path).unwrap() };
+    OnDisk::open(source).unwrap()
+}
+
+/// All comparisons of two models.
+fn compare(a: &OnDisk, b: &OnDisk) -> Vec<Check> {
+    let pool = std::sync::Arc::new(pool());
+    let mut checks = vec![compare_shapes(&a.config, &b.config)];
+    checks.extend(compare_weights(&pool, a, b).unwrap());
+    let tokenizers = [a, b].map(|model| Tokenizer::read(&model.source, &model.config).unwrap());
+    let [own, other] = &tokenizers;
+    checks.push(compare_tokenizers(own, other).unwrap());
+    let prompts = prompts(Some(own), &a.config).unwrap();
+    let logits = [a, b].map(|model| {
+        let loaded = Model::load(&model.source, std::sync::Arc::clone(&pool), Layout::TwoBit).unwrap();
+        logits_of(&loaded, &prompts).unwrap()
+    });
+    let must_be_equal = checks.iter().all(is_exact);
+    checks.push(compare_logits(&logits[0], &logits[1], a.config.vocab_size, must_be_equal));
+    checks
+}
+
+fn is_exact(check: &Check) -> bool {
+    matches!(check.outcome, Outcome::Equal | Outcome::Skipped)
+}
+
+/// The first word of each cell of the table, by family and form.
+fn table() -> Vec<(String, Vec<(Target, String)>)> {
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/models.md")).unwrap();
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let lines = page.lines().skip_while(|line| !line.starts_with("| from \\ to |"));
+    let lines: Vec<Vec<String>> = lines.take_while(|line| line.starts_with('|')).map(cells).collect();
+    let named = |name: &str| Target::ALL.iter().find(|(own, _)| name == format!("`{own}`")).unwrap().1;
+    let targets: Vec<Target> = lines[0][1..].iter().map(|name| named(name)).collect();
+    let row = |line: &Vec<String>| {
+        let word = |cell: &String| cell.split([' ', ':']).next().unwrap_or_default().to_owned();
+        let words = line[1..].iter().map(word);
+        (line[0].trim_matches('`').to_owned(), targets.iter().copied().zip(words).collect())
+    };
+    lines[2..].iter().map(row).collect()
+}
+
+#[test]
+fn every_family_becomes_what_the_table_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = table();
+    assert_eq!(table.len(), FAMILIES.len());
+    for (family, cells) in table {
+        assert_eq!(cells.len(), Target::ALL.len());
+        let source = folder.path().join(&family);
+        family_folders::write(&family, &source);
+        let model = open(&source);
+        for (target, want) in cells {
+            let to = result_path(folder.path(), &family, target);
+            let got = match convert(&model, &options(target), &to) {
+                Err(error) => {
+                    assert!(error.hint().is_some(), "{family} to {target}: {error}");
+                    assert!(!to.exists());
+                    "refused"
+                }
+                Ok(changes) => {
+                    let checks = compare(&model, &open(&to));
+                    let wrong = checks.iter().find(|check| check.is_wrong());
+                    assert!(wrong.is_none(), "{family} to {target}: {wrong:?}");
+                    let is_equal = checks.iter().all(is_exact);
+                    assert_eq!(is_equal, changes.is_empty(), "{family} to {target}: {changes:?}, {checks:?}");
+                    match changes.as_slice() {
+                        [] => "exact",
+                        changes if changes.contains(&Change::Dequantized) => "dense",
+                        _ => "rounded",
+                    }
+                }
+            };
+            assert_eq!(got, want, "{family} to {target}");
+        }
+    }
+}
+
+fn result_path(folder: &Path, family: &str, target: Target) -> PathBuf {
+    let end = if target.gguf_type().is_some() { ".gguf" } else { "" };
+    folder.join(format!("{family}-to-{target}{end}"))
+}
+
+#[test]
+fn what_is_exact_there_is_exact_back_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for (family, cells) in table().into_iter().filter(|(family, _)| !family.starts_with("dense")) {
+        let source = folder.path().join(&family);
+        family_folders::write(&family, &source);
+        let model = open(&source);
+        for (target, _) in cells.into_iter().filter(|(_, cell)| cell == "exact") {
+            let to = result_path(folder.path(), &family, target);
+            convert(&model, &options(target), &to).unwrap();
+            let back = folder.path().join(format!("{family}-{target}-back"));
+            assert_eq!(
+                convert(&open(&to), &options(Target::HfPacked), &back).unwrap(),
+                [],
+                "{family}, {target}"
+            );
+            let checks = compare(&model, &open(&back));
+            assert!(
+                checks.iter().all(|check| check.outcome == Outcome::Equal),
+                "{family}, {target}: {checks:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn heads_are_rounded_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("bitnet-packed");
+    family_folders::write("bitnet-packed", &source);
+    let model = open(&source);
+    for (name, head) in TableType::ALL {
+        let to = folder.path().join(format!("{name}.gguf"));
+        let changes =
+            convert(&model, &Options { head: Some(head), ..options(Target::GgufI2S) }, &to).unwrap();
+        let checks = compare(&model, &open(&to));
+        let floats = checks.iter().find(|check| check.name == "floats").unwrap();
+        // The embedding is stored in bf16, of small numbers that f16 holds too.
+        let want = match head {
+            TableType::F16 | TableType::Bf16 => (Outcome::Equal, vec![]),
+            TableType::Q8_0 | TableType::Q6K => (Outcome::Rounded, vec![Change::Tables(name)]),
+        };
+        assert_eq!((floats.outcome, changes), want, "{name}: {floats:?}");
+    }
+}
+
+#[test]
+fn a_dense_model_is_rounded_by_force_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("dense-llama");
+    family_folders::write("dense-llama", &source);
+    let model = open(&source);
+    for target in [Target::HfPacked, Target::GgufI2S] {
+        let to = result_path(folder.path(), "dense", target);
+        let error = convert(&model, &options(target), &to).unwrap_err();
+        assert!(
+            error.to_string().contains("gibberish") && error.hint().unwrap().contains("--force"),
+            "{error}"
+        );
+        let forced = Options { force: true, ..options(target) };
+        assert_eq!(convert(&model, &forced, &to).unwrap(), [Change::Quantized]);
+        assert!(open(&to).config.ternary_parameters() > 0);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_conversion_that_stops_or_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("bitnet-packed");
+    family_folders::write("bitnet-packed", &source);
+    let model = open(&source);
+    let pool = pool();
+    for target in [Target::HfPacked, Target::GgufI2S] {
+        let to = result_path(folder.path(), "stopped", target);
+        let new = || {
+            Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options(target)).unwrap()
+        };
+        let error = new().write(&to, &mut |_| ControlFlow::Break(())).unwrap_err();
+        assert!(matches!(error, ConvertError::Stopped), "{error}");
+        std::fs::write(&to, "mine").unwrap();
+        let error = new().write(&to, &mut |_| ControlFlow::Continue(())).unwrap_err();
+        assert!(matches!(error, ConvertError::Exists { .. }), "{error}");
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "mine");
+        std::fs::remove_file(&to).unwrap();
+    }
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["bitnet-packed"]);
+}
+
+#[test]
+fn a_damaged_weight_stops_a_conversion() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("bitnet-packed");
+    family_folders::write("bitnet-packed", &source);
+    let path = source.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let range = {
+        let model = open(&source);
+        let tensor = model.checkpoint.get("model.layers.1.mlp.up_proj.weight").unwrap();
+        let start = bytes.windows(64).position(|window| window == &tensor.bytes[..64]).unwrap();
+        start..start + tensor.bytes.len()
+    };
+    bytes[range.end - 1] |= 3;
+    std::fs::write(&path, bytes).unwrap();
+    let to = folder.path().join("out.gguf");
+    let error = convert(&open(&source), &options(Target::GgufI2S), &to).unwrap_err();
+    assert!(
+        error.to_string().contains("up_proj.weight`: row") && error.to_string().contains("code 3"),
+        "{error}"
+    );
+    assert!(!to.exists() && !folder.path().join("out.gguf.partial").exists());
+}
