@@ -1,4 +1,4 @@
-//! transformers loads the packed folder of a trained model and computes the same logits.
+//! transformers loads the folder of a trained model, and what it is converted to, and computes the same logits.
 //!
 //! Two implementations add in different orders, so the last bits differ, and where an activation
 //! lies within them of a rounding tie its code does too: a flip changes a logit by some 1e-3 of the
@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use safetensors::SafeTensors;
+use tercet::convert::Target;
 use tercet::model::{LogitRows, Model, Session, SessionSize};
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{Isa, KvType, Layout, Pool, Sequence};
 
+use super::converted::convert;
 use super::tiny_run;
 use crate::process;
 use crate::report::Report;
@@ -36,32 +38,56 @@ const MODELS: [(&str, &[&str], bool); 7] = [
     ("dense LLaMA", &["model.linears=dense"], false),
 ];
 
+/// The forms that transformers has classes for.
+const FORMS: [Target; 4] = [Target::HfPacked, Target::HfAutoBitLinear, Target::HfBf16, Target::HfDequantized];
+
 pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     for (name, changes, is_normed_twice) in MODELS {
         let folder = tempfile::tempdir()?;
         let model = tiny_run::run(folder.path(), changes, None)?.join("model");
-        let source = Source::folder(&model)?;
-        let (tokens, ours) = own_logits(&source)?;
-        let ids = folder.path().join("ids.json");
-        fs::write(&ids, serde_json::to_vec(&tokens)?)?;
-        let out = folder.path().join("logits.safetensors");
-        let [model, ids, out] = [&model, &ids, &out].map(|path| path.display().to_string());
-        let script = "tools/interop/transformers_logits.py";
-        let arguments = [script, &model, &ids, &out, "--text", TEXT];
-        let told = super::json_of(&mut process::command(python, &arguments))?;
-        let theirs = logits_of(Path::new(&out))?;
-        let is_whole = told["unexpected"] == serde_json::json!([])
-            && told["mismatched"] == serde_json::json!([])
-            && (told["missing"] == serde_json::json!([]) || is_normed_twice);
-        let class = told["class"].as_str().unwrap_or("no class");
-        super::check(report, name, is_whole, &format!("{class} has a place for every tensor"));
-        let (greatest, median) = differences(&ours, &theirs);
-        let is_close = greatest <= CLOSE || (median <= CLOSE && greatest <= FLIPPED);
-        let detail = format!("logits differ by {greatest:.1e} at most, {median:.1e} in the median");
-        super::check(report, name, is_close, &detail);
-        let is_same_text = told["ids"] == serde_json::json!(tokens) && told["decoded_plain"] == TEXT;
-        super::check(report, name, is_same_text, "AutoTokenizer gives the same tokens and the text back");
+        check_folder(python, name, &model, is_normed_twice, report)?;
+        for target in FORMS {
+            let to = folder.path().join(target.name());
+            match convert(&model, &to, target, None) {
+                Ok(()) => {
+                    check_folder(python, &format!("{name}, as {target}"), &to, is_normed_twice, report)?;
+                }
+                // The table of docs/models.md says which forms a family has not.
+                Err(error) => println!("  {name}, as {target}: {error}"),
+            }
+        }
     }
+    Ok(())
+}
+
+/// Lets transformers load a folder, and compares what it computes and encodes.
+fn check_folder(
+    python: &str,
+    name: &str,
+    model: &Path,
+    is_normed_twice: bool,
+    report: &mut Report,
+) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let (tokens, ours) = own_logits(&Source::folder(model)?)?;
+    let ids = scratch.path().join("ids.json");
+    fs::write(&ids, serde_json::to_vec(&tokens)?)?;
+    let out = scratch.path().join("logits.safetensors");
+    let [model, ids, out_text] = [model, &ids, &out].map(|path| path.display().to_string());
+    let arguments = ["tools/interop/transformers_logits.py", &model, &ids, &out_text, "--text", TEXT];
+    let told = super::json_of(&mut process::command(python, &arguments))?;
+    let theirs = logits_of(&out)?;
+    let is_whole = told["unexpected"] == serde_json::json!([])
+        && told["mismatched"] == serde_json::json!([])
+        && (told["missing"] == serde_json::json!([]) || is_normed_twice);
+    let class = told["class"].as_str().unwrap_or("no class");
+    super::check(report, name, is_whole, &format!("{class} has a place for every tensor"));
+    let (greatest, median) = differences(&ours, &theirs);
+    let is_close = greatest <= CLOSE || (median <= CLOSE && greatest <= FLIPPED);
+    let detail = format!("logits differ by {greatest:.1e} at most, {median:.1e} in the median");
+    super::check(report, name, is_close, &detail);
+    let is_same_text = told["ids"] == serde_json::json!(tokens) && told["decoded_plain"] == TEXT;
+    super::check(report, name, is_same_text, "AutoTokenizer gives the same tokens and the text back");
     Ok(())
 }
 
