@@ -2,6 +2,7 @@
 //!
 //! Each part runs the real packages, pinned, in the project's one virtual environment.
 
+mod hub;
 mod tensorboard;
 mod tiny_run;
 mod transformers;
@@ -16,14 +17,15 @@ use crate::venv;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The parts to run: transformers, tensorboard; all without one.
+    /// The parts to run: transformers, tensorboard, hub; all without one.
     parts: Vec<String>,
 }
 
 /// A part: what it wants of other software, each with its name, reported.
 type Part = fn(&str, &mut Report) -> Result<()>;
 
-const PARTS: [(&str, Part); 2] = [("transformers", transformers::run), ("tensorboard", tensorboard::run)];
+const PARTS: [(&str, Part); 3] =
+    [("transformers", transformers::run), ("tensorboard", tensorboard::run), ("hub", hub::run)];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let known: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
