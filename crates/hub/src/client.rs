@@ -27,7 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Redirects from one request.
 const REDIRECTS_MAX: usize = 6;
 /// The longest list of files that is read.
-const LIST_MAX_BYTES: u64 = 32 << 20;
+const LIST_MAX_BYTES: u64 = 16 << 20;
 /// Says which of several reasons a status has.
 const ERROR_CODE: &str = "x-error-code";
 const ERROR_MESSAGE: &str = "x-error-message";

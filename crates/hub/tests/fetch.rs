@@ -370,7 +370,7 @@ fn hostile_answers_leave_nothing_behind() {
         list("evil\\u001b[2J", 3),
         list("huge", u64::MAX),
         b"{\"sha\":\"../../evil\",\"siblings\":[]}".to_vec(),
-        vec![b' '; 33 << 20],
+        vec![b' '; 17 << 20],
         b"<html>".to_vec(),
     ] {
         let scene = Scene::new();

@@ -43,7 +43,7 @@ const SNAPSHOTS: &str = "snapshots";
 const TREES: &str = "trees";
 const NO_EXIST: &str = ".no_exist";
 /// The longest record of a tree that is read.
-const TREE_MAX_BYTES: u64 = 32 << 20;
+const TREE_MAX_BYTES: u64 = 16 << 20;
 const REFERENCE_MAX_BYTES: u64 = 4096;
 
 /// A folder of models.
