@@ -15,6 +15,7 @@ use tercet::model::LoadError;
 use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
 use tercet::verify::OpenError;
+use tercet_hub::HubError;
 use tercet_kernels::{IsaError, SelfTestError};
 use tercet_train::config::ConfigError as TrainConfigError;
 use tercet_train::data::DataError;
@@ -31,6 +32,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The model or data is missing or was refused.
     Model = 3,
+    /// The model is not in the cache, and the Hub cannot be asked.
+    Offline = 4,
     /// The model would not fit into memory.
     Memory = 5,
 }
@@ -136,6 +139,31 @@ impl From<ConvertError> for Failure {
         let exit = match error {
             ConvertError::Exists { .. } | ConvertError::Io { .. } | ConvertError::Stopped => Exit::Failed,
             _ => Exit::Model,
+        };
+        let hint = error.hint().map(str::to_owned);
+        Failure { hint, ..Failure::new(exit, error) }
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        let exit = match error {
+            HubError::NoConnection { .. } => Exit::Offline,
+            HubError::Id { .. }
+            | HubError::Revision { .. }
+            | HubError::NoRepository { .. }
+            | HubError::Gated { .. }
+            | HubError::TokenRefused { .. }
+            | HubError::NoRevision { .. }
+            | HubError::NoFile { .. }
+            | HubError::FileName { .. }
+            | HubError::TooLarge { .. }
+            | HubError::TooMany { .. } => Exit::Model,
+            HubError::Endpoint
+            | HubError::Seconds { .. }
+            | HubError::Token { .. }
+            | HubError::PlainToken { .. } => Exit::Usage,
+            _ => Exit::Failed,
         };
         let hint = error.hint().map(str::to_owned);
         Failure { hint, ..Failure::new(exit, error) }

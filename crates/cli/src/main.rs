@@ -9,6 +9,7 @@ mod energy_counter;
 mod failure;
 mod figures;
 mod fit;
+mod hub;
 mod interrupt;
 mod machine;
 mod model_argument;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, convert, doctor, inspect, run, train, verify};
+use commands::{bench, convert, doctor, inspect, ls, pull, rm, run, train, verify};
 #[cfg(feature = "completions")]
 use commands::{completions, man};
 use failure::Failure;
@@ -42,12 +43,14 @@ Exit codes:
   1    failed
   2    wrong usage, or an instruction set in TERCET_ISA that this CPU lacks
   3    the model or data is missing or was refused
+  4    the model is not in the cache, and there is no network or HF_HUB_OFFLINE is set
   5    the model would not fit into memory
   130  interrupted (143: by SIGTERM)
 
 Environment:
   TERCET_ISA  the instruction set to use, one that `tercet doctor` lists; the fastest without it
-  NO_COLOR    if set, messages have no colours";
+  NO_COLOR    if set, messages have no colours
+  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE and others: see `tercet pull --help`";
 
 #[derive(Subcommand)]
 enum Command {
@@ -57,6 +60,9 @@ enum Command {
     Convert(convert::Convert),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
+    Pull(pull::Pull),
+    Ls(ls::Ls),
+    Rm(rm::Rm),
     Doctor(doctor::Doctor),
     #[cfg(feature = "completions")]
     Completions(completions::Completions),
@@ -73,6 +79,9 @@ fn main() -> ExitCode {
         Command::Convert(convert) => convert.run(),
         Command::Verify(verify) => verify.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Pull(pull) => pull.run(),
+        Command::Ls(ls) => ls.run(),
+        Command::Rm(rm) => rm.run(),
         Command::Doctor(doctor) => doctor.run(),
         #[cfg(feature = "completions")]
         Command::Completions(completions) => completions.run(),

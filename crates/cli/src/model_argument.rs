@@ -1,6 +1,6 @@
 //! Which argument is a MODEL, which a PROMPT, and where a model's files are.
 //!
-//! MODEL is a folder or a `.gguf` file; an id of the Hub (`org/name`) is recognised and refused.
+//! MODEL is a folder, a `.gguf` file or a name of the Hub, `org/name[@revision]`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,8 +8,10 @@ use std::path::{Component, Path, PathBuf};
 
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
+use tercet_hub::ModelId;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
+use crate::hub::{self, Cached, Hub};
 
 /// Whether a lone positional argument is a MODEL and not a PROMPT.
 ///
@@ -26,35 +28,47 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
         || expand_home(argument).exists()
 }
 
-/// The files of the model that was named.
+/// The files of the model that was named; one of the Hub is downloaded if it is not in the cache.
 ///
 /// # Errors
-/// Exit code 3: nothing is there, or nothing this version reads.
+/// Exit code 3: nothing is there, or nothing this version reads; 4: only the Hub could have it, and
+/// cannot be asked.
 pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
     let path = expand_home(model);
-    let text = model.to_string_lossy();
-    let shown = path.display();
     if path.exists() {
-        if path.is_file() && text.ends_with(".gguf") {
-            return Ok(Source::gguf(&path)?);
+        return source(&path);
+    }
+    let text = model.to_string_lossy();
+    let nearest = nearest(&path).map(|nearest| nearest.display().to_string());
+    let not_found = || Failure::from(SourceError::NotFound { path: path.clone() });
+    if !is_hub_id(&text) || text.starts_with(['.', '~']) {
+        return Err(match nearest {
+            Some(nearest) => not_found().with_hint(format!("the nearest existing one is `{nearest}`")),
+            None => not_found(),
+        });
+    }
+    let id: ModelId = text.parse()?;
+    if let Some(nearest) = nearest {
+        // A path that is misspelt is nothing that the Hub should hear of.
+        if let Cached::Whole(path) = Hub::open()?.cached(&id)? {
+            return source(&path);
         }
-        return Ok(Source::folder(path)?);
+        return Err(not_found().with_hint(format!(
+            "the nearest existing one is `{nearest}`; if a model of the Hub is meant, `tercet pull {id}` first"
+        )));
     }
-    let nearest =
-        nearest(&path).map(|nearest| format!("the nearest existing one is `{}`", nearest.display()));
-    if is_hub_id(&text) && !text.starts_with(['.', '~']) {
-        let message =
-            format!("{shown}: found no such folder; this version reads folders and not yet the Hub");
-        let id = text.split('@').next().unwrap_or_default();
-        return Err(Failure::message(Exit::Model, message).with_hint(nearest.unwrap_or_else(|| {
-            format!("download it first, with `hf download {id} --local-dir FOLDER`, and name the folder")
-        })));
+    source(&hub::locate(&id)?)
+}
+
+/// The files of the model at a path that exists.
+///
+/// # Errors
+/// Exit code 3: it is nothing that this version reads.
+pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
+    if path.is_file() && path.extension().is_some_and(|is| is == "gguf") {
+        return Ok(Source::gguf(path)?);
     }
-    let failure = Failure::from(SourceError::NotFound { path });
-    Err(match nearest {
-        Some(nearest) => failure.with_hint(nearest),
-        None => failure,
-    })
+    Ok(Source::folder(path)?)
 }
 
 /// Whether a text has the form `org/name` or `org/name@revision`.

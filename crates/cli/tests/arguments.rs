@@ -32,9 +32,10 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
         ("nowhere.gguf", 3, "found nothing"),
         ("model.gguf", 3, "expected at most the 0 that are left"),
         ("weights.bin", 3, "pickled file"),
-        ("org/name", 3, "this version reads folders and not yet the Hub"),
-        ("org/name@main", 3, "hint: download it first, with `hf download org/name"),
-        ("models/storys", 3, "hint: the nearest existing one is `models/stories`"),
+        ("org/name", 4, "org/name: not in the cache, and `HF_HUB_OFFLINE` forbids"),
+        ("org/name@main", 4, "or run `tercet pull org/name@main` where there is a network"),
+        ("org/what's-this", 3, "expected `org/name` or `org/name@revision`"),
+        ("models/storys", 3, "if a model of the Hub is meant, `tercet pull models/storys` first"),
         ("./model/stories", 3, "hint: the nearest existing one is `./models/stories`"),
     ] {
         let found = run_in_folder(&[argument]);

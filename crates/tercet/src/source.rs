@@ -310,7 +310,7 @@ impl Source {
 }
 
 /// Whether a name ends as files do that Python unpickles.
-pub(crate) fn has_pickle_extension(path: &Path) -> bool {
+pub fn has_pickle_extension(path: &Path) -> bool {
     let extension = path.extension().and_then(|is| is.to_str());
     extension.is_some_and(|is| PICKLE_EXTENSIONS.iter().any(|p| p.eq_ignore_ascii_case(is)))
 }

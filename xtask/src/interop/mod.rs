@@ -4,6 +4,7 @@
 
 mod converted;
 mod gguf;
+mod hub;
 mod llama_cpp;
 mod tensorboard;
 mod tiny_run;
@@ -19,17 +20,18 @@ use crate::venv;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The parts to run: transformers, gguf, llama-cpp, tensorboard; all without one.
+    /// The parts to run: transformers, gguf, llama-cpp, hub, tensorboard; all without one.
     parts: Vec<String>,
 }
 
 /// A part: what it wants of other software, each with its name, reported.
 type Part = fn(&str, &mut Report) -> Result<()>;
 
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
     ("transformers", transformers::run),
     ("gguf", gguf::run),
     ("llama-cpp", llama_cpp::run),
+    ("hub", hub::run),
     ("tensorboard", tensorboard::run),
 ];
 

@@ -25,7 +25,7 @@ use crate::{fit, model_argument};
 /// The weights are loaded as `tercet run` loads them, so what is shown is what is computed with.
 #[derive(Args)]
 pub(crate) struct Inspect {
-    /// A model's folder; without one, the small model inside
+    /// A model's folder, its GGUF file, or its name on the Hub; without one, the small model inside
     model: Option<OsString>,
     /// Show additions, multiplications, bytes and energy of a token, by the paper's model
     #[arg(long)]

@@ -6,8 +6,11 @@ pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
+pub(crate) mod ls;
 #[cfg(feature = "completions")]
 pub(crate) mod man;
+pub(crate) mod pull;
+pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod train;
 pub(crate) mod verify;

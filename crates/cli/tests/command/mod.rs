@@ -1,7 +1,7 @@
-//! The built binary, run with arguments.
+//! The built binary, run with arguments, and without a network if a test does not give it one.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -54,9 +54,13 @@ pub(crate) fn command() -> Command {
 fn binary(cache: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tercet"));
     command.stdin(Stdio::null()).env("XDG_CACHE_HOME", cache);
-    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    let of_hub = |name: &OsStr| name.to_string_lossy().starts_with("HF_");
+    let hub = std::env::vars_os().map(|(name, _)| name).filter(|name| of_hub(name));
+    let others = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TRANSFORMERS_OFFLINE"].map(OsString::from);
+    for variable in hub.chain(others) {
         command.env_remove(variable);
     }
+    command.env("HF_HUB_OFFLINE", "1");
     command
 }
 

@@ -48,6 +48,14 @@ pub(super) fn parse(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, String>
     Ok(shard_of)
 }
 
+/// Every file once, sorted.
+pub(super) fn shards(shard_of: &BTreeMap<String, String>) -> Vec<&str> {
+    let mut shards: Vec<&str> = shard_of.values().map(String::as_str).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    shards
+}
+
 /// Whether a name is that of a safetensors file in the same folder, on every system.
 fn is_shard_name(name: &str) -> bool {
     name.len() <= FILE_NAME_MAX_BYTES

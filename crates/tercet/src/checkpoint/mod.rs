@@ -221,6 +221,15 @@ fn of_blocks<const BYTES: usize, const VALUES: usize>(
     }
 }
 
+/// The files of a checkpoint in several files, as its index names them.
+///
+/// # Errors
+/// [`CheckpointError`] if there is no index, or none that can be read.
+pub fn indexed_files(source: &Source) -> Result<Vec<String>, CheckpointError> {
+    let shard_of = index::parse(&source.file_name(INDEX_FILE), &source.read(INDEX_FILE)?)?;
+    Ok(index::shards(&shard_of).into_iter().map(str::to_owned).collect())
+}
+
 impl Checkpoint {
     /// Opens the tensor files of a model folder and checks their headers.
     ///
@@ -307,9 +316,7 @@ impl Checkpoint {
     fn open_sharded(source: &Source) -> Result<Self, CheckpointError> {
         let index_file = source.file_name(INDEX_FILE);
         let shard_of = index::parse(&index_file, &source.read(INDEX_FILE)?)?;
-        let mut shards: Vec<&str> = shard_of.values().map(String::as_str).collect();
-        shards.sort_unstable();
-        shards.dedup();
+        let shards = index::shards(&shard_of);
         if let Some(shard) = extra_shard(source, &shards)? {
             return Err(CheckpointError::ExtraShard { file: index_file, shard });
         }

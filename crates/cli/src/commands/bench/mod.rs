@@ -49,10 +49,10 @@ use test::{ModelSizes, Need, Test};
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Bench {
-    /// A model's folder; without one, the small model inside
+    /// A model's folder, its GGUF file, or its name on the Hub; without one, the small model inside
     #[arg(value_name = "MODEL")]
     positional: Option<OsString>,
-    /// A model's folder
+    /// A model's folder, its GGUF file, or its name on the Hub
     #[arg(short, long, value_name = "MODEL", conflicts_with = "positional", help_heading = "Model")]
     model: Option<OsString>,
     /// Random weights in the shape of a known model; `help` lists them

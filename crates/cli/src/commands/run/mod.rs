@@ -41,13 +41,13 @@ use teller::{Stdout, Teller, Told};
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Run {
-    /// A model's folder; without one, the small model inside
+    /// A model's folder, its GGUF file, or its name on the Hub; without one, the small model inside
     #[arg(value_name = "MODEL")]
     first: Option<OsString>,
     /// The text to continue
     #[arg(value_name = "PROMPT")]
     second: Option<OsString>,
-    /// A model's folder
+    /// A model's folder, its GGUF file, or its name on the Hub
     #[arg(short, long, value_name = "MODEL", help_heading = "Model")]
     model: Option<OsString>,
     /// Random weights in the shape of a known model, for measuring; `help` lists them

@@ -1,0 +1,245 @@
+//! Models of the Hub: found in the cache, or downloaded into it.
+
+mod needed;
+mod progress;
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use tercet::checkpoint::{INDEX_FILE, SINGLE_FILE, indexed_files};
+use tercet::config::CONFIG_FILE;
+use tercet::source::{Source, SourceError};
+use tercet::tokenizer::TOKENIZER_FILE;
+use tercet_hub::{Cache, Client, HubError, ModelId, Repository, Settings, Snapshot};
+
+use crate::failure::{Exit, Failure};
+use crate::terminal::note;
+
+use needed::{Main, Needed, Unclear, choose, choose_gguf, is_gguf};
+pub(crate) use needed::{Patterns, pattern};
+use progress::Progress;
+
+/// The Hub as this machine is set up for it.
+pub(crate) struct Hub {
+    settings: Settings,
+    cache: Cache,
+}
+
+/// What the cache has of a model.
+#[derive(Debug)]
+pub(crate) enum Cached {
+    /// All that it takes; the model's path.
+    Whole(PathBuf),
+    /// A part; what is missing.
+    Part(Vec<String>),
+    /// Nothing that could be run, whatever came.
+    Unreadable(&'static str),
+    /// Nothing at all.
+    Absent,
+}
+
+/// Where the model of this name is, after it was downloaded if it was not in the cache.
+///
+/// # Errors
+/// Exit code 3 if there is no such model, 4 if it is not in the cache and there is no network.
+pub(crate) fn locate(id: &ModelId) -> Result<PathBuf, Failure> {
+    let hub = Hub::open()?;
+    let cached = hub.cached(id)?;
+    if let Cached::Whole(path) = cached {
+        return Ok(path);
+    }
+    if hub.is_offline() {
+        return Err(hub.offline(id, &cached));
+    }
+    note(&format!("{id} is not whole in the cache: asking the Hub for it"));
+    hub.pull(id, &Patterns::default(), false, &|| false).map_err(PullError::failure)
+}
+
+/// Why a download ended early.
+pub(crate) enum PullError {
+    /// The caller wanted it to.
+    Stopped,
+    Failed(Failure),
+}
+
+impl PullError {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Stopped => HubError::Stopped.into(),
+            Self::Failed(failure) => failure,
+        }
+    }
+}
+
+impl<E: Into<Failure>> From<E> for PullError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Hub {
+    /// As the variables of the Hub say.
+    ///
+    /// # Errors
+    /// Exit code 2, if one of them makes no sense.
+    pub(crate) fn open() -> Result<Self, Failure> {
+        let home = std::env::home_dir();
+        let settings = Settings::from_variables(|name| std::env::var_os(name), home.as_deref())?;
+        let cache = Cache::new(&settings.cache);
+        Ok(Hub { settings, cache })
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.settings.is_offline
+    }
+
+    /// What is in the cache of a model at its revision.
+    pub(crate) fn cached(&self, id: &ModelId) -> Result<Cached, Failure> {
+        match self.cache.snapshot(id)? {
+            Some(snapshot) => state_of(&snapshot),
+            None => Ok(Cached::Absent),
+        }
+    }
+
+    /// The failure for want of a network.
+    pub(crate) fn offline(&self, id: &ModelId, cached: &Cached) -> Failure {
+        let found = match cached {
+            Cached::Part(missing) => format!("incomplete in the cache, where {} missing", listed(missing)),
+            _ => "not in the cache".to_owned(),
+        };
+        let message = format!("{id}: {found}, and `HF_HUB_OFFLINE` forbids to ask the Hub");
+        let hint = format!(
+            "unset it, or run `tercet pull {id}` where there is a network and bring `{}` here",
+            self.cache.root().display()
+        );
+        Failure::message(Exit::Offline, message).with_hint(hint)
+    }
+
+    /// Downloads what a model takes at its revision as the Hub has it now, and gives its path.
+    ///
+    /// `wants_stop` is asked often; what has come by then is kept for the next time.
+    pub(crate) fn pull(
+        &self,
+        id: &ModelId,
+        patterns: &Patterns,
+        is_quiet: bool,
+        wants_stop: &dyn Fn() -> bool,
+    ) -> Result<PathBuf, PullError> {
+        let has_bar = self.settings.shows_bars && io::stderr().is_terminal();
+        let mut progress = Progress::new(has_bar, is_quiet, wants_stop);
+        let result = self.pull_shown(id, patterns, &mut progress);
+        progress.end();
+        result
+    }
+
+    fn pull_shown(
+        &self,
+        id: &ModelId,
+        patterns: &Patterns,
+        progress: &mut Progress<'_>,
+    ) -> Result<PathBuf, PullError> {
+        let stopped = |error: HubError| match error {
+            HubError::Stopped => PullError::Stopped,
+            error => PullError::Failed(error.into()),
+        };
+        let client = Client::new(&self.settings)?;
+        let mut listener = |news: tercet_hub::News<'_>| progress.hear(news);
+        let repository = client.list(id, &mut listener).map_err(stopped)?;
+        let names: Vec<&str> = repository.names().collect();
+        let needed = choose(&names, patterns).map_err(|unclear| unclear_failure(id, &unclear))?;
+        let mut wanted: Vec<String> = needed.run.iter().chain(&needed.extra).cloned().collect();
+        if needed.has_index() {
+            let fetched = client.fetch(&self.cache, &repository, &[INDEX_FILE], &mut listener);
+            wanted.extend(shards(&repository, &fetched.map_err(stopped)?)?);
+        }
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let folder = client.fetch(&self.cache, &repository, &wanted, &mut listener).map_err(stopped)?;
+        self.cache.set_reference(&repository)?;
+        Ok(needed.main.path(&folder))
+    }
+}
+
+/// The files that an index names, which the repository must have.
+fn shards(repository: &Repository, folder: &Path) -> Result<Vec<String>, Failure> {
+    let files = indexed_files(&Source::folder(folder)?)?;
+    match files.iter().find(|file| !repository.names().any(|name| name == *file)) {
+        Some(file) => {
+            Err(SourceError::Missing { folder: repository.id().to_string(), file: file.clone() }.into())
+        }
+        None => Ok(files),
+    }
+}
+
+/// What a snapshot has of what its model needs.
+pub(crate) fn state_of(snapshot: &Snapshot) -> Result<Cached, Failure> {
+    let names = snapshot.names()?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let has_safetensors = |names: &[&str]| names.contains(&SINGLE_FILE) || names.contains(&INDEX_FILE);
+    let all: Vec<&str> = match &snapshot.repository {
+        Some(repository) => repository.names().collect(),
+        None => names.clone(),
+    };
+    // Of several GGUF files, what was downloaded is what was meant.
+    let gguf: Vec<&str> = names.iter().copied().filter(|name| is_gguf(name)).collect();
+    if !has_safetensors(&all) && !gguf.is_empty() {
+        return Ok(match choose_gguf(&gguf) {
+            Some(name) => Cached::Whole(snapshot.folder.join(name)),
+            None => Cached::Unreadable("several GGUF files"),
+        });
+    }
+    let needed = match (choose(&all, &Patterns::default()), &snapshot.repository) {
+        (Ok(needed), Some(_)) => needed,
+        // Without a record of what there should be, it is what every folder has.
+        (Ok(Needed { main, mut run, extra }), None) => {
+            run.extend([CONFIG_FILE, TOKENIZER_FILE].map(str::to_owned));
+            Needed { main, run, extra }
+        }
+        (Err(Unclear::SeveralGguf(_)), _) => return Ok(Cached::Part(vec!["a GGUF file".to_owned()])),
+        (Err(_), Some(_)) => return Ok(Cached::Unreadable("no safetensors, no GGUF")),
+        (Err(_), None) => return Ok(Cached::Part(vec![SINGLE_FILE.to_owned()])),
+    };
+    let has_index = needed.has_index() && snapshot.has(INDEX_FILE);
+    let mut wanted = needed.run;
+    if has_index {
+        wanted.extend(indexed_files(&Source::folder(&snapshot.folder)?)?);
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.retain(|name| !snapshot.has(name));
+    Ok(match (wanted.is_empty(), needed.main) {
+        (false, _) => Cached::Part(wanted),
+        (true, Main::Folder) => Cached::Whole(snapshot.folder.clone()),
+        (true, Main::Gguf(name)) => Cached::Whole(snapshot.folder.join(name)),
+    })
+}
+
+/// What to tell where no files can be chosen.
+fn unclear_failure(id: &ModelId, unclear: &Unclear) -> Failure {
+    let failure = |message: String| Failure::message(Exit::Model, format!("{id}: {message}"));
+    match unclear {
+        Unclear::NoWeights { has_pickles: true } => failure(
+            "found pickled weights only, expected safetensors or GGUF; pickles can run code".to_owned(),
+        )
+        .with_hint("look for a model with safetensors, or ask its makers for them"),
+        Unclear::NoWeights { has_pickles: false } => {
+            failure("found no weights, expected safetensors or GGUF".to_owned())
+        }
+        Unclear::SeveralGguf(names) => failure(format!("found several GGUF files: {}", names.join(", ")))
+            .with_hint(format!("choose one: `tercet pull {id} --include {}`", names[0])),
+        Unclear::NoMatch => failure("no file matches the patterns, pickled ones left out".to_owned()),
+    }
+}
+
+/// `a is`, `a and b are`, `a, b and 3 more are`.
+fn listed(names: &[String]) -> String {
+    match names {
+        [one] => format!("`{one}` is"),
+        [one, two] => format!("`{one}` and `{two}` are"),
+        [one, two, rest @ ..] => format!("`{one}`, `{two}` and {} more are", rest.len()),
+        [] => "nothing is".to_owned(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Small files and links of a cache: read within bounds, written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::error::HubError;
+
+/// Folders inside each other; a loop of links has more.
+const DEPTH_MAX: usize = 32;
+
+/// The error of an attempt on a path.
+pub(super) fn failed(path: &Path, attempt: &'static str) -> impl Fn(io::Error) -> HubError {
+    move |source| HubError::Io { path: path.to_path_buf(), attempt, source }
+}
+
+/// Reads a file; `None` if there is none.
+pub(super) fn read_small(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, HubError> {
+    // Asked before opening, because opening a pipe would wait for its other end.
+    match fs::metadata(path) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        Ok(found) if !found.is_file() => return Ok(None),
+        found => found.map_err(failed(path, "be read"))?,
+    };
+    let mut bytes = Vec::new();
+    let opened = File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes));
+    opened.map_err(failed(path, "be read"))?;
+    if bytes.len() as u64 > max_bytes {
+        let (found, expected) = ("a file longer than any of its kind", "a short one");
+        return Err(HubError::Cache { path: path.to_path_buf(), found, expected });
+    }
+    Ok(Some(bytes))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Writes a file beside its place and then renames it.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
+    let folder = path.parent().expect("a file of a cache lies in a folder");
+    fs::create_dir_all(folder).map_err(failed(folder, "be made"))?;
+    let partial = beside(path);
+    fs::write(&partial, bytes).map_err(failed(&partial, "be written"))?;
+    fs::rename(&partial, path).map_err(failed(path, "be written"))
+}
+
+/// Makes `pointer` lead to `blob`, which from there is at `target`; replaces what is there.
+#[cfg(unix)]
+pub(super) fn link(_: &Path, target: &Path, pointer: &Path) -> Result<(), HubError> {
+    let partial = beside(pointer);
+    let _ = fs::remove_file(&partial);
+    std::os::unix::fs::symlink(target, &partial).map_err(failed(pointer, "be linked"))?;
+    fs::rename(&partial, pointer).map_err(failed(pointer, "be linked"))
+}
+
+/// Where links are a privilege, a second name of the contents does as well.
+#[cfg(not(unix))]
+pub(super) fn link(blob: &Path, _: &Path, pointer: &Path) -> Result<(), HubError> {
+    let partial = beside(pointer);
+    let _ = fs::remove_file(&partial);
+    let linked = fs::hard_link(blob, &partial).or_else(|_| fs::copy(blob, &partial).map(|_| ()));
+    linked.and_then(|()| fs::rename(&partial, pointer)).map_err(failed(pointer, "be linked"))
+}
+
+/// A name in the same folder that nobody else uses now.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().expect("a file of a cache has a name").to_string_lossy();
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    path.with_file_name(format!(".{name}.{process}.{thread:?}.partial"))
+}
+
+/// All files below a folder, links not followed.
+pub(super) fn walk(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
+    let mut found = Vec::new();
+    let mut folders = vec![(folder.to_path_buf(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if is_absent(&error) => continue,
+            entries => entries.map_err(failed(&folder, "be listed"))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed(&folder, "be listed"))?;
+            let is_folder = entry.file_type().is_ok_and(|is| is.is_dir());
+            match is_folder {
+                true if depth < DEPTH_MAX => folders.push((entry.path(), depth + 1)),
+                true => {}
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    Ok(found)
+}

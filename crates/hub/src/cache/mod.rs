@@ -1,0 +1,244 @@
+//! The cache that all software of the Hub shares: which file lies where.
+//!
+//! ```text
+//! CACHEDIR.TAG                               what backups may leave out
+//! .locks/models--org--name/DIGEST.lock       held while a blob is written
+//! models--org--name/
+//!   blobs/DIGEST                             contents; DIGEST.incomplete while they come
+//!   refs/main                                the commit that a branch was at
+//!   snapshots/COMMIT/config.json             -> ../../blobs/DIGEST
+//!   trees/COMMIT.json                        all files of the commit, with sizes and digests
+//!   .no_exist/COMMIT/config.json             others note here what a commit has not
+//! ```
+//!
+//! The record in `trees` is what tells a whole snapshot from a part of one.
+
+mod files;
+mod removal;
+mod scan;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::HubError;
+use crate::id::{ModelId, is_commit};
+use crate::repository::{RemoteFile, Repository};
+use files::{failed, link, read_small, write_whole};
+
+pub use removal::Removal;
+pub use scan::{CachedModel, CachedRevision};
+
+const TAG_FILE: &str = "CACHEDIR.TAG";
+/// The signature is that of the standard of such tags.
+const TAG: &str = "\
+Signature: 8a477f597d28d172789f06886806bc55
+# This folder is a cache of models of the Hugging Face Hub.
+# About such tags: https://bford.info/cachedir/
+";
+const LOCKS: &str = ".locks";
+const BLOBS: &str = "blobs";
+const REFERENCES: &str = "refs";
+const SNAPSHOTS: &str = "snapshots";
+const TREES: &str = "trees";
+const NO_EXIST: &str = ".no_exist";
+/// The longest record of a tree that is read.
+const TREE_MAX_BYTES: u64 = 16 << 20;
+const REFERENCE_MAX_BYTES: u64 = 4096;
+
+/// A folder of models.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// The files of a model at one commit, as far as they are in the cache.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The folder that holds the files.
+    pub folder: PathBuf,
+    /// The commit.
+    pub commit: String,
+    /// All that the commit holds, where the cache has a record of it.
+    pub repository: Option<Repository>,
+}
+
+impl Snapshot {
+    /// Whether a file is there, as long as the record says.
+    pub fn has(&self, name: &str) -> bool {
+        let Ok(found) = fs::metadata(self.folder.join(name)) else { return false };
+        let listed = self.repository.as_ref().and_then(|repository| repository.file(name));
+        found.is_file() && listed.is_none_or(|file| file.bytes == found.len())
+    }
+
+    /// The names of all files that are there, sorted.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] if a folder cannot be listed.
+    pub fn names(&self) -> Result<Vec<String>, HubError> {
+        let names = files::walk(&self.folder)?.into_iter().filter_map(|path| {
+            let name = path.strip_prefix(&self.folder).ok()?;
+            Some(name.to_str()?.replace(std::path::MAIN_SEPARATOR, "/"))
+        });
+        let mut names: Vec<String> = names.filter(|name| self.has(name)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// Where the contents of one model's files lie.
+pub(crate) struct Blobs {
+    folder: PathBuf,
+    locks: PathBuf,
+}
+
+impl Blobs {
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn path(&self, file: &RemoteFile) -> PathBuf {
+        self.folder.join(file.digest.to_string())
+    }
+
+    pub(crate) fn partial(&self, file: &RemoteFile) -> PathBuf {
+        self.folder.join(format!("{}.incomplete", file.digest))
+    }
+
+    pub(crate) fn lock(&self, file: &RemoteFile) -> PathBuf {
+        self.locks.join(format!("{}.lock", file.digest))
+    }
+
+    /// Whether the contents are there, whole.
+    pub(crate) fn has(&self, file: &RemoteFile) -> bool {
+        fs::metadata(self.path(file)).is_ok_and(|found| found.is_file() && found.len() == file.bytes)
+    }
+}
+
+impl Cache {
+    /// The cache in a folder, which need not exist.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Cache { root: root.into() }
+    }
+
+    /// The folder that holds all models.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What is here of a model at its revision; `None` if the revision is not known here.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] if something is there and cannot be read.
+    pub fn snapshot(&self, id: &ModelId) -> Result<Option<Snapshot>, HubError> {
+        let commit = match id.commit() {
+            Some(commit) => commit.to_owned(),
+            None => {
+                let reference = self.reference(id);
+                let Some(bytes) = read_small(&reference, REFERENCE_MAX_BYTES)? else { return Ok(None) };
+                let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+                if !is_commit(&text) {
+                    let (found, expected) = ("another text", "a commit of 40 hexadecimal digits");
+                    return Err(HubError::Cache { path: reference, found, expected });
+                }
+                text
+            }
+        };
+        let folder = self.snapshot_folder(id, &commit);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        self.open_snapshot(id, commit).map(Some)
+    }
+
+    fn open_snapshot(&self, id: &ModelId, commit: String) -> Result<Snapshot, HubError> {
+        let tree = read_small(&self.tree(id, &commit), TREE_MAX_BYTES)?;
+        let repository = tree.and_then(|json| Repository::parse_tree(id, &commit, &json));
+        Ok(Snapshot { folder: self.snapshot_folder(id, &commit), commit, repository })
+    }
+
+    /// Remembers that the revision which was asked for is this commit.
+    ///
+    /// To be called when all is there that is wanted: until then, the revision remains what it was.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] if it cannot be written.
+    pub fn set_reference(&self, repository: &Repository) -> Result<(), HubError> {
+        let id = repository.id();
+        if id.commit().is_some() {
+            return Ok(());
+        }
+        write_whole(&self.reference(id), repository.commit().as_bytes())
+    }
+
+    /// Makes the folders of a model, and the record of what its commit holds.
+    pub(crate) fn prepare(&self, repository: &Repository) -> Result<(), HubError> {
+        let (id, commit) = (repository.id(), repository.commit());
+        let blobs = self.blobs(id);
+        for folder in [&blobs.folder, &blobs.locks, &self.snapshot_folder(id, commit)] {
+            fs::create_dir_all(folder).map_err(failed(folder, "be made"))?;
+        }
+        let tag = self.root.join(TAG_FILE);
+        if !tag.exists() {
+            write_whole(&tag, TAG.as_bytes())?;
+        }
+        let tree = self.tree(id, commit);
+        match repository.tree_json() {
+            Some(json) if !tree.exists() => write_whole(&tree, &json),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the contents their name in the snapshot.
+    pub(crate) fn link(
+        &self,
+        repository: &Repository,
+        name: &str,
+        file: &RemoteFile,
+    ) -> Result<(), HubError> {
+        let (id, commit) = (repository.id(), repository.commit());
+        let pointer = self.snapshot_folder(id, commit).join(name);
+        let folder = pointer.parent().expect("a file of a snapshot lies in a folder");
+        fs::create_dir_all(folder).map_err(failed(folder, "be made"))?;
+        // From the file's own folder up to that of the model.
+        let up = "../".repeat(name.matches('/').count() + 2);
+        let target = PathBuf::from(format!("{up}{BLOBS}/{}", file.digest));
+        match fs::read_link(&pointer) {
+            Ok(found) if found == target => Ok(()),
+            _ => link(&self.blobs(id).path(file), &target, &pointer),
+        }
+    }
+
+    pub(crate) fn blobs(&self, id: &ModelId) -> Blobs {
+        Blobs { folder: self.model(id).join(BLOBS), locks: self.root.join(LOCKS).join(id.folder()) }
+    }
+
+    pub(crate) fn snapshot_folder(&self, id: &ModelId, commit: &str) -> PathBuf {
+        self.model(id).join(SNAPSHOTS).join(commit)
+    }
+
+    fn model(&self, id: &ModelId) -> PathBuf {
+        self.root.join(id.folder())
+    }
+
+    fn reference(&self, id: &ModelId) -> PathBuf {
+        self.model(id).join(REFERENCES).join(id.revision())
+    }
+
+    fn tree(&self, id: &ModelId, commit: &str) -> PathBuf {
+        self.model(id).join(TREES).join(format!("{commit}.json"))
+    }
+
+    /// The names of folders in a folder, sorted; none if there is no such folder.
+    fn folders_in(&self, folder: &Path) -> Result<Vec<String>, HubError> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed(folder, "be listed"))?,
+        };
+        let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+        let mut names: Vec<String> =
+            folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}

@@ -1,0 +1,136 @@
+//! Taking a model, or one of its revisions, out of a cache, and nothing else.
+//!
+//! A cache is full of links. What is removed is a link and never what it leads to, but for blobs of the
+//! same model that no other revision uses; and only where the folder that holds it lies in the cache.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::files::{failed, walk};
+use super::{BLOBS, Cache, CachedModel, LOCKS, NO_EXIST, REFERENCES, SNAPSHOTS, TREES};
+use crate::digest::Digest;
+use crate::error::HubError;
+use crate::id::ModelId;
+
+/// The shortest beginning of a commit that stands for it.
+const COMMIT_MIN_DIGITS: usize = 7;
+
+/// What would be removed.
+#[derive(Debug)]
+pub struct Removal {
+    /// What this frees on the disk.
+    pub bytes: u64,
+    root: PathBuf,
+    /// Files, links and folders with all they hold.
+    paths: Vec<PathBuf>,
+}
+
+impl Cache {
+    /// What there is to remove of a model, or of the one revision that is named: a branch, a tag, a commit
+    /// or the beginning of one. `None` if it is not here.
+    ///
+    /// # Errors
+    /// [`HubError::Cache`] if the model's folder is a link, [`HubError::Io`] if it cannot be read.
+    pub fn removal(&self, id: &ModelId) -> Result<Option<Removal>, HubError> {
+        let Some(model) = self.model_of(id)? else { return Ok(None) };
+        let folder = self.model(id);
+        if folder.is_symlink() {
+            let (found, expected) = ("a link", "a folder; remove the link by hand");
+            return Err(HubError::Cache { path: folder, found, expected });
+        }
+        let commit = match id.given_revision() {
+            None => None,
+            Some(revision) => match commit_of(&model, revision) {
+                None => return Ok(None),
+                found => found,
+            },
+        };
+        let paths = match commit {
+            Some(commit) if model.revisions.len() > 1 => self.paths_of(&model, commit)?,
+            // Without its only revision, nothing of a model is of use.
+            _ => vec![folder, self.root.join(LOCKS).join(id.folder())],
+        };
+        let mut bytes = 0;
+        for path in &paths {
+            bytes += if path.is_symlink() || path.is_file() { size(path) } else { sum(path)? };
+        }
+        Ok(Some(Removal { bytes, root: self.root.clone(), paths }))
+    }
+
+    /// What belongs to one revision only.
+    fn paths_of(&self, model: &CachedModel, commit: &str) -> Result<Vec<PathBuf>, HubError> {
+        let folder = self.model(&model.id);
+        let (mut own, mut used) = (BTreeSet::new(), BTreeSet::new());
+        for revision in &model.revisions {
+            let blobs = blobs_of(&revision.snapshot.folder)?;
+            if revision.snapshot.commit == commit { own.extend(blobs) } else { used.extend(blobs) }
+        }
+        // First what names the revision, so that an interrupted removal leaves none that is not whole.
+        let references = self.references(&model.id)?.remove(commit).unwrap_or_default();
+        let mut paths: Vec<PathBuf> =
+            references.iter().map(|reference| folder.join(REFERENCES).join(reference)).collect();
+        paths.push(folder.join(SNAPSHOTS).join(commit));
+        paths.push(folder.join(TREES).join(format!("{commit}.json")));
+        paths.push(folder.join(NO_EXIST).join(commit));
+        paths.extend(own.difference(&used).map(|blob| folder.join(BLOBS).join(blob)));
+        Ok(paths)
+    }
+}
+
+impl Removal {
+    /// Removes it.
+    ///
+    /// # Errors
+    /// [`HubError::Cache`] if a folder on the way leads out of the cache, [`HubError::Io`] if something
+    /// cannot be removed.
+    pub fn run(&self) -> Result<(), HubError> {
+        let root = fs::canonicalize(&self.root).map_err(failed(&self.root, "be found"))?;
+        for path in &self.paths {
+            let Ok(found) = fs::symlink_metadata(path) else { continue };
+            let folder = path.parent().unwrap_or(path);
+            if !fs::canonicalize(folder).map_err(failed(folder, "be found"))?.starts_with(&root) {
+                let (found, expected) = ("a link out of the cache", "a folder");
+                return Err(HubError::Cache { path: folder.to_path_buf(), found, expected });
+            }
+            let removed = if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            removed.map_err(failed(path, "be removed"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The commit that a revision means: that of a branch or tag, or the only one that begins so.
+fn commit_of<'a>(model: &'a CachedModel, revision: &str) -> Option<&'a str> {
+    let named = model.revisions.iter().find(|found| found.references.iter().any(|name| name == revision));
+    let mut begun = model
+        .revisions
+        .iter()
+        .filter(|found| revision.len() >= COMMIT_MIN_DIGITS && found.snapshot.commit.starts_with(revision));
+    let found = match (named, begun.next(), begun.next()) {
+        (Some(found), _, _) | (None, Some(found), None) => found,
+        _ => return None,
+    };
+    Some(&found.snapshot.commit)
+}
+
+/// The names of the blobs that a snapshot's links lead to.
+fn blobs_of(snapshot: &Path) -> Result<BTreeSet<OsString>, HubError> {
+    let mut names = BTreeSet::new();
+    for path in walk(snapshot)? {
+        let Ok(target) = fs::read_link(&path) else { continue };
+        let is_blob = |name: &OsString| name.to_str().and_then(Digest::parse).is_some();
+        names.extend(target.file_name().map(OsString::from).filter(is_blob));
+    }
+    Ok(names)
+}
+
+/// What the files below a folder take, links not followed.
+fn sum(folder: &Path) -> Result<u64, HubError> {
+    Ok(walk(folder)?.iter().map(|path| size(path)).sum())
+}
+
+fn size(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { 0 })
+}

@@ -1,0 +1,109 @@
+//! What is in a cache: models, their revisions, and the room they take.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::files::{read_small, walk};
+use super::{BLOBS, Cache, REFERENCE_MAX_BYTES, REFERENCES, SNAPSHOTS, Snapshot};
+use crate::error::HubError;
+use crate::id::{ModelId, is_commit};
+
+/// A model in the cache.
+#[derive(Debug, Clone)]
+pub struct CachedModel {
+    /// The model.
+    pub id: ModelId,
+    /// Its revisions, by their commits.
+    pub revisions: Vec<CachedRevision>,
+    /// What it takes on disk, with what came in part.
+    pub bytes: u64,
+    /// What came in part.
+    pub partial_bytes: u64,
+}
+
+/// A commit of a model in the cache.
+#[derive(Debug, Clone)]
+pub struct CachedRevision {
+    /// Its files.
+    pub snapshot: Snapshot,
+    /// The branches and tags that were at this commit.
+    pub references: Vec<String>,
+    /// What its files take on disk; revisions can have files in common.
+    pub bytes: u64,
+}
+
+impl Cache {
+    /// All models that are here, by their names.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] if a folder or record cannot be read.
+    pub fn models(&self) -> Result<Vec<CachedModel>, HubError> {
+        let folders = self.folders_in(&self.root)?;
+        let ids = folders.iter().filter_map(|folder| ModelId::of_folder(folder));
+        let mut models: Vec<CachedModel> = ids.map(|id| self.scan(id)).collect::<Result<_, _>>()?;
+        models.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(models)
+    }
+
+    /// The model whatever its revision; `None` if nothing of it is here.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] if a folder or record cannot be read.
+    pub fn model_of(&self, id: &ModelId) -> Result<Option<CachedModel>, HubError> {
+        if !self.model(id).is_dir() {
+            return Ok(None);
+        }
+        let whole = id.name().parse().expect("the name of an id is an id");
+        self.scan(whole).map(Some)
+    }
+
+    fn scan(&self, id: ModelId) -> Result<CachedModel, HubError> {
+        let folder = self.model(&id);
+        let mut references = self.references(&id)?;
+        let mut revisions = Vec::new();
+        for commit in self.folders_in(&folder.join(SNAPSHOTS))? {
+            if !is_commit(&commit) {
+                continue;
+            }
+            let snapshot = self.open_snapshot(&id, commit)?;
+            let bytes = files_of(&snapshot.folder)?.values().sum();
+            let references = references.remove(&snapshot.commit).unwrap_or_default();
+            revisions.push(CachedRevision { snapshot, references, bytes });
+        }
+        let (mut bytes, mut partial_bytes) = (0, 0);
+        for blob in walk(&folder.join(BLOBS))? {
+            let blob_bytes = fs::metadata(&blob).map_or(0, |found| found.len());
+            bytes += blob_bytes;
+            if blob.extension().is_some_and(|is| is == "incomplete") {
+                partial_bytes += blob_bytes;
+            }
+        }
+        Ok(CachedModel { id, revisions, bytes, partial_bytes })
+    }
+
+    /// The branches and tags that were at each commit.
+    pub(super) fn references(&self, id: &ModelId) -> Result<BTreeMap<String, Vec<String>>, HubError> {
+        let folder = self.model(id).join(REFERENCES);
+        let mut references: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for path in walk(&folder)? {
+            let Some(bytes) = read_small(&path, REFERENCE_MAX_BYTES)? else { continue };
+            let commit = String::from_utf8_lossy(&bytes).trim().to_owned();
+            let name = path.strip_prefix(&folder).ok().and_then(Path::to_str);
+            references.entry(commit).or_default().extend(name.map(str::to_owned));
+        }
+        references.values_mut().for_each(|names| names.sort_unstable());
+        Ok(references)
+    }
+}
+
+/// What is behind each name in a snapshot, once, with its size; dead links are left out.
+pub(super) fn files_of(snapshot: &Path) -> Result<BTreeMap<PathBuf, u64>, HubError> {
+    let mut files = BTreeMap::new();
+    for path in walk(snapshot)? {
+        if let (Ok(found), Ok(place)) = (fs::metadata(&path), fs::canonicalize(&path)) {
+            files.insert(place, found.len());
+        }
+    }
+    Ok(files)
+}
