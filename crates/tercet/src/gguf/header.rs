@@ -21,9 +21,9 @@ const KEY_LEAST_BYTES: u64 = 8 + 4 + 1;
 /// Bytes that a tensor's entry takes at least: length of the name, dimensions, one of them, type, offset.
 const TENSOR_LEAST_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
 
-const DIMENSIONS_MAX: u32 = 4;
+pub(super) const DIMENSIONS_MAX: u32 = 4;
 /// As llama.cpp, whose names end with a zero.
-const NAME_MAX_BYTES: usize = 63;
+pub(super) const NAME_MAX_BYTES: usize = 63;
 
 const ALIGNMENT_KEY: &str = "general.alignment";
 /// Where tensors begin, unless a file says otherwise.
