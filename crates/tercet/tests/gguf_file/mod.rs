@@ -15,6 +15,10 @@ pub fn i8_value(value: i8) -> Value {
     Value(1, value.to_le_bytes().to_vec())
 }
 
+pub fn u16_value(value: u16) -> Value {
+    Value(2, value.to_le_bytes().to_vec())
+}
+
 pub fn u32_value(value: u32) -> Value {
     Value(4, value.to_le_bytes().to_vec())
 }
