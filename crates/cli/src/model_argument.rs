@@ -21,7 +21,7 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
     }
     let text = argument.to_string_lossy();
     text.starts_with(['.', '/', '~'])
-        || text.ends_with(".gguf")
+        || is_gguf(Path::new(argument))
         || is_hub_id(&text)
         || expand_home(argument).exists()
 }
@@ -35,7 +35,7 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
     let text = model.to_string_lossy();
     let shown = path.display();
     if path.exists() {
-        if path.is_file() && text.ends_with(".gguf") {
+        if path.is_file() && is_gguf(&path) {
             return Ok(Source::gguf(&path)?);
         }
         return Ok(Source::folder(path)?);
@@ -55,6 +55,11 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
         Some(nearest) => failure.with_hint(nearest),
         None => failure,
     })
+}
+
+/// Whether a file has the extension `.gguf`, in letters of any case.
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// Whether a text has the form `org/name` or `org/name@revision`.
@@ -118,6 +123,7 @@ mod tests {
             ("~/nowhere", true),
             ("...and so", true),
             ("nowhere.gguf", true),
+            ("nowhere.GGUF", true),
             ("org/name", true),
             ("org/name@refs/pr/1", true),
             ("src", true),
