@@ -247,7 +247,7 @@ impl Source {
             }
             Self::Gguf(model) => {
                 let found = model.files().get(file);
-                found.ok_or_else(|| self.missing(file))?.as_ref().into()
+                found.ok_or_else(|| self.missing(file))?.into()
             }
         };
         if bytes.len() as u64 > SIDE_FILE_MAX_BYTES {

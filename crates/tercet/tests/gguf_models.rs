@@ -351,7 +351,16 @@ fn what_the_container_cannot_know_is_refused_by_name() {
     check_refused(|f| set(f, "dimension_count", u32_value(32)), "shape");
     check_refused(
         |f| f.metadata.push(("bitnet-b1.58.rope.scaling.type".into(), text_value("yarn"))),
-        "rope_scaling",
+        "`bitnet-b1.58.rope.scaling.type` is yarn, expected `none`, or `linear` with the factor 1",
+    );
+    for key in ["rope.scaling.factor", "rope.scale_linear"] {
+        let key = format!("bitnet-b1.58.{key}");
+        let want = format!("`{key}` is 4, expected 1");
+        check_refused(|f| f.metadata.push((key.clone(), f32_value(4.0))), &want);
+    }
+    check_refused(
+        |f| f.metadata.retain(|(key, _)| !key.ends_with("epsilon")),
+        "`bitnet-b1.58.attention.layer_norm_rms_epsilon` is missing",
     );
     check_refused(|f| f.metadata.push(("tokenizer.ggml.eos_token_id".into(), u32_value(48))), "eos_token_id");
     check_refused(|f| f.tensors[3].name = "blk.0.attn_q.bias".into(), "blk.0.attn_q.bias");
@@ -369,6 +378,18 @@ fn what_the_container_cannot_know_is_refused_by_name() {
         };
         check_refused(put, "expected a scale between");
     }
+}
+
+/// llama.cpp's converter says of every `bitnet` that positions are scaled by 1.
+#[test]
+fn positions_scaled_by_1_are_not_scaled() {
+    let config = config("bitnet");
+    let mut file = gguf_bytes("bitnet", &config, &contents(&config), TensorType::I2S);
+    let want = logits(&source(&file));
+    file.metadata.push(("bitnet.rope.scaling.type".into(), text_value("linear")));
+    file.metadata.push(("bitnet.rope.scaling.factor".into(), f32_value(1.0)));
+    file.metadata.push(("bitnet.rope.scale_linear".into(), f32_value(0.0)));
+    assert!(logits(&source(&file)) == want);
 }
 
 #[test]
