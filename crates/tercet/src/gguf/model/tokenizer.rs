@@ -22,7 +22,7 @@ const PRE: &str = "tokenizer.ggml.pre";
 const MERGES: &str = "tokenizer.ggml.merges";
 const SCORES: &str = "tokenizer.ggml.scores";
 
-/// The longest `tokenizer.json` that is made; LLaMA 3's takes some 9 MiB.
+/// The longest `tokenizer.json` that is made; LLaMA 3's takes some 7 MiB.
 const TOKENIZER_MAX_BYTES: usize = 32 << 20;
 
 /// The word boundary of SentencePiece.
