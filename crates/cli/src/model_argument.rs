@@ -23,7 +23,7 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
     }
     let text = argument.to_string_lossy();
     text.starts_with(['.', '/', '~'])
-        || text.ends_with(".gguf")
+        || is_gguf(Path::new(argument))
         || is_hub_id(&text)
         || expand_home(argument).exists()
 }
@@ -65,10 +65,15 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
 /// # Errors
 /// Exit code 3: it is nothing that this version reads.
 pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
-    if path.is_file() && path.extension().is_some_and(|is| is == "gguf") {
+    if path.is_file() && is_gguf(path) {
         return Ok(Source::gguf(path)?);
     }
     Ok(Source::folder(path)?)
+}
+
+/// Whether a file has the extension `.gguf`, in letters of any case.
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// Whether a text has the form `org/name` or `org/name@revision`.
@@ -132,6 +137,7 @@ mod tests {
             ("~/nowhere", true),
             ("...and so", true),
             ("nowhere.gguf", true),
+            ("nowhere.GGUF", true),
             ("org/name", true),
             ("org/name@refs/pr/1", true),
             ("src", true),

@@ -25,13 +25,13 @@ const PICKLE_EXTENSIONS: [&str; 6] = ["bin", "pt", "pth", "ckpt", "pkl", "pickle
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The path given for a model does not exist.
-    #[error("{path}: found nothing, expected a model folder")]
+    #[error("{path}: found nothing, expected a model folder or a `.gguf` file")]
     NotFound {
         /// The path.
         path: PathBuf,
     },
     /// The path given for a model is a file of another kind.
-    #[error("{path}: found a file, expected a model folder")]
+    #[error("{path}: found a file, expected a model folder or a `.gguf` file")]
     NotAFolder {
         /// The path.
         path: PathBuf,
@@ -87,9 +87,10 @@ impl SourceError {
             Self::Pickle { .. } => {
                 Some("save the model as safetensors, in Python with `safe_serialization=True`")
             }
-            Self::NotFound { .. } | Self::NotAFolder { .. } => {
-                Some("a model is a folder with `config.json`, `tokenizer.json` and `model.safetensors`")
-            }
+            Self::NotFound { .. } | Self::NotAFolder { .. } => Some(
+                "a model is a folder with `config.json`, `tokenizer.json` and `model.safetensors`, \
+                 or one `.gguf` file",
+            ),
             _ => None,
         }
     }
@@ -246,7 +247,7 @@ impl Source {
             }
             Self::Gguf(model) => {
                 let found = model.files().get(file);
-                found.ok_or_else(|| self.missing(file))?.as_ref().into()
+                found.ok_or_else(|| self.missing(file))?.into()
             }
         };
         if bytes.len() as u64 > SIDE_FILE_MAX_BYTES {
@@ -351,7 +352,7 @@ mod tests {
         for (name, want) in [
             ("model.safetensors", "single safetensors file"),
             ("pytorch_model.bin", "pickled file"),
-            ("notes.txt", "expected a model folder"),
+            ("notes.txt", "expected a model folder or a `.gguf` file"),
         ] {
             let path = folder.path().join(name);
             std::fs::write(&path, []).unwrap();

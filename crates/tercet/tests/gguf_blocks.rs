@@ -85,7 +85,113 @@ fn every_byte_of_tq1_0_gives_codes_in_range() {
     }
 }
 
+/// Blocks as gguf-py makes them, and the values that it made them of.
+#[test]
+fn q8_0_is_made_as_gguf_py_makes_it() {
+    let (want, values) = golden("Q8_0 of values");
+    let (values, rest) = values.as_chunks();
+    assert!(rest.is_empty() && values.len() >= 6);
+    let got: Vec<u8> = values.iter().flat_map(quantized::to_q8_0_block).collect();
+    assert_eq!(got, want);
+}
+
+/// The block of Q6_K with this scale, a scale for each 16 values, and these levels.
+fn q6_k_block(scale: f16, group_scales: &[i8], levels: &[i8]) -> [u8; 210] {
+    let mut block = [0; 210];
+    for (i, level) in levels.iter().enumerate() {
+        let (code, at) = ((level + 32) as u8, i / 128 * 64 + i % 64);
+        block[at] |= (code & 15) << (i % 128 / 64 * 4);
+        block[128 + i / 128 * 32 + i % 32] |= (code >> 4) << (i % 128 / 32 * 2);
+    }
+    for (byte, group_scale) in block[192..].iter_mut().zip(group_scales) {
+        *byte = group_scale.cast_unsigned();
+    }
+    block[208..].copy_from_slice(&scale.to_le_bytes());
+    block
+}
+
+#[test]
+fn blocks_of_zeros_stay_zeros() {
+    let block = quantized::to_q6_k_block(&[0.0; BLOCK]);
+    assert!(quantized::q6_k_block(&block).iter().all(|value| *value == 0.0));
+    assert_eq!(quantized::to_q8_0_block(&[0.0; 32]), [0; 34]);
+    // What is too little for a scale in f16 is zero too.
+    let block = quantized::to_q6_k_block(&std::array::from_fn(|i| i as f32 * 1e-12));
+    assert!(quantized::q6_k_block(&block).iter().all(|value| *value == 0.0));
+}
+
+#[test]
+fn values_that_are_not_finite_are_a_broken_promise() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let with_bad = |i: usize| if i == 17 { bad } else { 1.0 };
+        let q8_0 = std::panic::catch_unwind(|| quantized::to_q8_0_block(&std::array::from_fn(with_bad)));
+        let q6_k = std::panic::catch_unwind(|| quantized::to_q6_k_block(&std::array::from_fn(with_bad)));
+        assert!(q8_0.is_err() && q6_k.is_err(), "{bad}");
+    }
+}
+
+/// Values of very different sizes.
+fn floats<const N: usize>() -> impl Strategy<Value = [f32; N]> {
+    let values = proptest::collection::vec((-1f32..1.0, 0usize..3), N);
+    (values, -10i32..4).prop_map(|(values, power)| {
+        let size = 10f32.powi(power);
+        let values: Vec<f32> =
+            values.into_iter().map(|(value, small)| value * size * [1.0, 0.1, 0.001][small]).collect();
+        values.try_into().expect("N values")
+    })
+}
+
+fn absmax(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |greatest, value| greatest.max(value.abs()))
+}
+
 proptest! {
+    #[test]
+    fn q8_0_is_near_and_made_again_the_same(values in floats::<32>()) {
+        let block = quantized::to_q8_0_block(&values);
+        let got = quantized::q8_0_block(&block);
+        let scale = f16::from_le_bytes([block[0], block[1]]);
+        // Half a step, and what rounding the scale to f16 makes of 127 steps.
+        let rounding = (absmax(&values) - 127.0 * scale.to_f32()).abs();
+        for (value, got) in values.iter().zip(got) {
+            prop_assert!((value - got).abs() <= 0.5001 * scale.to_f32() + rounding, "{value} became {got}");
+        }
+        if scale.to_f32() > 0.0 {
+            prop_assert_eq!(quantized::to_q8_0_block(&got), block);
+        }
+    }
+
+    /// With a step of a group that is its greatest value over 31, no error is above half of it.
+    #[test]
+    fn a_group_of_q6_k_is_as_near_as_its_steps_allow(values in floats::<BLOCK>()) {
+        let block = quantized::to_q6_k_block(&values);
+        let got = quantized::q6_k_block(&block);
+        let scale = f16::from_le_bytes([block[208], block[209]]).to_f32().abs();
+        // Near 0 the scale of a block is what f16 has there.
+        let lost = (absmax(&values) - 31.0 * 127.0 * scale).max(0.0);
+        for (values, got) in values.chunks(16).zip(got.chunks(16)) {
+            let squares = values.iter().zip(got).map(|(value, got)| (value - got).powi(2));
+            let error = (squares.sum::<f32>() / 16.0).sqrt();
+            let step = absmax(values) / 31.0 + scale;
+            prop_assert!(error <= 0.5001 * step + lost, "{error} with steps of {step}: {values:?}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_block_of_q6_k_are_kept(
+        bits in any::<u16>(),
+        group_scales in proptest::collection::vec(any::<i8>(), 16),
+        levels in proptest::collection::vec(-32i8..32, BLOCK),
+        // Levels that have a factor in common do not tell the scale of their group.
+        factors in proptest::collection::vec(1i8..12, 16),
+    ) {
+        let scale = f16::from_bits(bits & 0xfbff);
+        let levels: Vec<i8> =
+            levels.iter().enumerate().map(|(i, level)| level / factors[i / 16] * factors[i / 16]).collect();
+        let want = quantized::q6_k_block(&q6_k_block(scale, &group_scales, &levels));
+        prop_assert_eq!(quantized::q6_k_block(&quantized::to_q6_k_block(&want)), want);
+    }
+
     #[test]
     fn codes_survive(codes in proptest::collection::vec(0u8..3, BLOCK), bits in any::<u16>()) {
         let codes: [u8; BLOCK] = codes.try_into().unwrap();

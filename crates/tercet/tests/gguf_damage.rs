@@ -5,7 +5,7 @@ mod gguf_file;
 
 use gguf_file::{
     File, Tensor, Value, bool_value, f32_value, i8_value, i32_value, list_value, text_bytes, text_value,
-    u8_value, u32_value,
+    u8_value, u16_value, u32_value,
 };
 use tercet::gguf::{Gguf, GgufError, TensorType};
 
@@ -83,14 +83,15 @@ fn values_of_another_type_are_errors() {
 type Damage = (&'static str, fn(&mut File), &'static str);
 
 const DAMAGES: &[Damage] = &[
-    ("magic", |f| f.magic = *b"GGML", "found the first bytes \"GGML\""),
-    ("magic of a ZIP archive", |f| f.magic = *b"PK\x03\x04", "expected `GGUF`"),
+    ("magic", |f| f.magic = *b"GGML", "found the first bytes `GGML`, expected `GGUF`"),
+    ("magic of a ZIP archive", |f| f.magic = *b"PK\x03\x04", "found the first bytes `PK\\x03\\x04`"),
     ("version 0", |f| f.version = 0, "version 0"),
     ("version 1", |f| f.version = 1, "version 1"),
     ("a later version", |f| f.version = 4, "version 4"),
     ("big endian", |f| f.version = 3u32.swap_bytes(), "big-endian"),
     ("2^64 - 1 tensors", |f| f.tensor_count = Some(u64::MAX), "18446744073709551615 tensors"),
-    ("more tensors than bytes", |f| f.tensor_count = Some(60), "found 60 tensors, expected at most"),
+    ("more tensors than bytes", |f| f.tensor_count = Some(60), "bytes for 60 tensors, expected at most the"),
+    ("65537 tensors", |f| f.tensor_count = Some(65_537), "found 65537 tensors, expected at most 65536"),
     ("no tensors", |f| f.tensors.clear(), "found no tensors"),
     ("2^64 - 1 keys", |f| f.key_count = Some(u64::MAX), "18446744073709551615 keys"),
     ("one key too few", |f| f.key_count = Some(7), "expected"),
@@ -106,7 +107,7 @@ const DAMAGES: &[Damage] = &[
     (
         "a list beyond the end",
         |f| f.metadata[7].1 = list_value(0, 10_000, &[]),
-        "10000 elements of key `a.floats`",
+        "found 10000 bytes for 10000 elements of key `a.floats`, expected at most the",
     ),
     (
         "a list of 2^64 - 1 texts",
@@ -204,6 +205,19 @@ const DAMAGES: &[Damage] = &[
     ),
     ("no data", |f| f.data.clear(), "expected at most 0"),
     (
+        "one of several files",
+        |f| f.metadata.push(("split.count".into(), u16_value(3))),
+        "`split.count` is 3, a part of a model in several files",
+    ),
+    (
+        "the first of several files, without tensors",
+        |f| {
+            f.metadata.push(("split.count".into(), u16_value(3)));
+            f.tensors.clear();
+        },
+        "`split.count` is 3",
+    ),
+    (
         "two tensors whose sizes wrap when added",
         |f| {
             for (tensor, offset) in f.tensors.iter_mut().zip([0, 0x7fff_ffff_ffff_ffc0]) {
@@ -232,11 +246,29 @@ fn every_damage_has_its_own_error() {
 }
 
 #[test]
-fn a_file_cut_anywhere_is_refused() {
+fn a_file_cut_anywhere_says_that_it_is_cut() {
     let bytes = right().bytes();
     for len in 0..bytes.len() {
-        assert!(open(&bytes[..len]).is_err(), "cut after {len} bytes");
+        match open(&bytes[..len]) {
+            Err(GgufError::BeyondEnd { .. } | GgufError::DataShort { .. }) => {}
+            other => panic!("cut after {len} bytes: {:?}", other.map(|_| ())),
+        }
     }
+}
+
+#[test]
+fn a_model_in_one_file_may_say_so() {
+    let mut file = right();
+    file.metadata.push(("split.count".into(), u16_value(1)));
+    open(&file.bytes()).unwrap();
+}
+
+#[test]
+fn files_of_a_model_in_several_are_to_be_joined() {
+    let mut file = right();
+    file.metadata.push(("split.count".into(), u16_value(2)));
+    let hint = open(&file.bytes()).unwrap_err().hint().unwrap();
+    assert!(hint.contains("llama-gguf-split --merge"), "{hint}");
 }
 
 #[test]

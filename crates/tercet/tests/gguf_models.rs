@@ -256,6 +256,8 @@ fn logits(source: &Source) -> Vec<f32> {
     session.forward(&mut sequences, LogitRows::All).unwrap().to_vec()
 }
 
+const TQ2_0: u32 = 35;
+
 const TERNARY_TYPES: [TensorType; 6] = [
     TensorType::I2S,
     TensorType::Tq1_0,
@@ -307,8 +309,13 @@ fn a_llama_of_floats_is_dense() {
 /// Loads a file of I2_S after something was done to it.
 #[track_caller]
 fn check_refused(damage: impl Fn(&mut File), want: &str) {
-    let config = config("bitnet-b1.58");
-    let mut file = gguf_bytes("bitnet-b1.58", &config, &contents(&config), TensorType::I2S);
+    check_refused_in("bitnet-b1.58", TensorType::I2S, damage, want);
+}
+
+#[track_caller]
+fn check_refused_in(architecture: &str, tensor_type: TensorType, damage: impl Fn(&mut File), want: &str) {
+    let config = config(architecture);
+    let mut file = gguf_bytes(architecture, &config, &contents(&config), tensor_type);
     damage(&mut file);
     let gguf = Gguf::in_memory("m.gguf", file.bytes().into()).unwrap();
     let message = match GgufModel::new(Arc::new(gguf)) {
@@ -351,7 +358,24 @@ fn what_the_container_cannot_know_is_refused_by_name() {
     check_refused(|f| set(f, "dimension_count", u32_value(32)), "shape");
     check_refused(
         |f| f.metadata.push(("bitnet-b1.58.rope.scaling.type".into(), text_value("yarn"))),
-        "rope_scaling",
+        "`bitnet-b1.58.rope.scaling.type` is yarn, expected `none`, or `linear` with the factor 1",
+    );
+    for key in ["rope.scaling.factor", "rope.scale_linear"] {
+        let key = format!("bitnet-b1.58.{key}");
+        let want = format!("`{key}` is 4, expected 1");
+        check_refused(|f| f.metadata.push((key.clone(), f32_value(4.0))), &want);
+    }
+    check_refused(
+        |f| f.metadata.retain(|(key, _)| !key.ends_with("epsilon")),
+        "`bitnet-b1.58.attention.layer_norm_rms_epsilon` is missing",
+    );
+    check_refused(
+        |f| f.tensors.iter_mut().find(|t| t.name == "token_embd.weight").unwrap().number = TQ2_0,
+        "`model.embed_tokens.weight` has type TQ2_0, expected F32, F16, BF16, Q8_0, Q6_K or Q4_0",
+    );
+    check_refused(
+        |f| f.tensors.iter_mut().find(|t| t.name == "output_norm.weight").unwrap().number = TQ2_0,
+        "`model.norm.weight` has type TQ2_0, expected F32, F16 or BF16",
     );
     check_refused(|f| f.metadata.push(("tokenizer.ggml.eos_token_id".into(), u32_value(48))), "eos_token_id");
     check_refused(|f| f.tensors[3].name = "blk.0.attn_q.bias".into(), "blk.0.attn_q.bias");
@@ -368,6 +392,91 @@ fn what_the_container_cannot_know_is_refused_by_name() {
             bytes_of(f, "blk.1.ffn_up.weight")[tail..tail + 4].copy_from_slice(&scale.to_le_bytes());
         };
         check_refused(put, "expected a scale between");
+    }
+}
+
+/// llama.cpp's converter says of every `bitnet` that positions are scaled by 1.
+#[test]
+fn positions_scaled_by_1_are_not_scaled() {
+    let config = config("bitnet");
+    let mut file = gguf_bytes("bitnet", &config, &contents(&config), TensorType::I2S);
+    let want = logits(&source(&file));
+    file.metadata.push(("bitnet.rope.scaling.type".into(), text_value("linear")));
+    file.metadata.push(("bitnet.rope.scaling.factor".into(), f32_value(1.0)));
+    file.metadata.push(("bitnet.rope.scale_linear".into(), f32_value(0.0)));
+    assert!(logits(&source(&file)) == want);
+}
+
+/// Adds to each linear a scale beside it, and takes that away from the scale inside.
+fn with_scales(contents: &BTreeMap<String, Content>, tensor_type: TensorType, config: &Config) -> File {
+    let halved = contents.iter().map(|(name, content)| match content {
+        Content::Ternary(shape, codes, scale) => {
+            (name.clone(), Content::Ternary(*shape, codes.clone(), scale * 2.0))
+        }
+        Content::Floats(shape, values) => (name.clone(), Content::Floats(shape.clone(), values.clone())),
+    });
+    let mut file = gguf_bytes("bitnet", config, &halved.collect(), tensor_type);
+    for name in contents.keys().filter(|name| matches!(contents[*name], Content::Ternary(..))) {
+        let name = gguf_name(name).replace(".weight", ".scale");
+        add_scale(&mut file, &name, 0.5);
+    }
+    file
+}
+
+fn add_scale(file: &mut File, name: &str, scale: f32) {
+    file.tensors.push(Tensor::new(name, &[1], TensorType::F32.number(), file.data.len() as u64));
+    file.data.extend(scale.to_le_bytes());
+    file.data.resize(file.data.len().next_multiple_of(file.alignment), 0);
+}
+
+#[test]
+fn scales_beside_the_linears_of_a_bitnet_multiply() {
+    let config = config("bitnet");
+    let contents = contents(&config);
+    let want = logits(&folder(&config, &contents));
+    for tensor_type in TERNARY_TYPES {
+        let got = logits(&source(&with_scales(&contents, tensor_type, &config)));
+        assert!(got == want, "{tensor_type}");
+    }
+}
+
+#[test]
+fn scales_that_cannot_be_are_refused() {
+    let name = "blk.0.attn_q.scale";
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let want = "`model.layers.0.self_attn.q_proj.weight_scale` is";
+        check_refused_in("bitnet", TensorType::I2S, |f| add_scale(f, name, scale), want);
+    }
+    let twice = |f: &mut File| {
+        add_scale(f, name, 1.0);
+        f.tensors.last_mut().unwrap().sizes = vec![2];
+    };
+    check_refused_in("bitnet", TensorType::I2S, twice, "has shape [2], expected [1]");
+    let of_masters = |f: &mut File| {
+        bytes_of(f, "blk.0.attn_q.weight")[..4].copy_from_slice(&0.75f32.to_le_bytes());
+        add_scale(f, name, 1.0);
+    };
+    check_refused_in("bitnet", TensorType::F32, of_masters, "has a scale beside it and values of several");
+    let of_norm = |f: &mut File| add_scale(f, "model.norm.weight_scale", 1.0);
+    check_refused_in("bitnet", TensorType::I2S, of_norm, "linear `model.norm.weight` has packed bytes");
+    // Only of this architecture is it known what they mean.
+    let want = "`blk.0.attn_q.scale` is none that";
+    check_refused_in("bitnet-b1.58", TensorType::I2S, |f| add_scale(f, name, 1.0), want);
+}
+
+/// A matrix of zeros is the same in every type: floats are quantised with the least scale there is.
+#[test]
+fn matrices_of_zeros_are_read() {
+    let config = config("bitnet");
+    let mut contents = contents(&config);
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let Content::Ternary(shape, codes, _) = &contents[name] else { panic!("{name} is ternary") };
+    let zeros = Content::Ternary(*shape, vec![1; codes.len()], 1e-5);
+    contents.insert(name.to_owned(), zeros);
+    let want = logits(&folder(&config, &contents));
+    for tensor_type in TERNARY_TYPES {
+        let got = logits(&source(&gguf_bytes("bitnet", &config, &contents, tensor_type)));
+        assert!(got == want, "{tensor_type}");
     }
 }
 

@@ -3,17 +3,18 @@
 mod gguf_file;
 mod skipping;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gguf_file::{File, Tensor, Value, list_value, text_bytes, text_value, u32_value};
+use gguf_file::{File, Value, list_value, text_value, texts_value, u32_value};
 use serde_json::Value as Json;
+use tercet::config::CONFIG_FILE;
 use tercet::embedded;
 use tercet::gguf::Gguf;
 use tercet::gguf::model::{GgufModel, ModelError};
 use tercet::source::Source;
-use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer};
+use tercet::tokenizer::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
 
 const TEXTS: [&str; 8] = [
     "Once upon a time, there was a little girl named Lily.",
@@ -28,6 +29,7 @@ const TEXTS: [&str; 8] = [
 
 /// The metadata of a tokenizer.
 struct Entries {
+    architecture: &'static str,
     model: &'static str,
     pre: Option<&'static str>,
     texts: Vec<String>,
@@ -35,50 +37,34 @@ struct Entries {
     scores: Option<Vec<f32>>,
     merges: Option<Vec<String>>,
     bos: Option<u32>,
+    eos: Option<u32>,
+    chat_template: Option<String>,
 }
 
-fn texts_value(texts: &[String]) -> Value {
-    let bytes: Vec<u8> = texts.iter().flat_map(|text| text_bytes(text)).collect();
-    list_value(8, texts.len() as u64, &bytes)
-}
-
-/// A file whose only tensor is an embedding of one column, with a tokenizer.
 fn open(entries: &Entries) -> Result<Source, ModelError> {
-    let mut metadata = vec![("general.architecture".to_owned(), text_value("llama"))];
-    for key in
-        ["embedding_length", "feed_forward_length", "block_count", "attention.head_count", "context_length"]
-    {
-        metadata.push((format!("llama.{key}"), u32_value(1)));
-    }
-    let mut put = |key: &str, value: Value| metadata.push((format!("tokenizer.ggml.{key}"), value));
-    put("model", text_value(entries.model));
+    let mut metadata = Vec::new();
+    let mut put = |key: &str, value: Value| metadata.push((format!("tokenizer.{key}"), value));
+    put("ggml.model", text_value(entries.model));
     if let Some(pre) = entries.pre {
-        put("pre", text_value(pre));
+        put("ggml.pre", text_value(pre));
     }
-    put("tokens", texts_value(&entries.texts));
+    put("ggml.tokens", texts_value(&entries.texts));
     let types: Vec<u8> = entries.types.iter().flat_map(|token_type| token_type.to_le_bytes()).collect();
-    put("token_type", list_value(5, entries.types.len() as u64, &types));
+    put("ggml.token_type", list_value(5, entries.types.len() as u64, &types));
     if let Some(scores) = &entries.scores {
         let bytes: Vec<u8> = scores.iter().flat_map(|score| score.to_le_bytes()).collect();
-        put("scores", list_value(6, scores.len() as u64, &bytes));
+        put("ggml.scores", list_value(6, scores.len() as u64, &bytes));
     }
     if let Some(merges) = &entries.merges {
-        put("merges", texts_value(merges));
+        put("ggml.merges", texts_value(merges));
     }
-    if let Some(bos) = entries.bos {
-        put("bos_token_id", u32_value(bos));
+    for (key, id) in [("bos", entries.bos), ("eos", entries.eos)] {
+        id.into_iter().for_each(|id| put(&format!("ggml.{key}_token_id"), u32_value(id)));
     }
-    let rows = entries.texts.len();
-    let file = File {
-        magic: *b"GGUF",
-        version: 3,
-        tensor_count: None,
-        key_count: None,
-        metadata,
-        tensors: vec![Tensor::new("token_embd.weight", &[1, rows as u64], 0, 0)],
-        alignment: 32,
-        data: vec![0; 4 * rows],
-    };
+    if let Some(template) = &entries.chat_template {
+        put("chat_template", text_value(template));
+    }
+    let file = File::of_tokenizer(entries.architecture, entries.texts.len(), metadata);
     let gguf = Gguf::in_memory("m.gguf", file.bytes().into()).unwrap();
     Ok(Source::Gguf(GgufModel::new(Arc::new(gguf))?))
 }
@@ -125,12 +111,11 @@ fn merges_follow_from_scores() {
     };
     let entries = Entries {
         model: "llama",
-        pre: None,
         types: texts.iter().enumerate().map(type_of).collect(),
         scores: Some((0..texts.len()).map(|id| -(id as f32)).collect()),
         texts,
-        merges: None,
         bos: Some(1),
+        ..small()
     };
     let made: Json = serde_json::from_slice(&open(&entries).unwrap().read(TOKENIZER_FILE).unwrap()).unwrap();
     assert_eq!(merged(&made), merged(&json));
@@ -180,7 +165,7 @@ fn gpt2(folder: &Path) -> Entries {
     vocabulary.into_iter().for_each(|(text, id)| texts[id] = text);
     let types = texts.iter().map(|text| if text == "<|endoftext|>" { 3 } else { 1 }).collect();
     let merges = read("merges.txt").lines().skip(1).map(str::to_owned).collect();
-    Entries { model: "gpt2", pre: Some("gpt-2"), texts, types, scores: None, merges: Some(merges), bos: None }
+    Entries { pre: Some("gpt-2"), texts, types, merges: Some(merges), bos: None, ..small() }
 }
 
 /// The tokens of tiktoken's form; a token's merge is of the two parts that merges of lower rank leave of it.
@@ -212,10 +197,10 @@ fn llama3(folder: &Path) -> Entries {
     let mut texts: Vec<String> = tokens.iter().map(|token| byte_level(token)).collect();
     let mut types = vec![1; texts.len()];
     for i in 0..256 {
-        texts.push(format!("<|special_{i}|>"));
+        texts.push(if i == 0 { "<|begin_of_text|>".to_owned() } else { format!("<|special_{i}|>") });
         types.push(3);
     }
-    Entries { model: "gpt2", pre: None, texts, types, scores: None, merges: Some(merges), bos: Some(128_000) }
+    Entries { pre: None, texts, types, merges: Some(merges), bos: Some(128_000), ..small() }
 }
 
 fn bytes_of_base64(text: &str) -> Vec<u8> {
@@ -246,8 +231,99 @@ fn byte_level(bytes: &[u8]) -> String {
 
 fn small() -> Entries {
     let texts = ["<s>", "a", "b", "ab"].map(str::to_owned).to_vec();
-    let merges = Some(vec!["a b".to_owned()]);
-    Entries { model: "gpt2", pre: None, texts, types: vec![3, 1, 1, 1], scores: None, merges, bos: Some(0) }
+    Entries {
+        architecture: "llama",
+        model: "gpt2",
+        pre: Some("llama-bpe"),
+        texts,
+        types: vec![3, 1, 1, 1],
+        scores: None,
+        merges: Some(vec!["a b".to_owned()]),
+        bos: Some(0),
+        eos: None,
+        chat_template: None,
+    }
+}
+
+/// Without `pre`, texts are cut as LLaMA 3 cuts them where the model or its vocabulary is known to want that.
+#[test]
+fn a_tokenizer_that_does_not_say_how_texts_are_cut_is_not_guessed() {
+    for architecture in ["bitnet-25", "bitnet-b1.58"] {
+        open(&Entries { architecture, pre: None, ..small() }).unwrap();
+    }
+    let texts = ["<|begin_of_text|>", "a", "b", "ab"].map(str::to_owned).to_vec();
+    open(&Entries { texts, pre: None, ..small() }).unwrap();
+    for architecture in ["bitnet", "llama"] {
+        let error = open(&Entries { architecture, pre: None, ..small() }).unwrap_err();
+        assert_eq!(error.to_string(), "m.gguf: key `tokenizer.ggml.pre` is missing");
+        assert!(error.hint().unwrap().contains("--pre-tokenizer"), "{error}");
+    }
+}
+
+/// The template that bitnet.cpp's converter writes into the files of BitNet b1.58 2B4T, in its essentials.
+const FAULTY_TEMPLATE: &str = "{% for message in messages %}{% if message['role'] == 'user' %}\
+    {{ 'Human: ' + message['content'] + '\\n\\nBITNETAssistant: ' + eos_token }}{% endif %}{% endfor %}";
+
+fn tokenizer_config(entries: &Entries) -> Json {
+    serde_json::from_slice(&open(entries).unwrap().read(TOKENIZER_CONFIG_FILE).unwrap()).unwrap()
+}
+
+#[test]
+fn the_tokens_around_a_text_and_the_chat_template_are_passed_on() {
+    let config = tokenizer_config(&small());
+    assert_eq!((&config["bos_token"], &config["eos_token"]), (&"<s>".into(), &Json::Null));
+    assert_eq!(config["chat_template"], Json::Null);
+    let template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %} ä\n\"";
+    let entries = Entries { eos: Some(3), chat_template: Some(template.to_owned()), ..small() };
+    let config = tokenizer_config(&entries);
+    assert_eq!((&config["bos_token"], &config["eos_token"]), (&"<s>".into(), &"ab".into()));
+    assert_eq!(config["chat_template"], template);
+}
+
+#[test]
+fn the_faulty_template_of_2b4t_is_replaced_and_no_other() {
+    let of = |architecture, template: &str| {
+        let chat_template = Some(template.to_owned());
+        let config = tokenizer_config(&Entries { architecture, chat_template, ..small() });
+        config["chat_template"].as_str().unwrap().to_owned()
+    };
+    for architecture in ["bitnet-25", "bitnet-b1.58"] {
+        let right = of(architecture, FAULTY_TEMPLATE);
+        let messages = [
+            [("role", "system"), ("content", "Be brief.")],
+            [("role", "user"), ("content", " How are you?\n")],
+        ]
+        .map(BTreeMap::from);
+        let context = minijinja::context! { messages, bos_token => "<s>", add_generation_prompt => true };
+        assert_eq!(
+            minijinja::Environment::new().render_str(&right, context).unwrap(),
+            "<s>System: Be brief.<|eot_id|>User: How are you?<|eot_id|>Assistant: "
+        );
+        assert_eq!(of(architecture, "{{ 'Assistant: ' }}"), "{{ 'Assistant: ' }}");
+    }
+    assert_eq!(of("llama", FAULTY_TEMPLATE), FAULTY_TEMPLATE);
+}
+
+/// In files of 2B4T the end of a text is told and the end of a turn is not.
+#[test]
+fn turns_end_by_the_names_of_tokens() {
+    let texts = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "ab"].map(str::to_owned).to_vec();
+    let entries = Entries {
+        architecture: "bitnet-b1.58",
+        pre: None,
+        texts,
+        types: vec![3, 3, 3, 1],
+        merges: Some(Vec::new()),
+        eos: Some(1),
+        ..small()
+    };
+    let source = open(&entries).unwrap();
+    let config: Json = serde_json::from_slice(&source.read(CONFIG_FILE).unwrap()).unwrap();
+    assert_eq!(config["eos_token_id"], serde_json::json!([1, 2]));
+    // A text of that name is no end of a turn.
+    let source = open(&Entries { types: vec![3, 3, 1, 1], ..entries }).unwrap();
+    let config: Json = serde_json::from_slice(&source.read(CONFIG_FILE).unwrap()).unwrap();
+    assert_eq!(config["eos_token_id"], serde_json::json!([1]));
 }
 
 #[test]
@@ -275,6 +351,15 @@ fn wrong_tokenizers_are_refused_by_key() {
         "`tokenizer.ggml.merges` is `ab`, expected two tokens",
     );
     check(&|e| e.bos = Some(4), "`tokenizer.ggml.bos_token_id` is 4, expected less than 4");
+    check(&|e| e.eos = Some(4), "`tokenizer.ggml.eos_token_id` is 4, expected less than 4");
+    check(
+        &|e| e.chat_template = Some("t".repeat(1_048_577)),
+        "`tokenizer.chat_template` is a text of 1048577 bytes, expected at most 1048576",
+    );
+    check(
+        &|e| e.texts[2] = "b".repeat(4097),
+        "`tokenizer.ggml.tokens` is a token of 4097 bytes, expected at most 4096",
+    );
     check(&|e| e.types[1] = -1, "`tokenizer.ggml.token_type` is -1");
     check(&|e| e.model = "llama", "`tokenizer.ggml.scores` is missing");
     let scores = |scores: &[f32]| {

@@ -292,7 +292,7 @@ impl Checkpoint {
         let gguf = model.gguf();
         let file = gguf.file().to_owned();
         let place = |tensor: &GgufTensor| {
-            let name = model_name(&tensor.name);
+            let name = model_name(model.architecture(), &tensor.name);
             let place = Place {
                 shard: 0,
                 dtype: Dtype::from_gguf(tensor.tensor_type),

@@ -3,7 +3,7 @@
 //! Names, shapes, types and weight scales; no weight is read, so codes that cannot occur are the
 //! loader's to find.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors};
 use super::{Config, ConfigError, Linears};
@@ -16,32 +16,53 @@ const IGNORED_SUFFIX: &str = ".rotary_emb.inv_freq";
 const FLOATS: &str = "F32, F16 or BF16";
 /// And those of the ternary linears of a GGUF file.
 const TERNARY_OR_FLOATS: &str = "I2_S, TQ1_0, TQ2_0, F32, F16 or BF16";
+/// And those of its embedding and head.
+const QUANTIZED_OR_FLOATS: &str = "F32, F16, BF16, Q8_0, Q6_K or Q4_0";
 
 /// Checks every tensor of `checkpoint` against `config`.
 pub(super) fn check(config: &Config, checkpoint: &Checkpoint) -> Result<(), ConfigError> {
     let tensors = expected_tensors(config);
-    let expected: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let expected: HashMap<&str, TensorKind> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.kind)).collect();
     // What is there too much often explains what is missing, so it is reported first.
     for name in checkpoint.names() {
-        if !expected.contains(name) && !name.ends_with(IGNORED_SUFFIX) {
-            check_unexpected(config, checkpoint, name)?;
+        if expected.contains_key(name) || name.ends_with(IGNORED_SUFFIX) {
+            continue;
+        }
+        let scaled = name.strip_suffix("_scale").and_then(|scaled| expected.get(scaled));
+        match (config.linears, scaled) {
+            (Linears::Blocks, Some(TensorKind::Linear)) => {
+                check_tensor(config, checkpoint, &weight_scale(name))?;
+            }
+            _ => check_unexpected(config, checkpoint, name)?,
         }
     }
-    for tensor in &tensors {
-        let Some(found) = checkpoint.get(&tensor.name) else {
-            return Err(ConfigError::MissingTensor {
-                folder: checkpoint.name().to_owned(),
-                name: tensor.name.clone(),
-                shape: tensor.shape.clone(),
-            });
-        };
-        check_dtype(config, tensor, &found)?;
-        check_shape(tensor, &found)?;
-        if tensor.kind == TensorKind::WeightScale {
-            check_weight_scale(tensor, &found)?;
-        }
+    tensors.iter().try_for_each(|tensor| check_tensor(config, checkpoint, tensor))
+}
+
+/// The scale that may stand beside a linear of a GGUF file.
+fn weight_scale(name: &str) -> ExpectedTensor {
+    ExpectedTensor { name: name.to_owned(), shape: vec![1], kind: TensorKind::WeightScale }
+}
+
+fn check_tensor(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    tensor: &ExpectedTensor,
+) -> Result<(), ConfigError> {
+    let Some(found) = checkpoint.get(&tensor.name) else {
+        return Err(ConfigError::MissingTensor {
+            folder: checkpoint.name().to_owned(),
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+        });
+    };
+    check_dtype(config, checkpoint.is_gguf(), tensor, &found)?;
+    check_shape(tensor, &found)?;
+    match tensor.kind {
+        TensorKind::WeightScale => check_weight_scale(tensor, &found),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Says what is wrong with a tensor that the configuration does not lead to, if anything is.
@@ -87,7 +108,12 @@ fn check_tied_head(checkpoint: &Checkpoint, head: &TensorRef<'_>) -> Result<(), 
     Err(ConfigError::TiedHeadDiffers { file: head.file.to_owned() })
 }
 
-fn check_dtype(config: &Config, tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), ConfigError> {
+fn check_dtype(
+    config: &Config,
+    is_gguf: bool,
+    tensor: &ExpectedTensor,
+    found: &TensorRef<'_>,
+) -> Result<(), ConfigError> {
     let (file, name) = (found.file.to_owned(), tensor.name.clone());
     let is_packed = matches!(config.linears, Linears::Packed { .. });
     let is_linear = tensor.kind == TensorKind::Linear;
@@ -107,7 +133,10 @@ fn check_dtype(config: &Config, tensor: &ExpectedTensor, found: &TensorRef<'_>) 
         }
         found if is_linear && is_packed => Err(ConfigError::Dtype { file, name, found, expected: "U8" }),
         found if found.is_weight_float() => Ok(()),
-        found => Err(ConfigError::Dtype { file, name, found, expected: FLOATS }),
+        found => {
+            let expected = if is_table && is_gguf { QUANTIZED_OR_FLOATS } else { FLOATS };
+            Err(ConfigError::Dtype { file, name, found, expected })
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! bitlinear       offline                   packed; the scale divides
 //! autobitlinear   offline                   packed; the scale multiplies
 //! autobitlinear   online                    float masters
+//! `quant_method` is `gguf`                  each as its tensor in the GGUF file has it
 //! ```
 
 use std::fmt;

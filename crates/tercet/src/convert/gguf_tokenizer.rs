@@ -251,7 +251,11 @@ impl Reader<'_> {
     ) -> Result<(), ConvertError> {
         let mut entries = entries.to_vec();
         entries.extend(end.map(|end| ("tokenizer.ggml.eos_token_id".to_owned(), NewValue::Uint32(end))));
+        // What the rules are where the metadata leave them open depends on the kind of model; these leave nothing open.
+        entries.push(("general.architecture".to_owned(), NewValue::Text("llama".to_owned())));
         let read = tokenizer_of(&entries, rows).map_err(|error| self.refused(&error.to_string()))?;
+        let read: Value = serde_json::from_slice(&read.unwrap_or_default())
+            .map_err(|error| self.refused(&error.to_string()))?;
         let read_back = Reader { file: self.file, tokenizer: &read };
         if read_back.pairs_by_token()? != self.pairs_by_token()? {
             return Err(self.refused("merges that do not follow from scores"));

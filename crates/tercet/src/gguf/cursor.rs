@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// A count of things that take at least `least_bytes` each.
+    /// A count of things, at most `limit`, that take at least `least_bytes` each.
     pub(super) fn count(
         &self,
         found: u64,
@@ -86,10 +86,15 @@ impl<'a> Cursor<'a> {
         least_bytes: u64,
         what: &str,
     ) -> Result<u64, GgufError> {
-        let limit = limit.min(self.left_bytes() as u64 / least_bytes);
-        if found <= limit {
-            return Ok(found);
+        let (file, what) = (self.file.to_owned(), shown(what));
+        if found > limit {
+            return Err(GgufError::Count { file, what, found, limit });
         }
-        Err(GgufError::Count { file: self.file.to_owned(), what: shown(what), found, limit })
+        let expected_bytes = found * least_bytes;
+        if expected_bytes > self.left_bytes() as u64 {
+            let what = format!("{found} {what}");
+            return Err(GgufError::BeyondEnd { file, what, expected_bytes, left_bytes: self.left_bytes() });
+        }
+        Ok(found)
     }
 }

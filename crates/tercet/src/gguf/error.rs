@@ -9,8 +9,8 @@ use super::tensor_type::{Refused, RefusedReason};
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum GgufError {
-    #[error("{file}: found the first bytes {found:?}, expected `GGUF`")]
-    Magic { file: String, found: String },
+    #[error("{file}: found the first bytes `{}`, expected `GGUF`", found.escape_ascii())]
+    Magic { file: String, found: [u8; 4] },
     #[error("{file}: found a file of a big-endian machine, expected little endian")]
     BigEndian { file: String },
     #[error("{file}: found version {found} of GGUF, expected 2 or 3")]
@@ -54,9 +54,9 @@ pub enum GgufError {
     #[error("{file}: tensor `{name}` is of type {number}, {}: {}", refused.name, why(refused.reason))]
     TensorType { file: String, name: String, number: u32, refused: Refused },
     #[error(
-        "{file}: tensor `{name}` of type {tensor_type} has {found} elements {a}, expected a multiple of {block}"
+        "{file}: tensor `{name}` of type {tensor_type} has {found} elements {scope}, expected a multiple of {block}"
     )]
-    Blocks { file: String, name: String, tensor_type: String, found: u64, a: &'static str, block: usize },
+    Blocks { file: String, name: String, tensor_type: String, found: u64, scope: &'static str, block: usize },
     #[error("{file}: tensor `{name}` begins at {found}, expected a multiple of {alignment}")]
     Misaligned { file: String, name: String, found: u64, alignment: u64 },
     #[error(
@@ -67,6 +67,8 @@ pub enum GgufError {
     Overlap { file: String, first: String, second: String },
     #[error("{file}: found no tensors")]
     NoTensors { file: String },
+    #[error("{file}: `split.count` is {found}, a part of a model in several files, expected a whole one")]
+    Split { file: String, found: u64 },
 }
 
 impl GgufError {
@@ -88,6 +90,9 @@ impl GgufError {
                 }
                 RefusedReason::Unknown => "get the same model as I2_S, TQ1_0 or TQ2_0, or as safetensors",
             }),
+            Self::Split { .. } => {
+                Some("join the files with llama.cpp: `llama-gguf-split --merge FIRST_FILE WHOLE_FILE`")
+            }
             _ => None,
         }
     }

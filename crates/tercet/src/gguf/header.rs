@@ -21,9 +21,12 @@ const KEY_LEAST_BYTES: u64 = 8 + 4 + 1;
 /// Bytes that a tensor's entry takes at least: length of the name, dimensions, one of them, type, offset.
 const TENSOR_LEAST_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
 
-const DIMENSIONS_MAX: u32 = 4;
+pub(super) const DIMENSIONS_MAX: u32 = 4;
 /// As llama.cpp, whose names end with a zero.
-const NAME_MAX_BYTES: usize = 63;
+pub(super) const NAME_MAX_BYTES: usize = 63;
+
+/// How many files a model is in.
+const SPLIT_KEY: &str = "split.count";
 
 const ALIGNMENT_KEY: &str = "general.alignment";
 /// Where tensors begin, unless a file says otherwise.
@@ -45,8 +48,7 @@ pub(super) fn read(file: &str, bytes: &FileBytes) -> Result<(Metadata, Vec<GgufT
     let mut cursor = Cursor::new(file, bytes.bytes(), 0);
     let magic: [u8; 4] = cursor.array("the first bytes")?;
     if magic != MAGIC {
-        let found = magic.escape_ascii().to_string();
-        return Err(GgufError::Magic { file: file.to_owned(), found });
+        return Err(GgufError::Magic { file: file.to_owned(), found: magic });
     }
     let version = cursor.u32("the version")?;
     if !VERSIONS.contains(&version) {
@@ -62,10 +64,14 @@ pub(super) fn read(file: &str, bytes: &FileBytes) -> Result<(Metadata, Vec<GgufT
     let keys = cursor.u64("the number of keys")?;
     let tensors = cursor.count(tensors, TENSORS_MAX, TENSOR_LEAST_BYTES, "tensors")?;
     let keys = cursor.count(keys, KEYS_MAX, KEY_LEAST_BYTES, "keys")?;
+    let metadata = Metadata::read(&mut cursor, file, bytes, keys)?;
+    // The first of several files can be without tensors, so this goes first.
+    if let Some(found) = metadata.integer(SPLIT_KEY)?.filter(|count| *count > 1) {
+        return Err(GgufError::Split { file: file.to_owned(), found });
+    }
     if tensors == 0 {
         return Err(GgufError::NoTensors { file: file.to_owned() });
     }
-    let metadata = Metadata::read(&mut cursor, file, bytes, keys)?;
     let alignment = alignment(file, &metadata)?;
     let mut names = BTreeSet::new();
     let mut entries = Vec::new();
@@ -138,11 +144,12 @@ fn read_entry(cursor: &mut Cursor<'_>, file: &str, index: u64, alignment: u64) -
     let (Some(elements), Some(end)) = (elements, end.filter(|end| i64::try_from(*end).is_ok())) else {
         return Err(GgufError::SizeOverflow { file: owned(), name: shown(name), sizes });
     };
-    let (found, a) = if tensor_type.is_blocked_by_row() { (sizes[0], "a row") } else { (elements, "in all") };
+    let (found, scope) =
+        if tensor_type.is_blocked_by_row() { (sizes[0], "a row") } else { (elements, "in all") };
     let block = tensor_type.block()[0];
     if !found.is_multiple_of(block as u64) {
         let (name, tensor_type) = (shown(name), tensor_type.to_string());
-        return Err(GgufError::Blocks { file: owned(), name, tensor_type, found, a, block });
+        return Err(GgufError::Blocks { file: owned(), name, tensor_type, found, scope, block });
     }
     if !start.is_multiple_of(alignment) {
         return Err(GgufError::Misaligned { file: owned(), name: shown(name), found: start, alignment });

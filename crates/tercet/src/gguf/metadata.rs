@@ -215,7 +215,10 @@ impl Metadata {
     ///
     /// # Errors
     /// [`MetadataError`] if it is no list of texts.
-    pub fn strings(&self, key: &str) -> Result<Option<impl Iterator<Item = &str>>, MetadataError> {
+    pub fn strings(
+        &self,
+        key: &str,
+    ) -> Result<Option<impl ExactSizeIterator<Item = &str> + Clone>, MetadataError> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         let Some((ValueType::String, count)) = value.list else {
             return Err(self.wrong_type(key, value, "a list of texts"));
@@ -227,7 +230,7 @@ impl Metadata {
             at = start + u64::from_le_bytes(*length) as usize;
             self.text(start..at)
         };
-        Ok(Some((0..count).map(text)))
+        Ok(Some((0..count as usize).map(text)))
     }
 
     /// The whole numbers of a list of `i32` or `u32`; nothing where the key is missing.

@@ -7,6 +7,9 @@
 //!        in each half: value 32 l + m has its low four bits in low[32 (l mod 2) + m], nibble l div 2,
 //!        its high two in bits 2 l of high[m]
 //! ```
+//!
+//! Q8_0 is made as llama.cpp makes it. For Q6_K there are as many ways as programs: here each group takes the scale of
+//! least squared error, and values that a block holds are kept as they are.
 
 use half::f16;
 
@@ -17,8 +20,12 @@ pub(super) const Q4_0_BYTES: usize = 18;
 pub(super) const Q6_K_BLOCK: usize = 256;
 pub(super) const Q6_K_BYTES: usize = 210;
 
-/// Values of Q6_K that share a scale.
+/// Values of a group of Q6_K, which have one scale, and groups of a block.
 const Q6_K_GROUP: usize = 16;
+const Q6_K_GROUPS: usize = Q6_K_BLOCK / Q6_K_GROUP;
+/// The greatest magnitude of a level of Q6_K, and of a group's scale; both only with the sign minus.
+const LEVELS: i16 = 32;
+const GROUP_SCALES: i16 = 128;
 
 /// Where the parts of a block of Q6_K begin.
 const Q6_K_HIGH: usize = 128;
@@ -52,139 +59,174 @@ pub fn q6_k_block(block: &[u8; Q6_K_BYTES]) -> [f32; Q6_K_BLOCK] {
     })
 }
 
-/// The block of Q8_0 of these values, as ggml makes it: the greatest magnitude is 127 steps, and halves round away
-/// from 0.
+/// The block of Q8_0 nearest to these values: `d = max |x| / 127`, and `q` is `x / d`, rounded half away from 0.
 ///
 /// # Panics
-/// If a value is not finite, or the scale is no f16.
+/// If a value is not finite, or too great for the scale.
 pub fn to_q8_0_block(values: &[f32; Q32_BLOCK]) -> [u8; Q8_0_BYTES] {
-    assert!(values.iter().all(|value| value.is_finite()), "to_q8_0_block: finite values");
-    let scale = greatest_magnitude(values) / 127.0;
+    assert!(values.iter().all(|value| value.is_finite()), "to_q8_0_block: values are finite");
+    let scale = absmax(values) / 127.0;
+    let stored = f16::from_f32(scale);
+    assert!(stored.is_finite(), "to_q8_0_block: the scale is one that f16 has");
+    // As in llama.cpp, the quotient is by the scale before it is rounded to f16.
     let inv_scale = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     let mut block = [0; Q8_0_BYTES];
-    put_scale(&mut block, 0, scale);
+    block[..2].copy_from_slice(&stored.to_le_bytes());
     for (byte, value) in block[2..].iter_mut().zip(values) {
         *byte = ((value * inv_scale).round() as i8).cast_unsigned();
     }
     block
 }
 
-/// A block of Q6_K near these values.
+/// A block of Q6_K near to these values, and with these values if there is one.
 ///
-/// Each group of 16 gets the scale that leaves the least sum of squared errors among a few: those that put the
-/// greatest magnitude, with its sign, about 32 steps below 0. The groups' scales are then counted in the 127th part of the
-/// greatest of them, and the values in theirs.
+/// `d` is such that the greatest magnitude of the block can be 31 steps of a group whose scale is 127. A group's scale
+/// is, of those with which its greatest magnitude is some 28 to 34 steps, the one of least squared error.
 ///
 /// # Panics
-/// If a value is not finite, or the scale is no f16.
+/// If a value is not finite, or too great for the scale.
 pub fn to_q6_k_block(values: &[f32; Q6_K_BLOCK]) -> [u8; Q6_K_BYTES] {
-    assert!(values.iter().all(|value| value.is_finite()), "to_q6_k_block: finite values");
-    let (groups, _) = values.as_chunks::<Q6_K_GROUP>();
-    let scales: Vec<f32> = groups.iter().map(|group| q6_k_group_scale(group)).collect();
-    let greatest = scales.iter().copied().fold(0.0, |a: f32, b| if b.abs() > a.abs() { b } else { a });
-    let mut block = [0; Q6_K_BYTES];
-    // Scales count from -127: the greatest has the sign that -127 gives it.
-    put_scale(&mut block, Q6_K_SCALE, -greatest / 127.0);
-    let scale = scale_at(&block, Q6_K_SCALE);
-    if scale == 0.0 {
-        return q6_k_zeros();
+    assert!(values.iter().all(|value| value.is_finite()), "to_q6_k_block: values are finite");
+    if let Some(block) = exact_q6_k_block(values) {
+        return block;
     }
-    for (g, (group, wanted)) in groups.iter().zip(&scales).enumerate() {
-        let group_scale = (wanted / scale).round().clamp(-128.0, 127.0) as i8;
-        block[Q6_K_SCALES + g] = group_scale.cast_unsigned();
-        let step = scale * f32::from(group_scale);
-        for (k, value) in group.iter().enumerate() {
-            let q = if step == 0.0 { 0.0 } else { (value / step).round().clamp(-32.0, 31.0) };
-            put_q6(&mut block, g * Q6_K_GROUP + k, (q + 32.0) as u8);
+    let stored = f16::from_f32(absmax(values) / (31.0 * 127.0));
+    assert!(stored.is_finite(), "to_q6_k_block: the scale is one that f16 has");
+    let scale = stored.to_f32();
+    let mut group_scales = [0; Q6_K_GROUPS];
+    if scale != 0.0 {
+        for (group_scale, group) in group_scales.iter_mut().zip(values.as_chunks().0) {
+            *group_scale = nearest_group_scale(group, scale);
         }
     }
-    block
+    q6_k_of(values, stored, &group_scales)
 }
 
-/// The scale of a group that leaves the least error.
-fn q6_k_group_scale(group: &[f32; Q6_K_GROUP]) -> f32 {
-    /// The greatest magnitude is put at so many tenths of a step more or less than 32.
-    const TENTHS: std::ops::RangeInclusive<i32> = -9..=9;
-    let greatest = group.iter().copied().fold(0.0, |a: f32, b| if b.abs() > a.abs() { b } else { a });
-    if greatest.abs() < f32::MIN_POSITIVE {
-        return 0.0;
-    }
-    let candidate = |tenths: i32| {
-        let inv_scale = -(32.0 + 0.1 * tenths as f32) / greatest;
-        let codes = group.map(|value| (value * inv_scale).round().clamp(-32.0, 31.0));
-        let products: f32 = group.iter().zip(&codes).map(|(value, code)| value * code).sum();
-        let squares: f32 = codes.iter().map(|code| code * code).sum();
-        let scale = products / squares;
-        let errors = group.iter().zip(&codes).map(|(value, code)| (value - scale * code).powi(2));
-        (errors.sum::<f32>(), scale)
+/// The scale of a group that leaves the least squared error, as a multiple of the block's.
+fn nearest_group_scale(group: &[f32; Q6_K_GROUP], scale: f32) -> i8 {
+    let greatest = absmax(group) / scale;
+    let [least, most] = [(greatest / 34.0).floor().min(127.0), (greatest / 28.0).ceil().min(128.0)];
+    // Levels reach from -32 to 31, so that the sign of the scale counts.
+    let candidates = (least as i16..=most as i16).flat_map(|magnitude| [magnitude, -magnitude]);
+    let candidates = candidates.filter_map(|candidate| i8::try_from(candidate).ok());
+    let squared_error = |group_scale: i8| -> f32 {
+        let step = scale * f32::from(group_scale);
+        group
+            .iter()
+            .map(|value| value - step * f32::from(level(*value, step)))
+            .map(|error| error * error)
+            .sum()
     };
-    TENTHS.map(candidate).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0.0, |(_, scale)| scale)
+    let errors = candidates.map(|candidate| (squared_error(candidate), candidate));
+    errors.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(0, |(_, best)| best)
 }
 
-/// The block whose values are all 0.
-fn q6_k_zeros() -> [u8; Q6_K_BYTES] {
+/// The block of Q6_K that has exactly these values, if there is one.
+///
+/// Values of a group that are whole multiples of a step tell it but for a factor `j`, since all levels can have one in
+/// common; then the step is `j` times the product of two scales.
+fn exact_q6_k_block(values: &[f32; Q6_K_BLOCK]) -> Option<[u8; Q6_K_BYTES]> {
+    let mut groups = [Multiples::default(); Q6_K_GROUPS];
+    for (multiples, group) in groups.iter_mut().zip(values.as_chunks().0) {
+        *multiples = Multiples::of(group)?;
+    }
+    let widest = groups.iter().map(|group| group.step).fold(0.0, f32::max);
+    (1..=LEVELS * GROUP_SCALES).find_map(|parts| {
+        let magnitude = f16::from_f32(widest / f32::from(parts));
+        let is_part = near(magnitude.to_f32() * f32::from(parts), widest);
+        let scales = [magnitude, -magnitude].into_iter().filter(|scale| is_part && scale.is_finite());
+        scales.into_iter().find_map(|scale| {
+            let mut group_scales = [0; Q6_K_GROUPS];
+            for (group_scale, group) in group_scales.iter_mut().zip(&groups) {
+                *group_scale = group.scale(scale.to_f32())?;
+            }
+            let block = q6_k_of(values, scale, &group_scales);
+            (q6_k_block(&block) == *values).then_some(block)
+        })
+    })
+}
+
+/// Values that are whole multiples of a step.
+#[derive(Clone, Copy, Default)]
+struct Multiples {
+    /// The widest such step.
+    step: f32,
+    /// The least and the greatest multiple.
+    ends: [i16; 2],
+}
+
+impl Multiples {
+    /// Of a group; nothing if it has values between the multiples of every step.
+    fn of(group: &[f32; Q6_K_GROUP]) -> Option<Self> {
+        let greatest = absmax(group);
+        if greatest == 0.0 {
+            return Some(Self::default());
+        }
+        (1..=LEVELS).find_map(|count| {
+            let step = greatest / f32::from(count);
+            let mut ends = [0, 0];
+            for value in group {
+                let multiple = (value / step).round();
+                if !near(multiple * step, *value) {
+                    return None;
+                }
+                ends = [ends[0].min(multiple as i16), ends[1].max(multiple as i16)];
+            }
+            Some(Self { step, ends })
+        })
+    }
+
+    /// A scale of the group that gives these values in a block with the scale `d`.
+    fn scale(&self, d: f32) -> Option<i8> {
+        if self.step == 0.0 {
+            return Some(0);
+        }
+        let product = (self.step / d).round();
+        if !near(product * d, self.step) {
+            return None;
+        }
+        let product = product as i32;
+        (1..=LEVELS).filter(|j| product % i32::from(*j) == 0).find_map(|j| {
+            let [least, greatest] = self.ends.map(|end| end * j);
+            let scale = i8::try_from(product / i32::from(j)).ok();
+            let flipped = i8::try_from(-product / i32::from(j)).ok();
+            let fits = |least: i16, greatest: i16| least >= -LEVELS && greatest < LEVELS;
+            scale.filter(|_| fits(least, greatest)).or(flipped.filter(|_| fits(-greatest, -least)))
+        })
+    }
+}
+
+/// Whether two numbers differ by no more than the roundings of f32.
+fn near(a: f32, b: f32) -> bool {
+    (a - b).abs() <= 4.0 * f32::EPSILON * b.abs()
+}
+
+/// The block of Q6_K of these scales, its levels those nearest to the values.
+fn q6_k_of(values: &[f32; Q6_K_BLOCK], scale: f16, group_scales: &[i8; Q6_K_GROUPS]) -> [u8; Q6_K_BYTES] {
     let mut block = [0; Q6_K_BYTES];
-    (0..Q6_K_BLOCK).for_each(|i| put_q6(&mut block, i, 32));
+    for (i, value) in values.iter().enumerate() {
+        let step = scale.to_f32() * f32::from(group_scales[i / Q6_K_GROUP]);
+        let level = (i16::from(level(*value, step)) + LEVELS) as u8;
+        let (half, l, m) = (i / 128, i % 128 / 32, i % 32);
+        block[half * 64 + l % 2 * 32 + m] |= (level & 15) << (l / 2 * 4);
+        block[Q6_K_HIGH + half * 32 + m] |= level >> 4 << (l * 2);
+    }
+    for (byte, group_scale) in block[Q6_K_SCALES..].iter_mut().zip(group_scales) {
+        *byte = group_scale.cast_unsigned();
+    }
+    block[Q6_K_SCALE..].copy_from_slice(&scale.to_le_bytes());
     block
 }
 
-/// Sets the six bits of value `i`, which are 0 before.
-fn put_q6(block: &mut [u8; Q6_K_BYTES], i: usize, q: u8) {
-    let (half, l, m) = (i / 128, i % 128 / 32, i % 32);
-    block[half * 64 + l % 2 * 32 + m] |= (q & 15) << (l / 2 * 4);
-    block[Q6_K_HIGH + half * 32 + m] |= (q >> 4) << (l * 2);
+/// The level of Q6_K, -32 to 31, that is nearest to a value.
+fn level(value: f32, step: f32) -> i8 {
+    if step == 0.0 { 0 } else { (value / step).round().clamp(-32.0, 31.0) as i8 }
 }
 
-fn greatest_magnitude(values: &[f32]) -> f32 {
+fn absmax(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |greatest, value| greatest.max(value.abs()))
-}
-
-fn put_scale(block: &mut [u8], at: usize, scale: f32) {
-    let scale = f16::from_f32(scale);
-    assert!(scale.is_finite(), "put_scale: a scale that f16 can hold");
-    block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
 }
 
 fn scale_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn q8_0_is_half_a_step_away_at_most(values in proptest::array::uniform32(-4.0f32..4.0)) {
-            let read = q8_0_block(&to_q8_0_block(&values));
-            let greatest = greatest_magnitude(&values);
-            for (read, value) in read.iter().zip(&values) {
-                prop_assert!((read - value).abs() <= greatest * (0.5 / 127.0 + 1.0 / 2048.0) + 1e-7);
-            }
-        }
-
-        #[test]
-        fn q6_k_is_a_step_away_at_most(values in proptest::collection::vec(-4.0f32..4.0, Q6_K_BLOCK)) {
-            let values: [f32; Q6_K_BLOCK] = values.try_into().unwrap();
-            let read = q6_k_block(&to_q6_k_block(&values));
-            for (read, values) in read.chunks(Q6_K_GROUP).zip(values.chunks(Q6_K_GROUP)) {
-                let greatest = greatest_magnitude(values);
-                for (read, value) in read.iter().zip(values) {
-                    prop_assert!((read - value).abs() <= greatest / 24.0, "{read} for {value} of {greatest}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn zeros_come_back_and_a_ramp_nearly() {
-        let values: [f32; Q6_K_BLOCK] = std::array::from_fn(|i| (i % 64) as f32 / 16.0 - 2.0);
-        assert_eq!(q6_k_block(&to_q6_k_block(&[0.0; Q6_K_BLOCK])), [0.0; Q6_K_BLOCK]);
-        assert_eq!(q8_0_block(&to_q8_0_block(&[0.0; Q32_BLOCK])), [0.0; Q32_BLOCK]);
-        let once = q6_k_block(&to_q6_k_block(&values));
-        let errors = once.iter().zip(&values).map(|(a, b)| (a - b).powi(2)).sum::<f32>() / Q6_K_BLOCK as f32;
-        assert!(errors.sqrt() < 0.02, "{errors}");
-    }
 }

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use super::header::{ALIGNMENT, MAGIC};
+use super::header::{ALIGNMENT, DIMENSIONS_MAX, MAGIC, NAME_MAX_BYTES};
 use super::metadata::ValueType;
 use super::tensor_type::TensorType;
 use crate::checkpoint::{WriteTensor, write_counted};
@@ -32,7 +32,7 @@ pub struct NewGgufTensor {
     pub name: String,
     /// The type of its elements.
     pub tensor_type: TensorType,
-    /// Row-major, in whole blocks.
+    /// Row-major, of one to four sizes; rows are whole blocks, in I2_S all elements together.
     pub shape: Vec<usize>,
 }
 
@@ -42,18 +42,40 @@ impl NewGgufTensor {
         let elements = self.shape.iter().map(|size| *size as u64).product();
         self.tensor_type.size_bytes(elements).expect("NewGgufTensor: a tensor that fits on a disk")
     }
+
+    /// Asserts what the reader wants of a tensor.
+    fn check(&self) {
+        let Self { name, tensor_type, shape } = self;
+        assert!(
+            (1..=NAME_MAX_BYTES).contains(&name.len()),
+            "write: tensor `{name}` has a name of 1 to {NAME_MAX_BYTES} bytes"
+        );
+        assert!(
+            (1..=DIMENSIONS_MAX as usize).contains(&shape.len()) && !shape.contains(&0),
+            "write: tensor `{name}` has 1 to {DIMENSIONS_MAX} sizes, none of them 0"
+        );
+        let run = if tensor_type.is_blocked_by_row() { &shape[shape.len() - 1..] } else { shape };
+        assert!(
+            run.iter().product::<usize>().is_multiple_of(tensor_type.block()[0]),
+            "write: tensor `{name}` of type {tensor_type} is in whole blocks"
+        );
+    }
 }
 
 /// Writes a file of these keys and tensors in this order; `write_tensor` writes the bytes of each, by its number.
 ///
 /// # Errors
 /// What the system or `write_tensor` fails with; also if that gave another number of bytes than type and shape say.
+///
+/// # Panics
+/// If a tensor is none that a file can have: see [`NewGgufTensor`].
 pub fn write(
     out: &mut dyn Write,
     metadata: &[(String, NewValue)],
     tensors: &[NewGgufTensor],
     write_tensor: &mut WriteTensor<'_>,
 ) -> io::Result<()> {
+    tensors.iter().for_each(NewGgufTensor::check);
     let head = head(metadata, tensors);
     out.write_all(&head)?;
     write_padding(out, head.len() as u64)?;
@@ -219,5 +241,27 @@ mod tests {
         let error =
             write(&mut Vec::new(), &[], &[tensor], &mut |_, out| out.write_all(&[0; 32])).unwrap_err();
         assert_eq!(error.to_string(), "tensor `t`: found 32 bytes to write, expected 64");
+    }
+
+    #[test]
+    fn tensors_that_no_file_can_have_are_not_written() {
+        let right = NewGgufTensor { name: "t".to_owned(), tensor_type: TensorType::I2S, shape: vec![2, 64] };
+        let write_one = |tensor: NewGgufTensor| {
+            let size_bytes = tensor.size_bytes() as usize;
+            write(&mut Vec::new(), &[], &[tensor], &mut |_, out| out.write_all(&vec![0; size_bytes]))
+        };
+        write_one(right.clone()).unwrap();
+        for wrong in [
+            NewGgufTensor { name: String::new(), ..right.clone() },
+            NewGgufTensor { name: "n".repeat(64), ..right.clone() },
+            NewGgufTensor { shape: vec![], ..right.clone() },
+            NewGgufTensor { shape: vec![1, 1, 1, 1, 128], ..right.clone() },
+            NewGgufTensor { shape: vec![0, 128], ..right.clone() },
+            NewGgufTensor { shape: vec![3, 64], ..right.clone() },
+            NewGgufTensor { tensor_type: TensorType::Tq1_0, shape: vec![2, 128], ..right },
+        ] {
+            let shown = format!("{wrong:?}");
+            assert!(std::panic::catch_unwind(|| write_one(wrong)).is_err(), "{shown} was written");
+        }
     }
 }

@@ -6,18 +6,18 @@ use crate::checkpoint::{Dtype, TensorRef};
 use crate::gguf::TensorType;
 use crate::gguf::ternary::{self, TQ_BLOCK};
 
-/// The scale of a tensor of ternary blocks: I2_S has one, of the others the first block that is not 0 throughout.
-pub(super) fn ternary_scale(tensor: &TensorRef<'_>) -> f32 {
+/// The scale of a tensor of ternary blocks: I2_S has one, of the others the first block that is not 0 throughout, if
+/// there is one.
+pub(super) fn ternary_scale(tensor: &TensorRef<'_>) -> Option<f32> {
     fn first<const BYTES: usize>(
         bytes: &[u8],
         read: impl Fn(&[u8; BYTES]) -> ([u8; TQ_BLOCK], half::f16),
-    ) -> f32 {
+    ) -> Option<f32> {
         let blocks = bytes.as_chunks().0.iter().map(read);
-        let scale = blocks.map(|(_, scale)| scale.to_f32()).find(|scale| *scale != 0.0);
-        scale.unwrap_or(0.0)
+        blocks.map(|(_, scale)| scale.to_f32()).find(|scale| *scale != 0.0)
     }
     match tensor.dtype {
-        Dtype::Block(TensorType::I2S) => ternary::i2_s_scale(tensor.bytes),
+        Dtype::Block(TensorType::I2S) => Some(ternary::i2_s_scale(tensor.bytes)),
         Dtype::Block(TensorType::Tq1_0) => first(tensor.bytes, ternary::tq1_0_block),
         Dtype::Block(TensorType::Tq2_0) => first(tensor.bytes, ternary::tq2_0_block),
         other => unreachable!("ternary_scale: {other} is no type of ternary blocks"),

@@ -61,6 +61,16 @@ pub enum LoadError {
         /// That of a block before.
         expected: f32,
     },
+    /// A scale stands beside floats that are not ternary.
+    #[error(
+        "{file}: tensor `{name}` has a scale beside it and values of several magnitudes, expected ternary ones"
+    )]
+    MastersWithScale {
+        /// The file.
+        file: String,
+        /// The tensor.
+        name: String,
+    },
     /// The scales read in the configured direction are not those of a trained model.
     #[error(
         "{file}: `weight_scale` read with `linear_class` `{linear_class}` gives a median weight of {found}, \
@@ -99,6 +109,7 @@ impl LoadError {
             LoadError::Code { .. }
             | LoadError::NotFinite { .. }
             | LoadError::Scale { .. }
+            | LoadError::MastersWithScale { .. }
             | LoadError::BlockScales { .. } => {
                 Some("the file is damaged or was converted wrongly: download or convert it again")
             }

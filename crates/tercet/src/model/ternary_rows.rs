@@ -7,13 +7,16 @@
 //! | one magnitude | the signs of floats | what all that are not 0 have |
 //! | masters | floats, quantised by the one function of the kernels | their absmean |
 //!
+//! Beside blocks and floats of one magnitude a GGUF file can have a tensor by which the weights are multiplied.
+//! A matrix of zeros has the least scale of the kernels in every form.
+//!
 //! Planes: row `r` is in byte row `r mod R`, bits `2 (r div R)`, `R = ceil(rows / 4)` (transformers,
 //! `integrations/bitnet.py`). Whoever loads a model and whoever converts one read them here.
 
 use std::sync::{Mutex, PoisonError};
 
 use tercet_kernels::Pool;
-use tercet_kernels::quantize::{self, QuantizeError};
+use tercet_kernels::quantize::{self, QuantizeError, SCALE_MIN};
 
 use super::error::SCALES;
 use super::first_error::FirstError;
@@ -30,10 +33,11 @@ pub struct TernaryRows<'a> {
     form: Form,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Form {
     Planes,
-    Blocks,
+    /// With the scale that a block has if it is not 0 throughout.
+    Blocks(f32),
     OneMagnitude,
     Masters,
 }
@@ -72,17 +76,10 @@ impl<'a> TernaryRows<'a> {
                 rows.form = Form::Planes;
                 rows.scale = stored_scale(&found(&format!("{linear}.weight_scale")), linear, rule)?;
             }
-            Linears::Blocks if tensor.dtype.is_ternary_block() => {
-                rows.form = Form::Blocks;
-                rows.scale = rows.checked_scale(blocks::ternary_scale(&tensor))?;
+            Linears::Blocks => {
+                let factor = checkpoint.get(&format!("{linear}.weight_scale"));
+                (rows.form, rows.scale) = rows.of_gguf(pool, factor)?;
             }
-            Linears::Blocks => match rows.magnitude(pool)? {
-                Some(magnitude) => {
-                    rows.form = Form::OneMagnitude;
-                    rows.scale = rows.checked_scale(magnitude)?;
-                }
-                None => rows.scale = rows.absmean(pool)?,
-            },
             Linears::Masters => rows.scale = rows.absmean(pool)?,
         }
         Ok(rows)
@@ -100,7 +97,7 @@ impl<'a> TernaryRows<'a> {
 
     /// The floats that codes and scale are made from, if they are.
     pub(crate) fn masters(&self) -> Option<&TensorRef<'a>> {
-        (self.form == Form::Masters).then_some(&self.tensor)
+        matches!(self.form, Form::Masters).then_some(&self.tensor)
     }
 
     /// A reader of rows.
@@ -111,6 +108,25 @@ impl<'a> TernaryRows<'a> {
     /// Tells the system that the matrix is not needed for now.
     pub fn give_back(&self) {
         self.tensor.give_back(0..self.tensor.bytes.len());
+    }
+
+    /// The form and scale of a matrix of a GGUF file, with the factor that may stand beside it.
+    fn of_gguf(&self, pool: &Pool, factor: Option<TensorRef<'_>>) -> Result<(Form, f32), LoadError> {
+        let times_factor = |scale: f32| self.checked_scale(scale * factor.map_or(1.0, |f| number(&f)));
+        if self.tensor.dtype.is_ternary_block() {
+            return match blocks::ternary_scale(&self.tensor) {
+                Some(scale) => Ok((Form::Blocks(scale), times_factor(scale)?)),
+                None => Ok((Form::Blocks(0.0), SCALE_MIN)),
+            };
+        }
+        match (self.magnitude(pool)?, factor) {
+            (Magnitude::One(magnitude), _) => Ok((Form::OneMagnitude, times_factor(magnitude)?)),
+            (Magnitude::Several, Some(_)) => {
+                let (file, name) = (self.tensor.file.to_owned(), self.name.clone());
+                Err(LoadError::MastersWithScale { file, name })
+            }
+            (Magnitude::None | Magnitude::Several, _) => Ok((Form::Masters, self.absmean(pool)?)),
+        }
     }
 
     fn checked_scale(&self, found: f32) -> Result<f32, LoadError> {
@@ -128,8 +144,8 @@ impl<'a> TernaryRows<'a> {
         scale.map_err(|QuantizeError::NotFinite { index }| self.not_finite(index))
     }
 
-    /// The magnitude of all values that are not 0, if they have one.
-    fn magnitude(&self, pool: &Pool) -> Result<Option<f32>, LoadError> {
+    /// The magnitude of all values that are not 0.
+    fn magnitude(&self, pool: &Pool) -> Result<Magnitude, LoadError> {
         let [rows, cols] = self.shape;
         let (found, bad_number) = (Mutex::new(Magnitude::None), FirstError::default());
         pool.run(|worker| {
@@ -151,10 +167,7 @@ impl<'a> TernaryRows<'a> {
         if let Some(index) = bad_number.into_inner() {
             return Err(self.not_finite(index));
         }
-        Ok(match found.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Magnitude::One(value) => Some(value),
-            Magnitude::None | Magnitude::Several => None,
-        })
+        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn not_finite(&self, index: usize) -> LoadError {
@@ -179,7 +192,7 @@ impl RowReader<'_> {
                     *code = byte >> shift & 3;
                 }
             }
-            Form::Blocks => {
+            Form::Blocks(scale) => {
                 let first = tensor.row_order.stored(row) * cols;
                 blocks::ternary_codes(tensor, first, codes, *scale).map_err(|found| {
                     LoadError::BlockScales { file: file(), name: name.clone(), found, expected: *scale }
@@ -209,9 +222,7 @@ impl RowReader<'_> {
 
 /// The scale that a packed linear stores.
 fn stored_scale(tensor: &TensorRef<'_>, linear: &str, rule: ScaleRule) -> Result<f32, LoadError> {
-    let mut stored = [0.0];
-    tensor.read_f32(0, &mut stored);
-    let [stored] = stored;
+    let stored = number(tensor);
     if !(SCALES[0]..=SCALES[1]).contains(&stored) {
         let name = format!("{linear}.weight_scale");
         return Err(LoadError::Scale { file: tensor.file.to_owned(), name, found: stored });
@@ -220,6 +231,13 @@ fn stored_scale(tensor: &TensorRef<'_>, linear: &str, rule: ScaleRule) -> Result
         ScaleRule::Multiply => stored,
         ScaleRule::Divide => 1.0 / stored,
     })
+}
+
+/// The number that a scale is.
+fn number(tensor: &TensorRef<'_>) -> f32 {
+    let mut value = [0.0];
+    tensor.read_f32(0, &mut value);
+    value[0]
 }
 
 /// What is known of the values that are not 0.

@@ -29,6 +29,9 @@ use pre_tokenize::CheckedPreTokenizer;
 /// The file that holds a model's tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
+/// The file with the tokens that begin and end a text, and the chat template.
+pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+
 type Inner =
     TokenizerImpl<ModelWrapper, NormalizerWrapper, CheckedPreTokenizer, PostProcessorWrapper, DecoderWrapper>;
 

@@ -111,6 +111,8 @@ pub fn right_gguf() -> Vec<u8> {
         ("llama.attention.head_count", number(2)),
         ("llama.attention.layer_norm_rms_epsilon", NewValue::Float32(1e-5)),
         ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("llama-bpe")),
+        ("tokenizer.chat_template", text("{{ messages[0]['content'] }}")),
         ("tokenizer.ggml.tokens", NewValue::Texts(tokens)),
         ("tokenizer.ggml.token_type", NewValue::Int32s(vec![3, 1, 1, 1])),
         ("tokenizer.ggml.merges", NewValue::Texts(vec!["a b".to_owned()])),

@@ -15,6 +15,10 @@ pub fn i8_value(value: i8) -> Value {
     Value(1, value.to_le_bytes().to_vec())
 }
 
+pub fn u16_value(value: u16) -> Value {
+    Value(2, value.to_le_bytes().to_vec())
+}
+
 pub fn u32_value(value: u32) -> Value {
     Value(4, value.to_le_bytes().to_vec())
 }
@@ -37,6 +41,11 @@ pub fn text_value(text: &str) -> Value {
 
 pub fn list_value(element: u32, count: u64, bytes: &[u8]) -> Value {
     Value(9, [&element.to_le_bytes()[..], &count.to_le_bytes(), bytes].concat())
+}
+
+pub fn texts_value(texts: &[String]) -> Value {
+    let bytes: Vec<u8> = texts.iter().flat_map(|text| text_bytes(text)).collect();
+    list_value(8, texts.len() as u64, &bytes)
 }
 
 pub fn text_bytes(text: &str) -> Vec<u8> {
@@ -106,6 +115,32 @@ impl File {
 }
 
 impl File {
+    /// A file whose only tensor is an embedding of one column: enough to read a tokenizer of so many tokens.
+    pub fn of_tokenizer(architecture: &str, rows: usize, tokenizer: Vec<(String, Value)>) -> File {
+        let mut metadata = vec![("general.architecture".to_owned(), text_value(architecture))];
+        for size in [
+            "embedding_length",
+            "feed_forward_length",
+            "block_count",
+            "attention.head_count",
+            "context_length",
+        ] {
+            metadata.push((format!("{architecture}.{size}"), u32_value(1)));
+        }
+        metadata.push((format!("{architecture}.attention.layer_norm_rms_epsilon"), f32_value(1e-5)));
+        metadata.extend(tokenizer);
+        File {
+            magic: *b"GGUF",
+            version: 3,
+            tensor_count: None,
+            key_count: None,
+            metadata,
+            tensors: vec![Tensor::new("token_embd.weight", &[1, rows as u64], 0, 0)],
+            alignment: 32,
+            data: vec![0; 4 * rows],
+        }
+    }
+
     /// A file as it says it is; nothing where it cannot be walked through.
     pub fn parse(bytes: &[u8]) -> Option<File> {
         let mut left = Left(bytes);

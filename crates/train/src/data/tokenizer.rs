@@ -31,9 +31,7 @@ use super::read::{Content, Reader, Wanted, without_long_words};
 use super::work::{Stage, Work};
 use crate::checkpoint::hex;
 use crate::config::{DataConfig, TokenizerConfig};
-
-/// The file with the tokens that begin and end a text, and the chat template.
-pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+pub use tercet::tokenizer::TOKENIZER_CONFIG_FILE;
 
 /// The file with the chat template, where it is not in [`TOKENIZER_CONFIG_FILE`].
 pub const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";

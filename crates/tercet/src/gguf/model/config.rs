@@ -5,9 +5,9 @@
 use serde_json::{Map, Value, json};
 
 use super::names::model_name;
-use super::tokenizer::Tokens;
+use super::tokens::Tokens;
 use crate::config::{EMBEDDING, HEAD};
-use crate::gguf::{Gguf, GgufError, GgufTensor, MetadataError};
+use crate::gguf::{Gguf, GgufError, GgufTensor, Metadata, MetadataError};
 use crate::json::shown;
 
 const ARCHITECTURE_KEY: &str = "general.architecture";
@@ -37,6 +37,9 @@ pub enum ModelError {
     NoEmbedding { file: String },
     #[error("{file}: tensor `{name}` is one that another has the place of, `{here}`")]
     SameTensor { file: String, name: String, here: String },
+    /// Texts would be cut otherwise than in training.
+    #[error(transparent)]
+    PreTokenizer(MetadataError),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -51,6 +54,10 @@ impl ModelError {
             Self::Architecture { .. } => {
                 Some("tercet runs ternary models and LLaMA; llama.cpp runs many others")
             }
+            Self::PreTokenizer(_) => Some(
+                "say how the model's texts are cut, and add it: \
+                 `gguf-new-metadata --pre-tokenizer llama-bpe OLD NEW`, or `gpt-2`",
+            ),
             Self::NoEmbedding { .. } | Self::SameTensor { .. } | Self::Metadata(_) => {
                 Some("the file is damaged or was converted wrongly: download or convert it again")
             }
@@ -78,6 +85,11 @@ impl Architecture {
         }
     }
 
+    /// Whether it is that of BitNet b1.58 2B4T.
+    pub(super) fn is_2b4t(self) -> bool {
+        matches!(self, Self::Bitnet25 | Self::BitnetB158)
+    }
+
     /// Whether rows of `q_proj` and `k_proj` stand in the order of interleaved rotary pairs.
     pub(crate) fn is_interleaved(self) -> bool {
         self == Self::Llama
@@ -85,16 +97,16 @@ impl Architecture {
 }
 
 /// Rows of the embedding.
-pub(super) fn vocab_size(gguf: &Gguf) -> Result<usize, ModelError> {
-    match find(gguf, EMBEDDING).map(|tensor| tensor.shape.as_slice()) {
+pub(super) fn vocab_size(gguf: &Gguf, architecture: Architecture) -> Result<usize, ModelError> {
+    match find(gguf, architecture, EMBEDDING).map(|tensor| tensor.shape.as_slice()) {
         Some(&[vocab_size, _]) => Ok(vocab_size),
         _ => Err(ModelError::NoEmbedding { file: gguf.file().to_owned() }),
     }
 }
 
 /// The tensor of this name here.
-fn find<'g>(gguf: &'g Gguf, name: &str) -> Option<&'g GgufTensor> {
-    gguf.tensors().iter().find(|tensor| model_name(&tensor.name) == name)
+fn find<'g>(gguf: &'g Gguf, architecture: Architecture, name: &str) -> Option<&'g GgufTensor> {
+    gguf.tensors().iter().find(|tensor| model_name(architecture, &tensor.name) == name)
 }
 
 /// The configuration as `config.json` would hold it.
@@ -111,7 +123,7 @@ pub(super) fn of(
         metadata.integer(&key)?.ok_or_else(|| metadata.missing(&key))
     };
     // The files of `bitnet-25` store the embedding again; whether it is the same is checked later.
-    let is_tied = find(gguf, HEAD).is_none() || architecture == Architecture::Bitnet25;
+    let is_tied = find(gguf, architecture, HEAD).is_none() || architecture == Architecture::Bitnet25;
 
     let mut config = Map::new();
     let mut put = |field: &str, value: Value| config.insert(field.to_owned(), value);
@@ -144,13 +156,10 @@ pub(super) fn of(
             put("partial_rotary_factor", json!(rotated as f64 / head_dim as f64));
         }
     }
-    if let Some(eps) = metadata.float(&key("attention.layer_norm_rms_epsilon"))? {
-        put("rms_norm_eps", json!(eps));
-    }
+    let eps = key("attention.layer_norm_rms_epsilon");
+    put("rms_norm_eps", json!(metadata.float(&eps)?.ok_or_else(|| metadata.missing(&eps))?));
     put("rope_theta", json!(metadata.float(&key("rope.freq_base"))?.unwrap_or(10_000.0)));
-    if let Some(kind) = metadata.string(&key("rope.scaling.type"))?.filter(|kind| *kind != "none") {
-        put("rope_scaling", json!({ "type": kind }));
-    }
+    check_rope_scaling(metadata, key)?;
     if let Some(bos) = metadata.integer("tokenizer.ggml.bos_token_id")? {
         put("bos_token_id", json!(bos));
     }
@@ -163,4 +172,21 @@ pub(super) fn of(
         put("quantization_config", json!({ "quant_method": "gguf" }));
     }
     Ok(Value::Object(config))
+}
+
+/// Positions must not be scaled, which would be another function than the one computed here.
+///
+/// As in llama.cpp, a factor without a type is one of `linear`, and 0 is none. Its converter gives every `bitnet` the
+/// type `linear` and the factor 1.
+fn check_rope_scaling(metadata: &Metadata, key: impl Fn(&str) -> String) -> Result<(), MetadataError> {
+    let kind = key("rope.scaling.type");
+    if let Some(found) = metadata.string(&kind)?.filter(|found| !["none", "linear"].contains(found)) {
+        return Err(metadata.out_of_range(&kind, shown(found), "`none`, or `linear` with the factor 1"));
+    }
+    for factor in ["rope.scaling.factor", "rope.scale_linear"].map(key) {
+        if let Some(found) = metadata.float(&factor)?.filter(|found| ![0.0, 1.0].contains(found)) {
+            return Err(metadata.out_of_range(&factor, found.to_string(), "1, or 0 for none"));
+        }
+    }
+    Ok(())
 }

@@ -5,21 +5,28 @@
 //! |---|---|
 //! | `config` | `config.json` of the metadata |
 //! | `names` | the names of tensors, here and there |
-//! | `tokenizer` | `tokenizer.json` of the metadata |
+//! | `tokens` | the tokens of the metadata, checked |
+//! | `tokenizer` | `tokenizer.json` of them |
+//! | `tokenizer_config` | `tokenizer_config.json` of them |
+//! | `json_text` | JSON of bounded length, written as it is made |
 //!
 //! It knows the architectures; whether tensors and configuration agree is `config::check`'s to say.
 
 mod config;
+mod json_text;
 mod names;
 mod tokenizer;
+mod tokenizer_config;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use config::{Architecture, ModelError};
 pub(crate) use names::{gguf_name, model_name};
-use tokenizer::Tokens;
-pub(crate) use tokenizer::{LLAMA3_PATTERN, TURN_ENDS};
+pub(crate) use tokenizer::LLAMA3_PATTERN;
+pub(crate) use tokens::TURN_ENDS;
+use tokens::Tokens;
 
 use serde_json::Value;
 
@@ -27,7 +34,7 @@ use super::{Gguf, NewGgufTensor, NewValue, TensorType, write};
 use crate::checkpoint::RowOrder;
 use crate::config::CONFIG_FILE;
 use crate::json::shown;
-use crate::tokenizer::TOKENIZER_FILE;
+use crate::tokenizer::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 
 /// The model of a GGUF file.
 #[derive(Debug, Clone)]
@@ -36,7 +43,7 @@ pub struct GgufModel {
     architecture: Architecture,
     /// Rows of a head of `q_proj` and `k_proj`; nothing where the sizes make no sense.
     head_dim: Option<usize>,
-    files: BTreeMap<&'static str, Arc<[u8]>>,
+    files: Arc<BTreeMap<&'static str, Vec<u8>>>,
 }
 
 impl GgufModel {
@@ -46,15 +53,19 @@ impl GgufModel {
     /// [`ModelError`] if the architecture is another, or a key is missing or wrong.
     pub fn new(gguf: Arc<Gguf>) -> Result<Self, ModelError> {
         let architecture = Architecture::of(&gguf)?;
-        check_names(&gguf)?;
-        let vocab_size = config::vocab_size(&gguf)?;
+        check_names(&gguf, architecture)?;
+        let vocab_size = config::vocab_size(&gguf, architecture)?;
         let tokens = Tokens::read(gguf.metadata(), vocab_size)?;
         let config = config::of(&gguf, architecture, vocab_size, tokens.as_ref())?;
-        let tokenizer = tokenizer::of(tokens.as_ref())?;
-        let bytes = |value: &Value| Arc::from(value.to_string().into_bytes());
-        let mut files = BTreeMap::from([(CONFIG_FILE, bytes(&config))]);
-        files.extend(tokenizer.map(|tokenizer| (TOKENIZER_FILE, bytes(&tokenizer))));
-        Ok(Self { gguf, architecture, head_dim: head_dim(&config), files })
+        let mut files = BTreeMap::from([(CONFIG_FILE, config.to_string().into_bytes())]);
+        if let Some(tokens) = &tokens
+            && let Some(tokenizer) = tokenizer::of(tokens, architecture)?
+        {
+            files.insert(TOKENIZER_FILE, tokenizer);
+            let tokenizer_config = tokenizer_config::of(tokens, architecture)?;
+            files.insert(TOKENIZER_CONFIG_FILE, tokenizer_config.to_string().into_bytes());
+        }
+        Ok(Self { head_dim: head_dim(&config), files: Arc::new(files), gguf, architecture })
     }
 
     /// The file.
@@ -79,7 +90,7 @@ impl GgufModel {
     }
 
     /// The files that a folder would have beside the tensors.
-    pub(crate) fn files(&self) -> &BTreeMap<&'static str, Arc<[u8]>> {
+    pub(crate) fn files(&self) -> &BTreeMap<&'static str, Vec<u8>> {
         &self.files
     }
 }
@@ -88,21 +99,26 @@ impl GgufModel {
 ///
 /// # Errors
 /// [`ModelError`] as of [`GgufModel::new`].
-pub(crate) fn tokenizer_of(entries: &[(String, NewValue)], rows: usize) -> Result<Value, ModelError> {
+pub(crate) fn tokenizer_of(
+    entries: &[(String, NewValue)],
+    rows: usize,
+) -> Result<Option<Vec<u8>>, ModelError> {
     let tensor = NewGgufTensor { name: "none".to_owned(), tensor_type: TensorType::F32, shape: vec![1] };
     let mut bytes = Vec::new();
     write(&mut bytes, entries, &[tensor], &mut |_, out| out.write_all(&[0; 4]))
         .expect("tokenizer_of: writing to memory does not fail");
     let gguf = Gguf::in_memory("the metadata", bytes.into())?;
-    let tokens = Tokens::read(gguf.metadata(), rows)?;
-    Ok(tokenizer::of(tokens.as_ref())?.unwrap_or(Value::Null))
+    match Tokens::read(gguf.metadata(), rows)? {
+        Some(tokens) => tokenizer::of(&tokens, Architecture::of(&gguf)?),
+        None => Ok(None),
+    }
 }
 
 /// Two names there must not be one here.
-fn check_names(gguf: &Gguf) -> Result<(), ModelError> {
+fn check_names(gguf: &Gguf, architecture: Architecture) -> Result<(), ModelError> {
     let mut names = BTreeSet::new();
     for tensor in gguf.tensors() {
-        let here = model_name(&tensor.name);
+        let here = model_name(architecture, &tensor.name);
         if !names.insert(here.clone()) {
             let (file, name) = (gguf.file().to_owned(), shown(&tensor.name));
             return Err(ModelError::SameTensor { file, name, here });

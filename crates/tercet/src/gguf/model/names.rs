@@ -1,7 +1,9 @@
 //! The names of tensors: those of llama.cpp, and those of safetensors.
 
-/// Parts of a layer, there and here.
-const PARTS: [(&str, &str); 11] = [
+use super::config::Architecture;
+
+/// Linears of a layer, there and here.
+const LINEARS: [(&str, &str); 7] = [
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
@@ -9,6 +11,10 @@ const PARTS: [(&str, &str); 11] = [
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
+];
+
+/// Norms of a layer, there and here.
+const NORMS: [(&str, &str); 4] = [
     ("attn_norm", "input_layernorm"),
     ("ffn_norm", "post_attention_layernorm"),
     ("attn_sub_norm", "self_attn.attn_sub_norm"),
@@ -23,11 +29,11 @@ const OTHERS: [(&str, &str); 3] = [
 ];
 
 /// The name of a tensor here; one that is not known keeps its own, so that it is refused by it.
-pub(crate) fn model_name(name: &str) -> String {
+pub(crate) fn model_name(architecture: Architecture, name: &str) -> String {
     if let Some((_, here)) = OTHERS.iter().find(|(there, _)| *there == name) {
         return (*here).to_owned();
     }
-    layer_name(name).unwrap_or_else(|| name.to_owned())
+    layer_name(architecture, name).unwrap_or_else(|| name.to_owned())
 }
 
 /// The name of a tensor there; the other direction of [`model_name`].
@@ -38,19 +44,27 @@ pub(crate) fn gguf_name(name: &str) -> String {
     let part = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
     let (layer, part) = part.expect("gguf_name: a tensor of a layer");
     let part = part.strip_suffix(".weight").unwrap_or(part);
-    let found = PARTS.iter().find(|(_, here)| *here == part);
+    let found = LINEARS.iter().chain(&NORMS).find(|(_, here)| *here == part);
     let (there, _) = found.expect("gguf_name: a tensor that a GGUF file has a name for");
     format!("blk.{layer}.{there}.weight")
 }
 
 /// `model.layers.7.self_attn.q_proj.weight` of `blk.7.attn_q.weight`.
-fn layer_name(name: &str) -> Option<String> {
+///
+/// Older converters of llama.cpp, and ik_llama.cpp's, write the linears of a `bitnet` as -1, 0 and 1, and beside
+/// `blk.7.attn_q.weight` the scale `blk.7.attn_q.scale`, by which both programs multiply what the linear gives.
+fn layer_name(architecture: Architecture, name: &str) -> Option<String> {
     let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
     let is_number =
         layer.bytes().all(|digit| digit.is_ascii_digit()) && !(layer.len() > 1 && layer.starts_with('0'));
-    let part = part.strip_suffix(".weight").filter(|_| is_number && !layer.is_empty())?;
-    let (_, here) = PARTS.iter().find(|(there, _)| *there == part)?;
-    Some(format!("model.layers.{layer}.{here}.weight"))
+    let (part, end) = part.split_once('.').filter(|_| is_number && !layer.is_empty())?;
+    let is_part = |(there, _): &&(&str, &str)| *there == part;
+    let ((_, here), end) = match end {
+        "weight" => (LINEARS.iter().chain(&NORMS).find(is_part)?, "weight"),
+        "scale" if architecture == Architecture::Bitnet => (LINEARS.iter().find(is_part)?, "weight_scale"),
+        _ => return None,
+    };
+    Some(format!("model.layers.{layer}.{here}.{end}"))
 }
 
 #[cfg(test)]
@@ -65,7 +79,7 @@ mod tests {
             ("token_embd.weight", "model.embed_tokens.weight"),
             ("output_norm.weight", "model.norm.weight"),
         ] {
-            assert_eq!(model_name(there), here);
+            assert_eq!(model_name(Architecture::Llama, there), here);
             assert_eq!(gguf_name(here), there);
         }
         for (there, here) in [
@@ -73,8 +87,12 @@ mod tests {
             ("blk.00.attn_q.weight", "blk.00.attn_q.weight"),
             ("blk.x.attn_q.weight", "blk.x.attn_q.weight"),
             ("rope_freqs.weight", "rope_freqs.weight"),
+            ("blk.0.attn_q.weight.scale", "blk.0.attn_q.weight.scale"),
+            ("blk.0.attn_norm.scale", "blk.0.attn_norm.scale"),
+            ("blk.0.attn_q.scale", "model.layers.0.self_attn.q_proj.weight_scale"),
         ] {
-            assert_eq!(model_name(there), here);
+            assert_eq!(model_name(Architecture::Bitnet, there), here);
         }
+        assert_eq!(model_name(Architecture::BitnetB158, "blk.0.attn_q.scale"), "blk.0.attn_q.scale");
     }
 }
