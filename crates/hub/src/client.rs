@@ -3,7 +3,7 @@
 //! The token is sent to the endpoint and to nobody else. Redirects are followed here and not by the
 //! library below, because the Hub's own answer, before it redirects, is what describes a file.
 
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_
 use ureq::http::uri::{Authority, PathAndQuery, Scheme};
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Error as HttpError, Proxy};
+use ureq::{Agent, Body, Error as HttpError, Proxy, Timeout};
 
 use crate::error::HubError;
 use crate::fetch::Listener;
@@ -231,33 +231,31 @@ fn host_of(uri: &Uri) -> String {
 
 /// What it means that there is no answer.
 fn failed(host: &str, error: &HttpError) -> HubError {
+    use ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, InvalidData, TimedOut, UnexpectedEof,
+        WouldBlock,
+    };
+    const BROKEN: [ErrorKind; 7] =
+        [BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, TimedOut, UnexpectedEof, WouldBlock];
     let host = host.to_owned();
     match error {
-        HttpError::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect)
+        HttpError::Tls(_) | HttpError::Rustls(_) => HubError::NotSecure { host, reason: error.to_string() },
+        HttpError::Io(error) if error.kind() == InvalidData => {
+            HubError::NotSecure { host, reason: error.to_string() }
+        }
+        HttpError::Io(error) if BROKEN.contains(&error.kind()) => broken(&host, error),
+        // Refused, no way there, no such name.
+        HttpError::Io(error) => HubError::NoConnection { host, reason: error.to_string() },
+        HttpError::Timeout(Timeout::Resolve | Timeout::Connect)
         | HttpError::HostNotFound
         | HttpError::ConnectionFailed
-        | HttpError::ConnectProxyFailed(_)
-        | HttpError::Tls(_)
-        | HttpError::Rustls(_) => HubError::NoConnection { host, reason: error.to_string() },
-        HttpError::Io(error) if is_unreachable(error) => {
-            HubError::NoConnection { host, reason: error.to_string() }
-        }
+        | HttpError::ConnectProxyFailed(_) => HubError::NoConnection { host, reason: error.to_string() },
         _ => HubError::Broken { host, reason: error.to_string() },
     }
 }
 
-fn is_unreachable(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{
-        AddrNotAvailable, ConnectionRefused, HostUnreachable, InvalidData, NetworkDown, NetworkUnreachable,
-    };
-    // Invalid data is what a handshake without a common ground comes to.
-    let kinds =
-        [AddrNotAvailable, ConnectionRefused, HostUnreachable, InvalidData, NetworkDown, NetworkUnreachable];
-    kinds.contains(&error.kind())
-}
-
 /// A body that ended early.
-pub(crate) fn broken(host: &str, error: &std::io::Error) -> HubError {
+pub(crate) fn broken(host: &str, error: &io::Error) -> HubError {
     HubError::Broken { host: host.to_owned(), reason: error.to_string() }
 }
 
@@ -336,6 +334,24 @@ mod tests {
         {
             assert!(!is_same_origin(&uri(other), &hub), "{other}");
         }
+    }
+
+    #[test]
+    fn no_connection_is_told_from_a_broken_one() {
+        let check = |error: HttpError, is_right: fn(&HubError) -> bool| {
+            let found = failed("a.example", &error);
+            assert!(is_right(&found), "{error:?}: {found:?}");
+        };
+        let no_connection = |found: &HubError| matches!(found, HubError::NoConnection { .. });
+        let broken = |found: &HubError| matches!(found, HubError::Broken { .. });
+        // As the resolver fails: with no kind of its own.
+        check(io::Error::other("failed to lookup address information").into(), no_connection);
+        check(io::Error::from(ErrorKind::ConnectionRefused).into(), no_connection);
+        check(HttpError::Timeout(Timeout::Connect), no_connection);
+        check(io::Error::from(ErrorKind::ConnectionReset).into(), broken);
+        check(HttpError::Timeout(Timeout::RecvResponse), broken);
+        let not_secure = |found: &HubError| matches!(found, HubError::NotSecure { .. });
+        check(io::Error::from(ErrorKind::InvalidData).into(), not_secure);
     }
 
     #[test]

@@ -57,6 +57,14 @@ pub enum HubError {
         /// What the network said.
         reason: String,
     },
+    /// There is a server, but nothing proves that it is the one that is meant.
+    #[error("{host}: no secure connection: {reason}")]
+    NotSecure {
+        /// Host and port.
+        host: String,
+        /// What is wrong with its certificate.
+        reason: String,
+    },
     /// A connection broke or fell silent.
     #[error("{host}: the connection broke: {reason}")]
     Broken {
@@ -238,6 +246,10 @@ impl HubError {
             Self::PlainToken { .. } => "`HF_HUB_DISABLE_IMPLICIT_TOKEN=1` sends no token",
             Self::NoConnection { .. } => {
                 "is there a network? `HF_ENDPOINT` names a mirror, `HTTPS_PROXY` a proxy"
+            }
+            Self::NotSecure { .. } => {
+                "the system's authorities may be missing (`ca-certificates`) or not know a proxy: \
+                 `SSL_CERT_FILE` names a file of others"
             }
             Self::Broken { .. } | Self::Busy { .. } => "try again later; what has come is kept",
             Self::NoRepository { has_token: false, .. } => {
