@@ -62,17 +62,18 @@ pub(super) fn of_codes(grid: Grid, codes: &[u8], scale: f32) -> Option<Vec<f32>>
     if nonzero == 0 {
         return Some(vec![0.0; codes.len()]);
     }
-    let magnitude = (f64::from(scale) * codes.len() as f64 / nonzero as f64) as f32;
     if nonzero == codes.len() {
         let weights: Vec<f32> =
             codes.iter().map(|code| (f32::from(*code) - 1.0) * grid.floor(scale)).collect();
         return is_wanted(&weights, codes, scale).then_some(weights);
     }
-    let least = grid.below(grid.floor(magnitude));
-    let mut weights: Vec<f32> = codes.iter().map(|code| (f32::from(*code) - 1.0) * least).collect();
     // Of one magnitude alone, weights would be read as codes of that scale.
+    let other = grid.floor(scale / 8.0);
+    let rest = f64::from(scale) * codes.len() as f64 - f64::from(other);
+    let magnitude = grid.below(grid.floor((rest / nonzero as f64) as f32));
+    let mut weights: Vec<f32> = codes.iter().map(|code| (f32::from(*code) - 1.0) * magnitude).collect();
     let zero = codes.iter().position(|code| *code == 1).expect("of_codes: not all codes are ±1");
-    weights[zero] = grid.floor(scale / 8.0);
+    weights[zero] = other;
     settle(grid, &mut weights, codes, scale);
     is_wanted(&weights, codes, scale).then_some(weights)
 }
