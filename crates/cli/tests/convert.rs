@@ -1,0 +1,104 @@
+//! `tercet convert` and `tercet verify`: the small model inside there and back, what they print, and exit codes.
+
+mod command;
+
+use std::fs;
+use std::path::Path;
+
+use command::{golden, outcome, tercet};
+
+fn convert(arguments: &[&str]) -> command::Outcome {
+    tercet(["convert"].iter().chain(arguments))
+}
+
+#[test]
+fn the_model_inside_goes_there_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (packed, file, back) = (path("packed"), path("stories.gguf"), path("back"));
+    let report = convert(&[&packed, "--to", "hf-packed", "--json"]).success().json();
+    assert_eq!((&report["form"], &report["changes"]), (&"hf-packed".into(), &serde_json::json!([])));
+    let found = convert(&[&packed, &file, "--to", "gguf-i2_s"]).success();
+    assert!(found.stdout.ends_with("\nthe same model\n"), "{}", found.stdout);
+    convert(&[&file, &back, "--to", "hf-packed", "--no-verify"]).success();
+    let found = tercet(["verify", &packed, &back]).success();
+    for line in
+        ["codes      equal", "scales     equal", "floats     equal", "tokenizer  equal", "logits     equal"]
+    {
+        assert!(found.stdout.contains(line), "{line}: {}", found.stdout);
+    }
+    let tell =
+        |model: &str| tercet(["run", model, "Once upon a time", "--temp", "0", "-n", "12"]).success().stdout;
+    assert_eq!(tell(&file), tell(&back));
+}
+
+#[test]
+fn what_a_form_rounds_is_said_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stories.gguf").display().to_string();
+    let report = convert(&[&file, "--to", "gguf-f16", "--head", "q8_0", "--json"]).success().json();
+    let changes = report["changes"].as_array().unwrap();
+    assert!(changes.len() == 2 && changes[0].as_str().unwrap().contains("scale"), "{changes:?}");
+    let outcomes: Vec<&str> =
+        report["checks"].as_array().unwrap().iter().map(|check| check["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["equal", "equal", "rounded", "rounded", "equal", "close"]);
+}
+
+#[test]
+fn different_models_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    for path in [&one, &other] {
+        convert(&[path.to_str().unwrap(), "--to", "hf-packed", "--no-verify"]).success();
+    }
+    let weights = other.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    // The last byte is of a norm or a scale: another number.
+    let last = bytes.len() - 2;
+    bytes[last] ^= 0x20;
+    fs::write(&weights, bytes).unwrap();
+    let found = tercet(["verify", one.to_str().unwrap(), other.to_str().unwrap(), "--json"]);
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    assert_eq!(found.json()["is_same"], false);
+    let found = tercet(["verify".as_ref(), one.as_os_str(), golden().join("bitnet-packed-h100").as_os_str()]);
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    assert!(
+        found.stdout.contains("shape     DIFFERS") && found.stdout.contains("hidden_size"),
+        "{}",
+        found.stdout
+    );
+}
+
+#[track_caller]
+fn check_refused(arguments: &[&str], code: i32, says: &[&str]) {
+    let found = convert(arguments);
+    assert_eq!(found.failure(), Some(code), "{}", found.stderr);
+    for says in says {
+        assert!(found.stderr.contains(says), "`{says}`: {}", found.stderr);
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out").display().to_string();
+    let dense = golden().join("llama-dense-h48-f32").display().to_string();
+    check_refused(
+        &[&dense, &to, "--to", "hf-packed"],
+        3,
+        &["gibberish", "hint: make it ternary by training", "--force"],
+    );
+    check_refused(
+        &[&to, "--to", "gguf-tq1_0"],
+        3,
+        &["rows of 640 weights, expected a multiple of 256", "docs/models.md"],
+    );
+    check_refused(&[&to, "--to", "hf-dequantized"], 3, &["no place for the norms before `o_proj`"]);
+    check_refused(&[&to, "--to", "hf-packed", "--head", "q8_0"], 2, &["`--head` is for GGUF files"]);
+    assert!(!Path::new(&to).exists());
+    fs::create_dir(&to).unwrap();
+    check_refused(&[&to, "--to", "hf-packed"], 1, &["found something there already"]);
+    let found = outcome(command::command().args(["convert", &to, "--to", "gguf-q4"]));
+    assert_eq!(found.code, Some(2));
+    assert!(found.stderr.contains("gguf-i2_s"), "{}", found.stderr);
+}
