@@ -13,8 +13,10 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Work that is done byte by byte.
 pub(crate) struct Progress {
-    name: &'static str,
+    name: String,
     total_bytes: u64,
+    /// What was done before this process began.
+    first_bytes: u64,
     started: Instant,
     last_line: Instant,
     bar: Option<ProgressBar>,
@@ -22,17 +24,32 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Begins work of so many bytes; `name` says what is done, "converting" for example.
-    pub(crate) fn begin(name: &'static str, total_bytes: u64) -> Self {
-        const TEMPLATE: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-        let bar = io::stderr().is_terminal().then(|| {
+    pub(crate) fn begin(name: &str, total_bytes: u64) -> Self {
+        Progress::go_on(name, total_bytes, 0, true)
+    }
+
+    /// Goes on with work of which some was done before; on a terminal with a bar, if one is wanted.
+    pub(crate) fn go_on(name: &str, total_bytes: u64, first_bytes: u64, wants_bar: bool) -> Self {
+        const TEMPLATE: &str =
+            "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+        let bar = (wants_bar && io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template(TEMPLATE);
-            let bar = ProgressBar::new(total_bytes);
+            let bar = ProgressBar::new(total_bytes).with_position(first_bytes);
             bar.set_style(style.expect("Progress: the template is well formed"));
-            bar.set_message(name);
+            bar.set_message(name.to_owned());
+            bar.reset_eta();
             bar
         });
         let now = Instant::now();
-        Progress { name, total_bytes, started: now, last_line: now, bar }
+        Progress { name: name.to_owned(), total_bytes, first_bytes, started: now, last_line: now, bar }
+    }
+
+    /// Says what is done now.
+    pub(crate) fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+        if let Some(bar) = &self.bar {
+            bar.set_message(name.to_owned());
+        }
     }
 
     /// Says how many bytes are done.
@@ -45,8 +62,21 @@ impl Progress {
         }
     }
 
+    /// Whether there is a bar, which says by itself what else needs lines.
+    pub(crate) fn has_bar(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    /// Writes a line that stays, above the bar where there is one.
+    pub(crate) fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(text)),
+            None => note(text),
+        }
+    }
+
     fn line(&self, done_bytes: u64, seconds: f64) -> String {
-        let rate = done_bytes as f64 / seconds;
+        let rate = done_bytes.saturating_sub(self.first_bytes) as f64 / seconds;
         let left = self.total_bytes.saturating_sub(done_bytes) as f64 / rate.max(1.0);
         format!(
             "{} {} of {}, {}, {} left",
@@ -75,6 +105,12 @@ mod tests {
     fn a_line_has_rate_and_time_left() {
         let progress = Progress::begin("converting", 3_000_000_000);
         let line = progress.line(1_000_000_000, 10.0);
-        assert_eq!(line, "converting 1.0 GB of 3.0 GB, 100.0 MB/s, 20 s left");
+        assert_eq!(line, "converting 1.00 GB of 3.00 GB, 100 MB/s, 20 s left");
+        let progress = Progress::go_on("a file", 3_000_000_000, 2_000_000_000, true);
+        let line = progress.line(2_500_000_000, 10.0);
+        assert_eq!(
+            line, "a file 2.50 GB of 3.00 GB, 50.0 MB/s, 10 s left",
+            "what was done before is no speed"
+        );
     }
 }

@@ -1,23 +1,22 @@
 //! Models of the Hub: found in the cache, or downloaded into it.
 
+mod display;
 mod needed;
-mod progress;
 
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use tercet::checkpoint::{INDEX_FILE, SINGLE_FILE, indexed_files};
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet::tokenizer::TOKENIZER_FILE;
-use tercet_hub::{Cache, Client, HubError, ModelId, Repository, Settings, Snapshot};
+use tercet_hub::{Cache, Client, HubError, ModelId, News, Repository, Settings, Snapshot};
 
 use crate::failure::{Exit, Failure};
 use crate::terminal::note;
 
+use display::Display;
 use needed::{Main, Needed, Unclear, choose, choose_gguf, is_gguf};
 pub(crate) use needed::{Patterns, pattern};
-use progress::Progress;
 
 /// The Hub as this machine is set up for it.
 pub(crate) struct Hub {
@@ -109,7 +108,8 @@ impl Hub {
     pub(crate) fn offline(&self, id: &ModelId, cached: &Cached) -> Failure {
         let found = match cached {
             Cached::Part(missing) => format!("incomplete in the cache, where {} missing", listed(missing)),
-            _ => "not in the cache".to_owned(),
+            Cached::Unreadable(why) => format!("of no use in the cache, which has {why}"),
+            Cached::Absent | Cached::Whole(_) => "not in the cache".to_owned(),
         };
         let message = format!("{id}: {found}, and `HF_HUB_OFFLINE` forbids to ask the Hub");
         let hint = format!(
@@ -129,25 +129,13 @@ impl Hub {
         is_quiet: bool,
         wants_stop: &dyn Fn() -> bool,
     ) -> Result<PathBuf, PullError> {
-        let has_bar = self.settings.shows_bars && io::stderr().is_terminal();
-        let mut progress = Progress::new(has_bar, is_quiet, wants_stop);
-        let result = self.pull_shown(id, patterns, &mut progress);
-        progress.end();
-        result
-    }
-
-    fn pull_shown(
-        &self,
-        id: &ModelId,
-        patterns: &Patterns,
-        progress: &mut Progress<'_>,
-    ) -> Result<PathBuf, PullError> {
+        let mut display = Display::new(self.settings.shows_bars, is_quiet, wants_stop);
         let stopped = |error: HubError| match error {
             HubError::Stopped => PullError::Stopped,
             error => PullError::Failed(error.into()),
         };
         let client = Client::new(&self.settings)?;
-        let mut listener = |news: tercet_hub::News<'_>| progress.hear(news);
+        let mut listener = |news: News<'_>| display.hear(news);
         let repository = client.list(id, &mut listener).map_err(stopped)?;
         let names: Vec<&str> = repository.names().collect();
         let needed = choose(&names, patterns).map_err(|unclear| unclear_failure(id, &unclear))?;
@@ -205,7 +193,10 @@ pub(crate) fn state_of(snapshot: &Snapshot) -> Result<Cached, Failure> {
     let has_index = needed.has_index() && snapshot.has(INDEX_FILE);
     let mut wanted = needed.run;
     if has_index {
-        wanted.extend(indexed_files(&Source::folder(&snapshot.folder)?)?);
+        match indexed_files(&Source::folder(&snapshot.folder)?) {
+            Ok(files) => wanted.extend(files),
+            Err(_) => return Ok(Cached::Unreadable("a damaged index")),
+        }
     }
     wanted.sort_unstable();
     wanted.dedup();
