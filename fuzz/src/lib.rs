@@ -11,6 +11,8 @@ pub mod gguf_file;
 pub mod gguf_mutations;
 #[path = "../../crates/tercet/tests/mutations/mod.rs"]
 pub mod mutations;
+#[path = "../../crates/hub/tests/repository_bytes/mod.rs"]
+pub mod repository_bytes;
 #[path = "../../crates/tercet/tests/tiny_model/mod.rs"]
 pub mod tiny_model;
 #[path = "../../crates/train/tests/train_config/mod.rs"]

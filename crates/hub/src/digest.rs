@@ -6,7 +6,7 @@ use sha2::Digest as _;
 
 /// The digest of a file, which is also the name of its blob in a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Digest {
+pub(crate) enum Digest {
     /// Of a file in large-file storage: the SHA-256 of its bytes.
     Sha256([u8; 32]),
     /// Of a file in git: the SHA-1 of `blob LENGTH\0` and its bytes.
@@ -15,7 +15,7 @@ pub enum Digest {
 
 impl Digest {
     /// The digest that a text of 64 or 40 hexadecimal digits names.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text.len() {
             64 => Self::Sha256(bytes_of(text)?),
             40 => Self::Git(bytes_of(text)?),

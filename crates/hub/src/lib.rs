@@ -22,10 +22,9 @@ mod token;
 
 pub use cache::{Cache, CachedModel, CachedRevision, Removal, Snapshot};
 pub use client::Client;
-pub use digest::Digest;
 pub use error::HubError;
 pub use fetch::{Listener, News};
 pub use id::ModelId;
-pub use repository::{RemoteFile, Repository};
+pub use repository::Repository;
 pub use settings::Settings;
 pub use token::Token;

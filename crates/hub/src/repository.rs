@@ -24,11 +24,11 @@ const TREE_VERSION: u32 = 1;
 
 /// A file of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RemoteFile {
+pub(crate) struct RemoteFile {
     /// Its size.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// What its contents are called.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Git's name of the pointer that stands for a file in large-file storage, if it is known.
     pub(crate) pointer: Option<Digest>,
 }
@@ -66,7 +66,7 @@ impl Repository {
     }
 
     /// A file, if it is described.
-    pub fn file(&self, name: &str) -> Option<RemoteFile> {
+    pub(crate) fn file(&self, name: &str) -> Option<RemoteFile> {
         match self.files.get(name)? {
             Listed::Described(file) => Some(*file),
             Listed::Named => None,
@@ -74,7 +74,10 @@ impl Repository {
     }
 
     /// Reads the Hub's answer to `/api/models/ID/revision/REVISION?blobs=true`.
-    pub(crate) fn parse(id: &ModelId, json: &[u8]) -> Result<Self, HubError> {
+    ///
+    /// # Errors
+    /// [`HubError`] if it is another answer, or names what no repository holds.
+    pub fn parse(id: &ModelId, json: &[u8]) -> Result<Self, HubError> {
         let answer: Answer = serde_json::from_slice(json).map_err(|error| HubError::Answer {
             id: id.to_string(),
             found: error.to_string(),
@@ -93,7 +96,7 @@ impl Repository {
     }
 
     /// Reads the record of a cache; `None` if it is of another version or damaged.
-    pub(crate) fn parse_tree(id: &ModelId, commit: &str, json: &[u8]) -> Option<Self> {
+    pub fn parse_tree(id: &ModelId, commit: &str, json: &[u8]) -> Option<Self> {
         let tree: Tree = serde_json::from_slice(json).ok()?;
         if tree.format_version != TREE_VERSION {
             return None;
@@ -110,7 +113,7 @@ impl Repository {
     }
 
     /// The record for a cache; `None` if not all of it is known.
-    pub(crate) fn tree_json(&self) -> Option<Vec<u8>> {
+    pub fn tree_json(&self) -> Option<Vec<u8>> {
         let mut files = BTreeMap::new();
         for (name, listed) in &self.files {
             let Listed::Described(RemoteFile { bytes, digest, pointer }) = *listed else { return None };
