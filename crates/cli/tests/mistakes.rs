@@ -68,7 +68,7 @@ fn a_misspelt_path() {
         &[],
         3,
         "\
-error: models/storys: found nothing, expected a model folder
+error: models/storys: found nothing, expected a model folder or a `.gguf` file
 hint: the nearest existing one is `models/stories`; if a model of the Hub is meant, `tercet pull models/storys` first
 ",
     );
@@ -77,7 +77,7 @@ hint: the nearest existing one is `models/stories`; if a model of the Hub is mea
         &[],
         3,
         "\
-error: ./model/stories: found nothing, expected a model folder
+error: ./model/stories: found nothing, expected a model folder or a `.gguf` file
 hint: the nearest existing one is `./models/stories`
 ",
     );
