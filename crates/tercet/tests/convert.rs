@@ -25,9 +25,10 @@ fn options(target: Target) -> Options {
 }
 
 /// Converts a model; the result's place and what is not as it was.
-fn convert(model: &OnDisk, options: &Options, to: &Path) -> Result<Vec<Change>, ConvertError> {
+fn convert(model: &OnDisk, options: &Options, to: &Path) -> Result<Vec<Change>, Box<ConvertError>> {
     let pool = pool();
-    let conversion = Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, options)?;
+    let conversion =
+        Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, options).map_err(Box::new)?;
     let mut heard = 0;
     conversion.write(to, &mut |written| {
         assert!(written > heard);

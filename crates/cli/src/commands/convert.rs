@@ -25,8 +25,8 @@ use crate::{figures, model_argument};
 
 /// Convert a model to another form: a Hugging Face folder or a GGUF file
 ///
-/// Codes and scales survive where the form can hold them; what it has no place for is refused, and what it rounds is said.
-/// Then both models are compared: weight by weight, and by what they compute.
+/// Codes and scales survive where the form can hold them; what it has no place for is refused, and what it rounds is
+/// said. Then both models are compared: weight by weight, and by what they compute.
 #[derive(Args)]
 pub(crate) struct Convert {
     /// A model's folder or `.gguf` file, and where the result goes; with one path, that of the result, the small model

@@ -25,8 +25,8 @@ const LAYOUT: Layout = Layout::TwoBit;
 
 /// Compare two models: shape, codes, scales, other numbers, tokenizer and logits
 ///
-/// The second may differ from the first by the rounding of the numbers it is stored in, and by nothing else. Exit code 1 if
-/// they are not the same.
+/// The second may differ from the first by the rounding of the numbers it is stored in, and by nothing else. Exit code
+/// 1 if they are not the same.
 #[derive(Args)]
 pub(crate) struct Verify {
     /// A model's folder or `.gguf` file

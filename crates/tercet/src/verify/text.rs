@@ -7,7 +7,7 @@ use crate::tokenizer::{Tokenizer, TokenizerError};
 /// What is compared: prose, code, numbers, other scripts, white space and what looks like markup.
 pub const TEXTS: [&str; 6] = [
     "Once upon a time there was a little girl named Lily. She loved to play outside.",
-    "fn main() {\n    println!(\"{}\", 1 + 2);\n}\n\n\n# a comment\twith a tab",
+    "def f(x):\n    return {'a': x[1] + 2}\n\n\n# a comment\twith a tab",
     "It's 12:30 on 2024-02-27; 3,141,592.65 people don't agree — or do they? That's 100%!",
     "naïve façade, Ünïcödé, Привет мир, 你好世界, こんにちは, مرحبا, 🦀🎉👩‍🔬",
     "  two spaces,   three,\r\n and trailing   ",
