@@ -97,8 +97,7 @@ pub(crate) fn write(family: &str, folder: &Path) {
             match new[number].dtype {
                 Dtype::U8 => {
                     let codes = random() % 81;
-                    let byte =
-                        [1, 3, 9, 27].iter().rev().fold(0, |byte, power| byte << 2 | codes / power % 3);
+                    let byte = [1, 3, 9, 27].iter().rev().fold(0, |byte, power| 4 * byte + codes / power % 3);
                     out.write_all(&[byte as u8])?;
                 }
                 Dtype::F32 => out.write_all(&value.to_le_bytes())?,
