@@ -10,8 +10,9 @@ pub(crate) fn fits(need: &MemoryNeed) -> bool {
     machine::memory().is_none_or(|memory| need.total_bytes() <= memory.available_bytes)
 }
 
-/// Refuses what would not fit, before any of it is loaded.
-pub(crate) fn check(need: &MemoryNeed, name: &str) -> Result<(), Failure> {
+/// Refuses what would not fit, before any of it is loaded. `others` are flags that make it smaller, and what it takes
+/// with each; the first that fits is suggested.
+pub(crate) fn check(need: &MemoryNeed, name: &str, others: &[(String, MemoryNeed)]) -> Result<(), Failure> {
     let Some(memory) = machine::memory().filter(|_| !fits(need)) else { return Ok(()) };
     let message = format!(
         "{name}: needs {} of memory ({} weights, {} cache, {} buffers), but {} of {} are available",
@@ -22,12 +23,11 @@ pub(crate) fn check(need: &MemoryNeed, name: &str) -> Result<(), Failure> {
         figures::bytes(memory.available_bytes),
         figures::bytes(memory.total_bytes),
     );
-    let hint = if need.weight_bytes >= need.cache_bytes.max(need.scratch_bytes) {
-        "free memory, or take a smaller model"
-    } else if need.cache_bytes >= need.scratch_bytes {
-        "a smaller `--ctx-size` makes the cache smaller"
-    } else {
-        "smaller `--batch-size` and `--ctx-size` make the buffers smaller"
+    let hint = match others.iter().find(|(_, need)| fits(need)) {
+        Some((flags, need)) => {
+            format!("with `{flags}` it needs {}, which fits", figures::bytes(need.total_bytes()))
+        }
+        None => "free memory, or take a smaller model; `tercet inspect` shows what one takes".to_owned(),
     };
     Err(Failure::message(Exit::Memory, message).with_hint(hint))
 }

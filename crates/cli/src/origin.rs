@@ -129,9 +129,25 @@ impl Origin {
         Ok(tokens)
     }
 
+    /// The flags that say how weights lie in memory.
+    pub(crate) fn weight_flags(&self) -> (Weights, Head) {
+        (self.weights, self.head)
+    }
+
     /// Memory that loading and running will take.
     pub(crate) fn memory_need(&self, size: &SessionSize, kv_type: KvType) -> MemoryNeed {
-        let weights = self.weight_types();
+        self.memory_need_of(self.weights, self.head, size, kv_type)
+    }
+
+    /// Memory that it would take with weights of another type.
+    pub(crate) fn memory_need_of(
+        &self,
+        weights: Weights,
+        head: Head,
+        size: &SessionSize,
+        kv_type: KvType,
+    ) -> MemoryNeed {
+        let weights = WeightTypes { layout: weights.layout(), head: head.head_type() };
         match &self.kind {
             Kind::Files { checkpoint, .. } => {
                 MemoryNeed::of_checkpoint(&self.config, checkpoint, weights, size, kv_type)

@@ -1,12 +1,15 @@
 //! What somebody reads who has made an ordinary mistake: each message whole, to the letter.
 
 mod command;
+#[path = "../../tercet/tests/gguf_file/mod.rs"]
+mod gguf_file;
 #[path = "../../hub/tests/server/mod.rs"]
 mod server;
 
 use std::fs;
 
 use command::{command, golden, outcome};
+use gguf_file::{File, Tensor, text_value};
 use server::{COMMIT, Fault, Server, digest};
 
 /// Runs in a folder of its own that the message calls `HERE`, and wants this exit code and message.
@@ -170,4 +173,98 @@ error: invalid value 'f8' for '--kv <TYPE>'
 For more information, try '--help'.
 ",
     );
+}
+
+/// A GGUF file of a model whose one linear is of a type with this number.
+fn gguf_of_type(architecture: &str, number: u32) -> Vec<u8> {
+    let metadata = vec![("general.architecture".to_owned(), text_value(architecture))];
+    let tensors = vec![Tensor::new("blk.0.attn_q.weight", &[256, 256], number, 0)];
+    File {
+        metadata,
+        tensors,
+        alignment: 32,
+        data: vec![0; 1 << 17],
+        ..File::of_tokenizer("llama", 1, vec![])
+    }
+    .bytes()
+}
+
+#[test]
+fn a_dense_model_in_few_bits() {
+    check_file("model-Q4_K_M.gguf", &gguf_of_type("llama", 12), "\
+error: model-Q4_K_M.gguf: tensor `blk.0.attn_q.weight` is of type 12, Q4_K: a dense model in few bits, expected a ternary one
+hint: llama.cpp runs such models; tercet runs ternary ones, and dense ones in F32, F16 and BF16
+");
+}
+
+#[test]
+fn a_file_of_tl2() {
+    check_file("ggml-model-tl2.gguf", &gguf_of_type("bitnet-b1.58", 39), "\
+error: ggml-model-tl2.gguf: tensor `blk.0.attn_q.weight` is of type 39, bitnet.cpp's TL2 or llama.cpp's MXFP4: two programs \
+mean different types by this number
+hint: get the same model as I2_S, TQ1_0 or TQ2_0, or as safetensors
+");
+}
+
+/// Runs a file of these bytes.
+#[track_caller]
+fn check_file(name: &str, bytes: &[u8], want: &str) {
+    let here = tempfile::tempdir().unwrap();
+    fs::write(here.path().join(name), bytes).unwrap();
+    let found = outcome(command().args(["run", name, "Once"]).current_dir(here.path()));
+    assert_eq!((found.code, found.stderr.as_str()), (Some(3), want));
+}
+
+#[test]
+fn plain_llama_where_a_ternary_model_is_wanted() {
+    let here = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command
+        .args(["convert", "llama-dense-h48-f32"])
+        .arg(here.path().join("out.gguf"))
+        .args(["--to", "gguf-i2_s"]);
+    let found = outcome(command.current_dir(golden()));
+    let want = "\
+error: llama-dense-h48-f32: found a dense model, expected one that was trained with ternary weights for `gguf-i2_s`: \
+rounded to -1, 0 and +1 its weights give gibberish
+hint: make it ternary by training: `tercet train` with `model.from` continues from a dense model; `--force` rounds it \
+all the same
+";
+    assert_eq!((found.code, found.stderr.as_str()), (Some(3), want));
+}
+
+#[test]
+fn not_enough_memory() {
+    let found = outcome(command().args([
+        "run",
+        "--preset",
+        "700m",
+        "-c",
+        "99999999",
+        "-n",
+        "99999999",
+        "Once upon a time",
+    ]));
+    // How much there is differs from machine to machine.
+    let is_size = |word: &str| word.chars().all(|c| c.is_ascii_digit() || c == '.') && !word.is_empty();
+    let words = |line: &str| -> String {
+        let shown =
+            line.split(' ').map(|word| if is_size(word.trim_start_matches('(')) { "N" } else { word });
+        shown.collect::<Vec<_>>().join(" ").replace(" TB", " GB").replace(" MB", " GB")
+    };
+    let stderr: Vec<String> = found.stderr.lines().map(words).collect();
+    assert_eq!(found.code, Some(5), "{}", found.stderr);
+    assert_eq!(stderr[0], "error: preset 700m: needs N GB of memory (N GB weights, N GB cache, N GB buffers), but N GB of N GB are available".replace("(N", "N"));
+    assert!(stderr[1].starts_with("hint: with `--ctx-size"), "{stderr:?}");
+}
+
+#[test]
+fn a_prompt_that_is_too_long() {
+    let found =
+        outcome(command().args(["run", "-c", "8", "Once upon a time there was a girl who had a red ball"]));
+    let want = "\
+error: the prompt has 20 tokens, expected at most 8 in this context
+hint: shorten the prompt, or raise `--ctx-size`
+";
+    assert_eq!((found.code, found.stderr.as_str()), (Some(1), want));
 }

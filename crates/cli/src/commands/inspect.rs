@@ -48,7 +48,7 @@ impl Inspect {
         let checkpoint = Checkpoint::open(&source)?;
         let config = Config::read(&source, &checkpoint)?;
         let need = MemoryNeed::of_checkpoint(&config, &checkpoint, LAYOUT, &NO_SESSION, KvType::F16);
-        fit::check(&need, &source.name())?;
+        fit::check(&need, &source.name(), &[])?;
         let pool = Arc::new(Pool::new(isa, Pool::default_threads()));
         let model = while_loading(&source.name(), need.weight_bytes, || {
             Model::from_checkpoint(&checkpoint, config, pool, LAYOUT)

@@ -257,7 +257,7 @@ impl Bench {
 }
 
 fn check_memory(need: &MemoryNeed, origin: &Origin) -> Result<(), Failure> {
-    fit::check(need, &origin.name()).map_err(|failure| {
+    fit::check(need, &origin.name(), &[]).map_err(|failure| {
         failure
             .with_hint("take a smaller model or fewer bits (`--weights`), or less of `--parallel` and `-d`")
     })

@@ -17,9 +17,9 @@ use tercet::digest::LogitsDigest;
 use tercet::generate::{
     FinishReason, GenerateError, Generated, GenerationParams, MAX_DRAFT, SamplingParams, generate,
 };
-use tercet::model::{PROMPT_ROWS, Session, SessionSize};
+use tercet::model::{MemoryNeed, PROMPT_ROWS, Session, SessionSize};
 use tercet::presets::Preset;
-use tercet_kernels::{Isa, Pool};
+use tercet_kernels::{Isa, KvType, Pool};
 
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -150,7 +150,7 @@ impl Run {
         let size = self.session_size(&origin.config, &tokens);
         check_prompt(&tokens, &size)?;
         let need = origin.memory_need(&size, kv_type);
-        fit::check(&need, &origin.name())?;
+        fit::check(&need, &origin.name(), &smaller(&origin, &size, &tokens, kv_type))?;
         tell_about(&origin, &size, isa);
         let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
         let model = origin.load(&pool, need.weight_bytes)?;
@@ -300,6 +300,29 @@ impl Run {
         let useful = usize::try_from(weight_bytes.div_ceil(THREAD_WEIGHT_BYTES)).unwrap_or(usize::MAX);
         self.threads.map_or_else(|| Pool::default_threads().min(useful), usize::from)
     }
+}
+
+/// Flags that make what is run smaller, the least change first, and what it takes with each.
+fn smaller(
+    origin: &Origin,
+    size: &SessionSize,
+    prompt: &[u32],
+    kv_type: KvType,
+) -> Vec<(String, MemoryNeed)> {
+    let contexts = std::iter::successors(Some(size.context), |context| Some(context / 2));
+    let contexts: Vec<usize> = contexts.take_while(|context| *context > prompt.len()).collect();
+    let few_bits = (Weights::BaseThree, Head::Q6);
+    let mut others = Vec::new();
+    for (flags, (weights, head)) in [("", origin.weight_flags()), ("--weights 1.6bit --head q6", few_bits)] {
+        for context in &contexts {
+            let size = SessionSize { context: *context, ..*size };
+            let context =
+                if size.context == contexts[0] { String::new() } else { format!("--ctx-size {context}") };
+            let flags = [flags, &context].join(" ").trim().to_owned();
+            others.push((flags, origin.memory_need_of(weights, head, &size, kv_type)));
+        }
+    }
+    others
 }
 
 /// Refuses what [`generate`] would refuse, before anything is loaded or shown.
