@@ -191,19 +191,28 @@ fn gguf_of_type(architecture: &str, number: u32) -> Vec<u8> {
 
 #[test]
 fn a_dense_model_in_few_bits() {
-    check_file("model-Q4_K_M.gguf", &gguf_of_type("llama", 12), "\
-error: model-Q4_K_M.gguf: tensor `blk.0.attn_q.weight` is of type 12, Q4_K: a dense model in few bits, expected a ternary one
+    check_file(
+        "model-Q4_K_M.gguf",
+        &gguf_of_type("llama", 12),
+        "\
+error: model-Q4_K_M.gguf: tensor `blk.0.attn_q.weight` is of type 12, Q4_K: a dense model in few bits, \
+expected a ternary one
 hint: llama.cpp runs such models; tercet runs ternary ones, and dense ones in F32, F16 and BF16
-");
+",
+    );
 }
 
 #[test]
 fn a_file_of_tl2() {
-    check_file("ggml-model-tl2.gguf", &gguf_of_type("bitnet-b1.58", 39), "\
-error: ggml-model-tl2.gguf: tensor `blk.0.attn_q.weight` is of type 39, bitnet.cpp's TL2 or llama.cpp's MXFP4: two programs \
-mean different types by this number
+    check_file(
+        "ggml-model-tl2.gguf",
+        &gguf_of_type("bitnet-b1.58", 39),
+        "\
+error: ggml-model-tl2.gguf: tensor `blk.0.attn_q.weight` is of type 39, bitnet.cpp's TL2 or llama.cpp's \
+MXFP4: two programs mean different types by this number
 hint: get the same model as I2_S, TQ1_0 or TQ2_0, or as safetensors
-");
+",
+    );
 }
 
 /// Runs a file of these bytes.
