@@ -10,6 +10,7 @@ pub mod gguf;
 mod json;
 pub mod mapped_file;
 pub mod model;
+pub mod planes;
 pub mod presets;
 mod random;
 pub mod random_folder;

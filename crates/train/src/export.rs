@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tercet::checkpoint::{self, Dtype, NewTensor, SINGLE_FILE};
-use tercet::config::{
-    CONFIG_FILE, Config, Family, GENERATION_CONFIG_FILE, Linears, ScaleRule, SubNorms, TensorKind,
-};
+use tercet::config::{CONFIG_FILE, Config, GENERATION_CONFIG_FILE, Linears, ScaleRule, SubNorms, TensorKind};
+use tercet::planes;
 use tercet::source::MemoryFolder;
 use tercet_kernels::quantize;
 
@@ -69,7 +68,7 @@ impl<'a> Export<'a> {
         for parameter in layout.parameters() {
             let name = if is_packed { packed_name(&parameter.name) } else { parameter.name.clone() };
             if is_packed && parameter.kind == TensorKind::Linear {
-                let shape = vec![parameter.shape[0].div_ceil(4), parameter.shape[1]];
+                let shape = vec![planes::byte_rows(parameter.shape[0]), parameter.shape[1]];
                 let scale = format!("{name}_scale");
                 tensors.push(NewTensor { name, dtype: Dtype::U8, shape });
                 origins.push(Origin::Codes(parameter));
@@ -150,21 +149,22 @@ fn scale(masters: &[f32]) -> f32 {
     quantize::scale(&blocks, masters.len()).expect("Export: the masters were quantized before")
 }
 
-/// Row `r` goes to byte row `r mod R`, bits `2 (r div R)`, `R = ceil(rows / 4)` (transformers,
-/// `integrations/bitnet.py`); where there is no row, weight 0.
 fn write_codes(out: &mut dyn Write, masters: &[f32], [rows, cols]: [usize; 2]) -> io::Result<()> {
     let inv_scale = 1.0 / scale(masters);
-    let byte_rows = rows.div_ceil(4);
-    let mut bytes = vec![0u8; cols];
+    let byte_rows = planes::byte_rows(rows);
+    let (mut bytes, mut codes) = (vec![0u8; cols], vec![0u8; cols]);
     for byte_row in 0..byte_rows {
         bytes.fill(0);
-        for plane in 0..4 {
+        for plane in 0..planes::PLANES {
             let row = byte_row + plane * byte_rows;
-            for (col, byte) in bytes.iter_mut().enumerate() {
-                let code =
-                    if row < rows { quantize::ternary_code(masters[row * cols + col], inv_scale) } else { 1 };
-                *byte |= code << (2 * plane);
+            if row < rows {
+                for (code, master) in codes.iter_mut().zip(&masters[row * cols..]) {
+                    *code = quantize::ternary_code(*master, inv_scale);
+                }
+            } else {
+                codes.fill(1);
             }
+            planes::put(&codes, plane, &mut bytes);
         }
         out.write_all(&bytes)?;
     }
@@ -185,12 +185,8 @@ pub(crate) fn write_floats(out: &mut dyn Write, values: &[f32]) -> io::Result<()
 }
 
 fn packed_config(config: &Config) -> Config {
-    let mut packed = Config { linears: Linears::Packed { scale: ScaleRule::Multiply }, ..config.clone() };
-    if config.norms.sub == Some(SubNorms::OneBitLlm) {
-        packed.norms.sub = Some(SubNorms::Bitnet);
-        packed.family = Family::Bitnet;
-    }
-    packed
+    let linears = Linears::Packed { scale: ScaleRule::Multiply };
+    Config { linears, ..config.clone() }.with_bitnet_names()
 }
 
 /// The name of a tensor in the packed form.

@@ -164,6 +164,16 @@ impl Config {
         Ok(config)
     }
 
+    /// The configuration with the names of BitNet b1.58 2B4T for the norms of 1bitLLM's family, which has no form but
+    /// floats: the same function.
+    pub fn with_bitnet_names(mut self) -> Self {
+        if self.norms.sub == Some(SubNorms::OneBitLlm) {
+            self.norms.sub = Some(SubNorms::Bitnet);
+            self.family = Family::Bitnet;
+        }
+        self
+    }
+
     /// Values of all query heads of a token.
     pub fn attention_size(&self) -> usize {
         self.num_attention_heads * self.head_dim

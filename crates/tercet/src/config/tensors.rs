@@ -3,6 +3,7 @@
 //! One list for the reader's check and for every writer. It knows names and shapes, not bytes.
 
 use super::{Config, Linears};
+use crate::planes;
 
 /// One tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub(super) fn linear_parameters(config: &Config) -> u64 {
 fn push_linear(tensors: &mut Vec<ExpectedTensor>, config: &Config, prefix: &str, linear: &Linear) {
     let name = format!("{prefix}{}", linear.name);
     let is_packed = matches!(config.linears, Linears::Packed { .. });
-    let rows = if is_packed { linear.out_features.div_ceil(4) } else { linear.out_features };
+    let rows = if is_packed { planes::byte_rows(linear.out_features) } else { linear.out_features };
     tensors.push(ExpectedTensor {
         name: format!("{name}.weight"),
         shape: vec![rows, linear.in_features],

@@ -13,6 +13,7 @@ use crate::config::{Config, ScaleRule};
 use crate::gguf::ternary::{self, TQ_BLOCK};
 use crate::gguf::{TensorType, quantized};
 use crate::model::{LoadError, TernaryRows};
+use crate::planes;
 
 /// Values that are looked at together.
 const SCAN_VALUES: usize = 1 << 14;
@@ -57,7 +58,7 @@ pub(super) enum Number {
 /// How codes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CodeForm {
-    /// Four a byte: row `r` in byte row `r mod R`, bits `2 (r div R)`, `R = ceil(rows / 4)`.
+    /// Four a byte, in planes of rows.
     Planes,
     I2S,
     Tq1_0,
@@ -197,7 +198,7 @@ impl Origin<'_> {
         let [matrix_rows, cols] = matrix.shape();
         let scale = matrix.scale();
         if form == CodeForm::Planes {
-            let byte_rows = matrix_rows.div_ceil(4);
+            let byte_rows = planes::byte_rows(matrix_rows);
             let new_state = || (matrix.reader(), vec![0; cols]);
             return rows::write(
                 self.pool,
@@ -205,16 +206,14 @@ impl Origin<'_> {
                 [byte_rows, cols],
                 new_state,
                 |(reader, codes), row, bytes| {
-                    for plane in 0..4 {
+                    for plane in 0..planes::PLANES {
                         let row = row + plane * byte_rows;
                         if row < matrix_rows {
                             reader.read(row, codes)?;
                         } else {
                             codes.fill(1);
                         }
-                        for (byte, code) in bytes.iter_mut().zip(&*codes) {
-                            *byte |= code << (2 * plane);
-                        }
+                        planes::put(codes, plane, bytes);
                     }
                     Ok(())
                 },

@@ -5,7 +5,7 @@ use super::part::{CodeForm, Content, Number, Origin, Part, exact_inverse};
 use super::{Change, ConvertError, Options, TableType, Target};
 use crate::checkpoint::{Dtype, RowOrder, TensorRef};
 use crate::config::{
-    Activation, Config, ExpectedTensor, Family, Linears, ScaleRule, SubNorms, TensorKind, expected_tensors,
+    Activation, Config, ExpectedTensor, Family, Linears, ScaleRule, TensorKind, expected_tensors,
 };
 use crate::gguf::TensorType;
 use crate::gguf::model::{Architecture, gguf_name};
@@ -117,11 +117,7 @@ impl Planner<'_> {
             self.refuse_norms_that_llama_lacks()?;
         }
         // 1bitLLM's family is stored as floats alone.
-        if source.norms.sub == Some(SubNorms::OneBitLlm) && config.linears != Linears::Masters {
-            config.norms.sub = Some(SubNorms::Bitnet);
-            config.family = Family::Bitnet;
-        }
-        Ok(config)
+        Ok(if config.linears == Linears::Masters { config } else { config.with_bitnet_names() })
     }
 
     /// Whether each scale is the reciprocal of a number to the last bit.
@@ -154,10 +150,7 @@ impl Planner<'_> {
         if is_dequantized && source.linears != Linears::Dense {
             config.linears = Linears::Dense;
         }
-        if config.norms.sub == Some(SubNorms::OneBitLlm) {
-            config.norms.sub = Some(SubNorms::Bitnet);
-            config.family = Family::Bitnet;
-        }
+        let config = config.with_bitnet_names();
         let mut plan =
             Plan { architecture: Some(architecture), parts: Vec::new(), changes: Vec::new(), config };
         for (from, to) in pairs(source, &plan.config) {

@@ -10,8 +10,7 @@
 //! Beside blocks and floats of one magnitude a GGUF file can have a tensor by which the weights are multiplied.
 //! A matrix of zeros has the least scale of the kernels in every form.
 //!
-//! Planes: row `r` is in byte row `r mod R`, bits `2 (r div R)`, `R = ceil(rows / 4)` (transformers,
-//! `integrations/bitnet.py`). Whoever loads a model and whoever converts one read them here.
+//! Whoever loads a model and whoever converts one read them here.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +22,7 @@ use super::first_error::FirstError;
 use super::{LoadError, blocks};
 use crate::checkpoint::{Checkpoint, TensorRef, read_f32};
 use crate::config::{Config, Linears, ScaleRule, linear_shape};
+use crate::planes;
 
 /// A ternary matrix of a checkpoint.
 pub struct TernaryRows<'a> {
@@ -186,11 +186,8 @@ impl RowReader<'_> {
         match form {
             Form::Planes => {
                 let byte_rows = tensor.shape[0];
-                let shift = 2 * (row / byte_rows);
                 let bytes = &tensor.bytes[row % byte_rows * cols..][..*cols];
-                for (code, byte) in codes.iter_mut().zip(bytes) {
-                    *code = byte >> shift & 3;
-                }
+                planes::get(bytes, row / byte_rows, codes);
             }
             Form::Blocks(scale) => {
                 let first = tensor.row_order.stored(row) * cols;
