@@ -77,7 +77,7 @@ pub fn write(
     })
     .map_err(|(path, source)| RandomFolderError::Io { path, source })?;
     let embedded = embedded::stories();
-    let config = Config { bos_token_id: Some(0), eos_token_ids: vec![0], ..config.clone() };
+    let config = Config { bos_token_id: Some(1), eos_token_ids: vec![2], ..config.clone() };
     write_file(&temporary.join(CONFIG_FILE), format!("{:#}\n", config.to_json()).as_bytes())?;
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         write_file(&temporary.join(file), &embedded.read(file)?)?;
