@@ -39,6 +39,11 @@ impl Interrupt {
         self.ends_at_once.store(false, Ordering::SeqCst);
     }
 
+    /// From now on nobody asks: the next signal ends the process at once.
+    pub(crate) fn no_longer_expect(&self) {
+        self.ends_at_once.store(true, Ordering::SeqCst);
+    }
+
     /// The exit code of the signal that has come, if one has.
     pub(crate) fn exit_code(&self) -> Option<u8> {
         let mut signals = SIGNALS.iter().zip(&self.has_come);

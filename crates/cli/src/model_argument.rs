@@ -85,7 +85,7 @@ fn is_hub_id(text: &str) -> bool {
 }
 
 /// `~` and `~/…` as a shell reads them.
-fn expand_home(argument: &OsStr) -> PathBuf {
+pub(crate) fn expand_home(argument: &OsStr) -> PathBuf {
     let path = Path::new(argument);
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),

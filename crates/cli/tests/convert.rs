@@ -41,7 +41,7 @@ fn what_a_form_rounds_is_said_and_compared() {
     assert!(changes.len() == 2 && changes[0].as_str().unwrap().contains("scale"), "{changes:?}");
     let outcomes: Vec<&str> =
         report["checks"].as_array().unwrap().iter().map(|check| check["outcome"].as_str().unwrap()).collect();
-    assert_eq!(outcomes, ["equal", "equal", "rounded", "rounded", "equal", "close"]);
+    assert_eq!(outcomes, ["equal", "equal", "rounded", "rounded", "equal", "equal", "close"]);
 }
 
 #[test]
@@ -69,6 +69,63 @@ fn different_models_are_told_apart() {
     );
 }
 
+#[test]
+fn every_golden_model_becomes_what_it_can_or_says_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(golden()).unwrap() {
+        let model = entry.unwrap().path();
+        for form in ["hf-packed", "hf-bf16", "hf-dequantized", "gguf-i2_s", "gguf-f16"] {
+            let to = folder.path().join(format!("{form}.gguf"));
+            let found = convert(&[model.to_str().unwrap(), to.to_str().unwrap(), "--to", form]);
+            let is_told = found.code == Some(0) || found.code == Some(3) && found.stderr.contains("\nhint: ");
+            assert!(
+                is_told,
+                "{} to {form}: {:?}, {}{}",
+                model.display(),
+                found.code,
+                found.stdout,
+                found.stderr
+            );
+            let _ = if to.is_dir() { fs::remove_dir_all(&to) } else { fs::remove_file(&to) };
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn neighbours_of_the_result_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("out.partial");
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("data"), "precious").unwrap();
+    convert(&[folder.path().join("out").to_str().unwrap(), "--to", "hf-packed", "--no-verify"]).success();
+    assert_eq!(fs::read_to_string(mine.join("data")).unwrap(), "precious");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn other_vocabularies_and_templates_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    for path in [&one, &other] {
+        convert(&[path.to_str().unwrap(), "--to", "hf-packed", "--no-verify"]).success();
+    }
+    let verify = || tercet(["verify".as_ref(), one.as_os_str(), other.as_os_str()]);
+    assert_eq!(verify().code, Some(0));
+    let file = other.join("tokenizer.json");
+    let original = fs::read_to_string(&file).unwrap();
+    let [said, big] = ["\"▁said\":", "\"▁big\":"];
+    assert!(original.contains(said) && original.contains(big));
+    let swapped = original.replace(said, "\"<swap>\":").replace(big, said).replace("\"<swap>\":", big);
+    fs::write(&file, swapped).unwrap();
+    let found = verify();
+    assert!(found.code == Some(1) && found.stdout.contains("2 tokens differ"), "{}", found.stdout);
+    fs::write(&file, original).unwrap();
+    fs::write(other.join("chat_template.jinja"), "{{ messages }}").unwrap();
+    let found = verify();
+    assert!(found.code == Some(1) && found.stdout.contains("template   DIFFERS"), "{}", found.stdout);
+}
+
 #[track_caller]
 fn check_refused(arguments: &[&str], code: i32, says: &[&str]) {
     let found = convert(arguments);
@@ -82,6 +139,7 @@ fn check_refused(arguments: &[&str], code: i32, says: &[&str]) {
 fn what_cannot_be_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("out").display().to_string();
+    let file = folder.path().join("out.gguf").display().to_string();
     let dense = golden().join("llama-dense-h48-f32").display().to_string();
     check_refused(
         &[&dense, &to, "--to", "hf-packed"],
@@ -89,13 +147,16 @@ fn what_cannot_be_is_refused_with_a_reason() {
         &["gibberish", "hint: make it ternary by training", "--force"],
     );
     check_refused(
-        &[&to, "--to", "gguf-tq1_0"],
+        &[&file, "--to", "gguf-tq1_0"],
         3,
         &["rows of 640 weights, expected a multiple of 256", "docs/models.md"],
     );
     check_refused(&[&to, "--to", "hf-dequantized"], 3, &["no place for the norms before `o_proj`"]);
     check_refused(&[&to, "--to", "hf-packed", "--head", "q8_0"], 2, &["`--head` is for GGUF files"]);
-    assert!(!Path::new(&to).exists());
+    check_refused(&[&to, "--to", "gguf-i2_s"], 2, &["found no `.gguf` at the end"]);
+    let nowhere = folder.path().join("no/such/out.gguf").display().to_string();
+    check_refused(&[&nowhere, "--to", "gguf-i2_s"], 1, &["no/such: found no such folder"]);
+    assert!(!Path::new(&to).exists() && !Path::new(&file).exists());
     fs::create_dir(&to).unwrap();
     check_refused(&[&to, "--to", "hf-packed"], 1, &["found something there already"]);
     let found = outcome(command::command().args(["convert", &to, "--to", "gguf-q4"]));

@@ -51,7 +51,7 @@ fn compare(a: &OnDisk, b: &OnDisk) -> Vec<Check> {
     checks.extend(compare_weights(&pool, a, b).unwrap());
     let tokenizers = [a, b].map(|model| Tokenizer::read(&model.source, &model.config).unwrap());
     let [own, other] = &tokenizers;
-    checks.push(compare_tokenizers(own, other).unwrap());
+    checks.push(compare_tokenizers(own, other, a.config.vocab_size).unwrap());
     let prompts = prompts(Some(own), &a.config).unwrap();
     let logits = [a, b].map(|model| {
         let loaded = Model::load(&model.source, std::sync::Arc::clone(&pool), Layout::TwoBit).unwrap();

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 use safetensors::SafeTensors;
 use tercet::convert::{TableType, Target};
 use tercet::gguf::{Gguf, GgufTensor, TensorType, quantized, ternary};
+use tercet::source::Source;
+use tercet::verify::OnDisk;
 
 use super::converted::{FAMILIES, convert, trained};
 use crate::process;
@@ -27,6 +29,7 @@ pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     for (family, changes) in FAMILIES {
         let folder = tempfile::tempdir()?;
         let model = trained(folder.path(), changes)?;
+        let vocab_size = OnDisk::open(Source::folder(&model)?)?.config.vocab_size as u64;
         for (number, (target, head)) in FORMS.into_iter().enumerate() {
             let file = folder.path().join(format!("{number}.gguf"));
             convert(&model, &file, target, head)?;
@@ -44,7 +47,7 @@ pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
                 &format!("gguf {} reads {types}; {differing} of {values} values differ", told["gguf"]),
             );
             let has_keys = told["fields"]["general.file_type"].is_u64()
-                && told["fields"]["tokenizer.ggml.tokens"].as_u64() == Some(320)
+                && told["fields"]["tokenizer.ggml.tokens"].as_u64() == Some(vocab_size)
                 && told["fields"]["tokenizer.ggml.pre"] == "llama-bpe";
             super::check(report, &name, has_keys, "architecture and tokenizer are in its metadata");
         }

@@ -1,6 +1,6 @@
 //! `tercet convert`: a model in another form, and the proof that it is the same model.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ impl Convert {
             [source, destination, ..] => (model_argument::open(source)?, destination),
             [] => unreachable!("clap wants a path"),
         };
-        let destination = Path::new(destination);
+        let destination = destination_path(destination, &options)?;
         let isa = Isa::from_environment()?;
         tercet_kernels::self_test(isa)?;
         let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
@@ -86,7 +86,7 @@ impl Convert {
         let bytes = conversion.size_bytes();
         interrupt.expect();
         let mut progress = Progress::begin("converting", bytes);
-        let written = conversion.write(destination, &mut |done_bytes| {
+        let written = conversion.write(&destination, &mut |done_bytes| {
             progress.set(done_bytes);
             if interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -96,16 +96,20 @@ impl Convert {
             return Ok(ExitCode::from(exit_code));
         }
         written?;
+        interrupt.no_longer_expect();
         let changes = conversion.changes().to_vec();
         drop(conversion);
 
+        if !self.json {
+            note("written; comparing it with its source");
+        }
         let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);
         let checks =
-            is_compared.then(|| compare(&pool, &model, &OnDisk::open(opened(destination)?)?)).transpose()?;
+            is_compared.then(|| compare(&pool, &model, &OnDisk::open(opened(&destination)?)?)).transpose()?;
         let is_wrong = checks.iter().flatten().any(Check::is_wrong);
         let report = Report {
             source: model.source.name(),
-            destination: destination.to_owned(),
+            destination,
             form: options.target.name().to_owned(),
             bytes,
             changes: changes.iter().map(Change::to_string).collect(),
@@ -134,6 +138,29 @@ impl Convert {
             return Err(Failure::message(Exit::Usage, message));
         }
         Ok(Options { target, head, force: self.force })
+    }
+}
+
+/// Where the result goes, before anything is done for it.
+fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Failure> {
+    let path = model_argument::expand_home(argument);
+    let shown = path.display();
+    if options.target.gguf_type().is_some()
+        && !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+    {
+        let message =
+            format!("{shown}: found no `.gguf` at the end, expected it for `--to {}`", options.target);
+        return Err(Failure::message(Exit::Usage, message));
+    }
+    if path.symlink_metadata().is_ok() {
+        return Err(ConvertError::Exists { path }.into());
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            let message = format!("{}: found no such folder, expected one for the result", parent.display());
+            Err(Failure::message(Exit::Failed, message))
+        }
+        _ => Ok(path),
     }
 }
 

@@ -9,10 +9,10 @@ use clap::Args;
 use serde::Serialize;
 use tercet::config::Linears;
 use tercet::model::{MemoryNeed, Model, SessionSize};
-use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer};
+use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerError};
 use tercet::verify::{
-    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_tokenizers, compare_weights, logits_of,
-    prompts,
+    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_templates, compare_tokenizers,
+    compare_weights, logits_of, prompts,
 };
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
@@ -103,15 +103,19 @@ pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Vec<Ch
     let stored_bytes =
         MemoryNeed::of_checkpoint(&a.config, &a.checkpoint, LAYOUT, &NO_SESSION, KvType::F32).weight_bytes;
     checks.extend(while_loading("both models", stored_bytes, || compare_weights(pool, a, b))?);
-    let tokenizers = [tokenizer(a)?, tokenizer(b)?];
+    let tokenizers = [tokenizer(a), tokenizer(b)];
     checks.push(match &tokenizers {
-        [Some(own), Some(other)] => compare_tokenizers(own, other)?,
-        [None, None] => Check::skipped("tokenizer", "neither has one"),
-        [Some(_), None] => Check::missing("tokenizer", "the second has none"),
-        [None, Some(_)] => Check::skipped("tokenizer", "the first has none"),
+        [Ok(Some(own)), Ok(Some(other))] => compare_tokenizers(own, other, a.config.vocab_size)?,
+        [Ok(None), Ok(None)] => Check::skipped("tokenizer", "neither has one"),
+        [Ok(None), _] => Check::skipped("tokenizer", "the first has none"),
+        [Err(error), _] => Check::skipped("tokenizer", format!("that of the first cannot be read: {error}")),
+        [_, Ok(None)] => Check::missing("tokenizer", "the second has none"),
+        [_, Err(error)] => Check::missing("tokenizer", format!("that of the second cannot be read: {error}")),
     });
+    checks.push(compare_templates(&a.source, &b.source)?);
     let [own, _] = &tokenizers;
-    checks.push(logits(pool, a, b, own.as_ref(), &checks)?);
+    let own = own.as_ref().ok().and_then(Option::as_ref);
+    checks.push(logits(pool, a, b, own, &checks)?);
     Ok(checks)
 }
 
@@ -154,7 +158,7 @@ fn logits(
 }
 
 /// A model's tokenizer, if it has one.
-fn tokenizer(model: &OnDisk) -> Result<Option<Tokenizer>, Failure> {
+fn tokenizer(model: &OnDisk) -> Result<Option<Tokenizer>, TokenizerError> {
     let has_one = model.source.has(TOKENIZER_FILE);
-    Ok(has_one.then(|| Tokenizer::read(&model.source, &model.config)).transpose()?)
+    has_one.then(|| Tokenizer::read(&model.source, &model.config)).transpose()
 }

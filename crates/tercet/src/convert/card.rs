@@ -23,7 +23,7 @@ impl Card<'_> {
     /// The card; a card of the source's follows it, and keeps its front matter before all.
     pub(super) fn text(&self, source: &Source) -> Result<String, ConvertError> {
         let own = match source.has(FILE) {
-            true => String::from_utf8_lossy(&source.read(FILE)?).into_owned(),
+            true => String::from_utf8_lossy(&source.read(FILE)?).replace("\r\n", "\n"),
             false => String::new(),
         };
         let (front_matter, body) = split_front_matter(&own);

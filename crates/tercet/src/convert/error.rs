@@ -8,6 +8,7 @@ use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::model::LoadError;
 use crate::source::SourceError;
+use crate::tokenizer::TokenizerError;
 
 /// Why a model was not converted. Nothing is left of a conversion that failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,8 @@ pub enum ConvertError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Text(#[from] TokenizerError),
 }
 
 impl ConvertError {
@@ -68,6 +71,7 @@ impl ConvertError {
             Self::Checkpoint(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Load(error) => error.hint(),
+            Self::Text(error) => error.hint(),
             Self::NotFinite { .. } | Self::SideFile { .. } | Self::Io { .. } | Self::Stopped => None,
         }
     }

@@ -8,7 +8,7 @@ use crate::gguf::model::{Architecture, TURN_ENDS};
 use crate::gguf::{NewValue, TensorType};
 use crate::json::parse_object;
 use crate::source::Source;
-use crate::tokenizer::TOKENIZER_FILE;
+use crate::tokenizer::{TOKENIZER_FILE, Tokenizer};
 
 /// All keys of a model.
 pub(super) fn metadata(
@@ -56,19 +56,32 @@ fn file_type(linears: TensorType) -> u32 {
     }
 }
 
-/// The keys of the tokenizer, of the ends of texts and of the chat template; a model without a tokenizer has none.
+/// The longest chat template that readers take, in bytes.
+const TEMPLATE_MAX_BYTES: usize = 1 << 20;
+
+/// The keys of the tokenizer, of the tokens around a text and of the chat template.
 fn tokenizer(source: &Source, config: &Config) -> Result<Vec<(String, NewValue)>, ConvertError> {
-    if !source.has(TOKENIZER_FILE) {
-        return Ok(Vec::new());
-    }
     let file = source.file_name(TOKENIZER_FILE);
-    let bytes = source.read(TOKENIZER_FILE)?;
     let refused = |what: String| ConvertError::Tokenizer { file: file.clone(), what };
+    if !source.has(TOKENIZER_FILE) {
+        let bos =
+            config.bos_token_id.map(|bos| ("tokenizer.ggml.bos_token_id".to_owned(), NewValue::Uint32(bos)));
+        return Ok(bos.into_iter().chain(ends(config, &Value::Null, &refused)?).collect());
+    }
+    let bytes = source.read(TOKENIZER_FILE)?;
+    // What is not read here cannot be compared later.
+    Tokenizer::from_bytes(&file, &bytes, config.vocab_size)?;
     let object = parse_object(&bytes).map_err(|error| refused(format!("what is no JSON: {error}")))?;
     let tokenizer = Value::Object(object);
-    let mut entries = gguf_tokenizer::metadata(&file, &tokenizer, config.vocab_size, config.bos_token_id)?;
+    let mut entries = gguf_tokenizer::metadata(&file, &tokenizer, config)?;
     entries.extend(ends(config, &tokenizer, &refused)?);
     let template = super::side_files::chat_template(source)?;
+    if let Some(template) = template.as_ref().filter(|template| template.len() > TEMPLATE_MAX_BYTES) {
+        return Err(refused(format!(
+            "a chat template of {} bytes, more than {TEMPLATE_MAX_BYTES}",
+            template.len()
+        )));
+    }
     entries.extend(template.map(|text| ("tokenizer.chat_template".to_owned(), NewValue::Text(text))));
     Ok(entries)
 }

@@ -8,11 +8,14 @@
 //! What such metadata cannot hold is refused: other patterns, other steps around the vocabulary, merges that do
 //! not follow from scores. The last is found out by reading back what was made.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
+use tokenizers::{Model, ModelWrapper};
+
 use super::ConvertError;
+use crate::config::Config;
 use crate::gguf::NewValue;
 use crate::gguf::model::{LLAMA3_PATTERN, tokenizer_of};
 
@@ -24,15 +27,13 @@ const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
-/// The keys of a tokenizer, for a model with so many rows of its embedding.
-///
-/// `bos` is the token that begins a text as the configuration names it.
+/// The keys of a tokenizer, and of the token that begins a text.
 pub(super) fn metadata(
     file: &str,
     tokenizer: &Value,
-    rows: usize,
-    bos: Option<u32>,
+    config: &Config,
 ) -> Result<Vec<(String, NewValue)>, ConvertError> {
+    let (rows, bos) = (config.vocab_size, config.bos_token_id);
     let reader = Reader { file, tokenizer };
     let kind = reader.kind()?;
     let (texts, types) = reader.tokens(kind, rows)?;
@@ -63,6 +64,10 @@ pub(super) fn metadata(
         return Err(
             reader.refused(&format!("texts that begin with token {begin}, where `bos_token_id` is {bos}"))
         );
+    }
+    if let Some(end) = end.filter(|end| config.eos_token_ids.first() != Some(end)) {
+        return Err(reader
+            .refused(&format!("texts that end with token {end}, which is not the first `eos_token_id`")));
     }
     entries.push(("tokenizer.ggml.add_bos_token", NewValue::Bool(begin.is_some())));
     entries.push(("tokenizer.ggml.add_eos_token", NewValue::Bool(end.is_some())));
@@ -257,22 +262,61 @@ impl Reader<'_> {
         let read: Value = serde_json::from_slice(&read.unwrap_or_default())
             .map_err(|error| self.refused(&error.to_string()))?;
         let read_back = Reader { file: self.file, tokenizer: &read };
+        let kind = self.kind()?;
         if read_back.pairs_by_token()? != self.pairs_by_token()? {
             return Err(self.refused("merges that do not follow from scores"));
         }
-        if added_tokens(&read) != added_tokens(self.tokenizer) {
-            return Err(self.refused("its added tokens"));
+        if read_back.tokens(kind, rows)? != self.tokens(kind, rows)? {
+            return Err(self.refused("its vocabulary"));
+        }
+        if read_back.added_tokens(kind) != self.added_tokens(kind) {
+            return Err(self.refused(
+                "an added token that takes spaces along, or only whole words, or is looked for late",
+            ));
+        }
+        if read_back.around()? != self.around()? {
+            return Err(self.refused("the tokens around a text"));
+        }
+        let decoder = |tokenizer: &Value| -> Vec<Value> {
+            let steps = steps(&tokenizer["decoder"], "decoders").into_iter();
+            steps.map(|step| json!([step["type"], step["pattern"], step["content"]])).collect()
+        };
+        if decoder(&read) != decoder(self.tokenizer) {
+            return Err(self.refused("the steps of `decoder`"));
+        }
+        let takes_whole = |tokenizer: &Value| tokenizer["model"]["ignore_merges"] == json!(true);
+        if takes_whole(&read) != takes_whole(self.tokenizer) && !self.merges_make_every_token() {
+            return Err(self.refused("`ignore_merges` as it is, with tokens that merges do not make"));
         }
         Ok(())
     }
-}
 
-/// Ids and texts of the added tokens, sorted.
-fn added_tokens(tokenizer: &Value) -> Vec<(Option<u64>, Option<&str>)> {
-    let tokens = tokenizer["added_tokens"].as_array().into_iter().flatten();
-    let mut added: Vec<_> = tokens.map(|token| (token["id"].as_u64(), token["content"].as_str())).collect();
-    added.sort_unstable();
-    added
+    /// Whether each token is what its own text is merged to, so that looking for it whole changes nothing.
+    fn merges_make_every_token(&self) -> bool {
+        let mut model = self.tokenizer["model"].clone();
+        model["ignore_merges"] = json!(false);
+        let Ok(model) = serde_json::from_value::<ModelWrapper>(model) else { return false };
+        let added = self.tokenizer["added_tokens"].as_array().into_iter().flatten();
+        let added: HashSet<&str> = added.filter_map(|token| token["content"].as_str()).collect();
+        let texts = self.tokenizer["model"]["vocab"].as_object().into_iter().flatten().map(|(text, _)| text);
+        let is_made = |text: &String| model.tokenize(text).is_ok_and(|tokens| tokens.len() == 1);
+        texts.filter(|text| !added.contains(text.as_str())).all(is_made)
+    }
+
+    /// The added tokens with all that says how they are looked for, sorted.
+    fn added_tokens(&self, kind: Kind) -> Vec<String> {
+        let tokens = self.tokenizer["added_tokens"].as_array().into_iter().flatten();
+        let flag = |token: &Value, name: &str| token[name] == json!(true);
+        let shown = |token: &Value| {
+            // Without a normalizer, before and after it are the same.
+            let is_late = flag(token, "normalized") && matches!(kind, Kind::SentencePiece { .. });
+            let flags = ["single_word", "lstrip", "rstrip"].map(|name| flag(token, name));
+            format!("{} {} {flags:?} {is_late}", token["id"], token["content"])
+        };
+        let mut added: Vec<String> = tokens.map(shown).collect();
+        added.sort_unstable();
+        added
+    }
 }
 
 /// The steps of a component, of which there may be one, several or none.

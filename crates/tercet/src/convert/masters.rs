@@ -84,13 +84,21 @@ pub(super) fn of_codes(grid: Grid, codes: &[u8], scale: f32) -> Option<Vec<f32>>
 pub(super) fn near(grid: Grid, mut weights: Vec<f32>, codes: &[u8], scale: f32) -> Option<Vec<f32>> {
     let inv_scale = 1.0 / scale;
     for (weight, code) in weights.iter_mut().zip(codes) {
-        let nearest = grid.nearest(weight.abs());
-        let candidates = [nearest, grid.above(nearest), grid.below(nearest)];
-        let right = candidates.iter().map(|magnitude| magnitude.copysign(*weight));
-        *weight = right.clone().find(|right| quantize::ternary_code(*right, inv_scale) == *code)?;
+        *weight = on_code(grid, *weight, *code, inv_scale)?;
+    }
+    // Those of one magnitude are read by it, and would not be any more if some moved.
+    if is_wanted(&weights, codes, scale) {
+        return Some(weights);
     }
     settle(grid, &mut weights, codes, scale);
     is_wanted(&weights, codes, scale).then_some(weights)
+}
+
+/// The number of the grid nearest to a weight that has this code.
+fn on_code(grid: Grid, weight: f32, code: u8, inv_scale: f32) -> Option<f32> {
+    let nearest = grid.nearest(weight.abs());
+    let candidates = [nearest, grid.above(nearest), grid.below(nearest)].map(|near| near.copysign(weight));
+    candidates.into_iter().find(|near| quantize::ternary_code(*near, inv_scale) == code)
 }
 
 /// Moves weights by a step until the mean magnitude is the scale, as near as steps allow; codes stay.
@@ -192,12 +200,34 @@ mod tests {
     }
 
     #[test]
+    fn masters_of_one_magnitude_stay_as_they_are() {
+        for weights in [vec![0.0; 8], vec![0.5, 0.0, -0.5, 0.0, 0.0, 0.5, 0.0, 0.0], vec![0.0, 0.0, 3.0, 0.0]]
+        {
+            let blocks = [quantize::block_statistics(&weights)];
+            let scale = quantize::scale(&blocks, weights.len()).unwrap();
+            let codes: Vec<u8> = weights.iter().map(|w| quantize::ternary_code(*w, 1.0 / scale)).collect();
+            assert_eq!(near(Grid::Bf16, weights.clone(), &codes, scale), Some(weights));
+        }
+    }
+
+    #[test]
+    fn a_scale_below_the_least_mean_has_no_floats() {
+        assert_eq!(of_codes(Grid::F32, &[0, 1, 2, 1], quantize::SCALE_MIN / 10.0), None);
+    }
+
+    #[test]
     fn a_weight_on_the_border_keeps_its_code() {
         // 0.75 / 1.5 is 0.5, which rounds to 0; the next f32 above rounds to 1, and so must its bf16.
         let above = f32::from_bits(0.75f32.to_bits() + 1);
-        let grid = Grid::Bf16;
-        let candidates = [grid.nearest(above), grid.above(grid.nearest(above))];
-        assert_eq!(quantize::ternary_code(candidates[0], 1.0 / 1.5), 1);
-        assert_eq!(quantize::ternary_code(candidates[1], 1.0 / 1.5), 2);
+        let mut masters = vec![above, -above];
+        masters.extend((0..1000).flat_map(|i| [3.0 - i as f32 / 500.0, i as f32 / 4000.0]));
+        let scale = 1.5;
+        let codes: Vec<u8> = masters.iter().map(|w| quantize::ternary_code(*w, 1.0 / scale)).collect();
+        assert_eq!(codes[..2], [2, 0]);
+        let mut moved = masters.clone();
+        for (weight, code) in moved.iter_mut().zip(&codes) {
+            *weight = on_code(Grid::Bf16, *weight, *code, 1.0 / scale).unwrap();
+        }
+        assert!(moved[0] > 0.75 && moved[1] < -0.75, "{:?}", &moved[..2]);
     }
 }

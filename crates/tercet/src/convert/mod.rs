@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tercet_kernels::Pool;
 
@@ -39,6 +39,7 @@ pub use error::ConvertError;
 pub use target::{TableType, Target};
 
 pub(crate) use plan::pairs;
+pub(crate) use side_files::chat_template;
 
 use crate::checkpoint::{self, Checkpoint, NewTensor};
 use crate::config::{Config, Linears};
@@ -131,26 +132,27 @@ impl<'a> Conversion<'a> {
         on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), ConvertError> {
         let exists = || Err(ConvertError::Exists { path: destination.to_owned() });
-        if destination.exists() {
+        let is_there = || destination.symlink_metadata().is_ok();
+        if is_there() {
             return exists();
         }
-        let partial = partial(destination);
-        remove(&partial);
-        let result = match &self.container {
-            Container::Folder { files } => self.write_folder(&partial, files, on_written),
-            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written),
-        };
-        let result = result.and_then(|()| {
-            if destination.exists() {
-                return exists();
-            }
-            fs::rename(&partial, destination)
-                .map_err(|source| ConvertError::Io { path: destination.to_owned(), source })
-        });
-        if result.is_err() {
-            remove(&partial);
+        let failed = |source| ConvertError::Io { path: destination.to_owned(), source };
+        // Made where the result will be, with a name that nobody has: what is renamed must be on one disk.
+        let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let scratch = tempfile::Builder::new()
+            .prefix(".tercet-")
+            .suffix(".partial")
+            .tempdir_in(parent.unwrap_or(Path::new(".")))
+            .map_err(failed)?;
+        let partial = scratch.path().join(destination.file_name().unwrap_or_default());
+        match &self.container {
+            Container::Folder { files } => self.write_folder(&partial, files, on_written)?,
+            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written)?,
         }
-        result
+        if is_there() {
+            return exists();
+        }
+        fs::rename(&partial, destination).map_err(failed)
     }
 
     fn write_folder(
@@ -215,19 +217,6 @@ impl<'a> Conversion<'a> {
         };
         self.parts.iter().map(tensor).collect()
     }
-}
-
-/// Where the result is until it is complete.
-fn partial(destination: &Path) -> PathBuf {
-    let mut name = destination.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    destination.with_file_name(name)
-}
-
-/// Removes what a conversion has left, if anything.
-fn remove(path: &Path) {
-    // What cannot be removed is in the way of what is written next, which says so.
-    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
 }
 
 /// Tells of what is written.

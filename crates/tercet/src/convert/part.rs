@@ -223,7 +223,7 @@ impl Origin<'_> {
         if matches!(form, CodeForm::Tq1_0 | CodeForm::Tq2_0 | CodeForm::ValuesF16)
             && !(scale_f16.is_normal() && scale_f16.is_finite())
         {
-            let (model, name) = (self.checkpoint.name().to_owned(), part.name.clone());
+            let (model, name) = (self.checkpoint.name().to_owned(), matrix.name().to_owned());
             return Err(ConvertError::ScaleRange { model, name, found: scale, number: "f16" }.into_io());
         }
         let row_bytes = part.content.tensor_type().block_bytes(cols);
@@ -276,7 +276,7 @@ impl Origin<'_> {
         rows::write(self.pool, out, [tensor_rows, row_bytes], new_state, |values, row, bytes| {
             let row = part.row_order.row(row);
             tensor.read_f32(row * cols, values);
-            self.check_values(&tensor, part, number, row * cols, values)?;
+            self.check_values(&tensor, name, number, row * cols, values)?;
             match number {
                 Number::F32 => put_blocks(values, bytes, |[value]: &[f32; 1]| value.to_le_bytes()),
                 Number::F16 => {
@@ -326,12 +326,12 @@ impl Origin<'_> {
     fn check_values(
         &self,
         tensor: &TensorRef<'_>,
-        part: &Part,
+        name: &str,
         number: Number,
         first: usize,
         values: &[f32],
     ) -> Result<(), ConvertError> {
-        let (name, model) = (|| part.name.clone(), || self.checkpoint.name().to_owned());
+        let (name, model) = (|| name.to_owned(), || self.checkpoint.name().to_owned());
         if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
             let (file, index) = (tensor.file.to_owned(), first + bad);
             return Err(LoadError::NotFinite { file, name: name(), index }.into());

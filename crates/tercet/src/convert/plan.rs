@@ -1,5 +1,7 @@
 //! Which tensors a form of a model has, and what each is made from. It decides, and writes nothing.
 
+use half::{bf16, f16};
+
 use super::masters::Grid;
 use super::part::{CodeForm, Content, Number, Origin, Part, exact_inverse};
 use super::{Change, ConvertError, Options, TableType, Target};
@@ -71,12 +73,13 @@ impl Planner<'_> {
                     self.floats(&from, bf16, &mut plan.changes)
                 }
                 (TensorKind::Linear, _, Linears::Dense) => {
-                    plan.changes.extend([Change::Dequantized, Change::Scales("bf16")]);
+                    plan.changes.push(Change::Dequantized);
+                    self.add_rounded_scale(&linear, Number::Bf16, &mut plan.changes)?;
                     Content::Codes { linear, form: CodeForm::ValuesBf16 }
                 }
                 (TensorKind::Linear, _, Linears::Masters) => {
-                    let fits = self.origin.masters(&linear, Grid::Bf16)?.is_some();
-                    Content::Masters { linear, grid: if fits { Grid::Bf16 } else { Grid::F32 } }
+                    let grid = self.grid(&linear)?;
+                    Content::Masters { linear, grid }
                 }
                 (TensorKind::Linear, _, Linears::Packed { scale: rule }) => {
                     let form = CodeForm::Planes;
@@ -118,6 +121,18 @@ impl Planner<'_> {
         }
         // 1bitLLM's family is stored as floats alone.
         Ok(if config.linears == Linears::Masters { config } else { config.with_bitnet_names() })
+    }
+
+    /// The smallest numbers from which the codes and the scale of a linear can be made.
+    fn grid(&self, linear: &str) -> Result<Grid, ConvertError> {
+        for grid in [Grid::Bf16, Grid::F32] {
+            if self.origin.masters(linear, grid)?.is_some() {
+                return Ok(grid);
+            }
+        }
+        let found = self.origin.linear(linear)?.scale();
+        let (model, name) = (self.model(), format!("{linear}.weight"));
+        Err(ConvertError::ScaleRange { model, name, found, number: "the mean of floats" })
     }
 
     /// Whether each scale is the reciprocal of a number to the last bit.
@@ -180,7 +195,6 @@ impl Planner<'_> {
         is_dequantized: bool,
         changes: &mut Vec<Change>,
     ) -> Result<Content, ConvertError> {
-        let number_name = if tensor_type == TensorType::Bf16 { "bf16" } else { "f16" };
         if self.origin.config.linears == Linears::Dense {
             let number = if tensor_type == TensorType::Bf16 { Number::Bf16 } else { Number::F16 };
             return Ok(self.floats(tensor, Some(number), changes));
@@ -196,11 +210,31 @@ impl Planner<'_> {
             TensorType::Bf16 => CodeForm::ValuesBf16,
             _ => CodeForm::ValuesF16,
         };
-        if form != CodeForm::I2S {
-            changes.push(Change::Scales(number_name));
-        }
         let linear = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name).to_owned();
+        match form {
+            CodeForm::I2S => {}
+            CodeForm::ValuesBf16 => self.add_rounded_scale(&linear, Number::Bf16, changes)?,
+            _ => self.add_rounded_scale(&linear, Number::F16, changes)?,
+        }
         Ok(Content::Codes { linear, form })
+    }
+
+    /// Says that a scale is rounded, if it is.
+    fn add_rounded_scale(
+        &self,
+        linear: &str,
+        number: Number,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ConvertError> {
+        let scale = self.origin.linear(linear)?.scale();
+        let is_same = match number {
+            Number::Bf16 => bf16::from_f32(scale).to_f32() == scale,
+            _ => f16::from_f32(scale).to_f32() == scale,
+        };
+        if !is_same {
+            changes.push(Change::Scales(number.name()));
+        }
+        Ok(())
     }
 
     /// The embedding or the head.

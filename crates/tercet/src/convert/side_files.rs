@@ -12,9 +12,10 @@ use crate::checkpoint::Dtype;
 use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
 use crate::json::{kind, parse_object, shown};
 use crate::source::Source;
+use crate::tokenizer::TOKENIZER_CONFIG_FILE;
 
 /// The files that are kept as they are. Code that a model brings along is not among them.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 11] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -24,9 +25,10 @@ const KEPT: [&str; 9] = [
     GENERATION_CONFIG_FILE,
     "LICENSE",
     "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
 ];
 const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
-const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// All small files of the folder, by their names.
 pub(super) fn files(
@@ -48,7 +50,7 @@ pub(super) fn files(
 
 /// A model's template of a chat: that of its own file, or the one in `tokenizer_config.json`; of several the one
 /// named `default`.
-pub(super) fn chat_template(source: &Source) -> Result<Option<String>, ConvertError> {
+pub(crate) fn chat_template(source: &Source) -> Result<Option<String>, ConvertError> {
     if source.has(CHAT_TEMPLATE_FILE) {
         let bytes = source.read(CHAT_TEMPLATE_FILE)?;
         let wrong = || side_file(source, CHAT_TEMPLATE_FILE, "chat_template", "bytes", "UTF-8");
@@ -89,9 +91,16 @@ fn object(source: &Source, file: &'static str) -> Result<Map<String, Value>, Con
 
 /// The source's fields, with those of the result's configuration in their place.
 fn config(source: &Source, plan: &Plan) -> Result<Value, ConvertError> {
-    /// Fields that say how the source was stored, or name code that is not kept.
-    const DROPPED: [&str; 6] =
-        ["quantization_config", "weight_bits", "input_bits", "dtype", "torch_dtype", "auto_map"];
+    /// Fields that say how the source was stored, name code that is not kept, or a place.
+    const DROPPED: [&str; 7] = [
+        "quantization_config",
+        "weight_bits",
+        "input_bits",
+        "dtype",
+        "torch_dtype",
+        "auto_map",
+        "_name_or_path",
+    ];
     let mut fields = object(source, CONFIG_FILE)?;
     fields.retain(|name, _| !DROPPED.contains(&name.as_str()));
     if let Value::Object(own) = plan.config.to_json() {
@@ -124,6 +133,13 @@ pub(super) fn model_name(source: &Source) -> String {
         return shown(name);
     }
     let name = source.name();
-    let folder = Path::new(&name).file_name();
-    folder.map_or_else(|| name.clone(), |folder| folder.to_string_lossy().into_owned())
+    let path = Path::new(&name);
+    // A snapshot of the Hub is named by its commit, in `models--org--name/snapshots`.
+    let repository = path.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent);
+    let folder = repository.unwrap_or(path).file_name().map(|folder| folder.to_string_lossy().into_owned());
+    let folder = folder.unwrap_or_else(|| name.clone());
+    match folder.strip_prefix("models--") {
+        Some(id) => id.replace("--", "/"),
+        None => folder,
+    }
 }

@@ -85,6 +85,11 @@ impl<'a> TernaryRows<'a> {
         Ok(rows)
     }
 
+    /// How messages call its codes.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Rows and columns.
     pub fn shape(&self) -> [usize; 2] {
         self.shape

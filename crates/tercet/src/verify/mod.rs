@@ -23,7 +23,7 @@ use crate::source::Source;
 
 pub use logits::{compare as compare_logits, of_model as logits_of};
 pub use shape::compare as compare_shapes;
-pub use text::{TEXTS, compare as compare_tokenizers, prompts};
+pub use text::{TEXTS, compare as compare_tokenizers, compare_templates, prompts};
 pub use weights::compare as compare_weights;
 
 /// A model on disk whose files were opened and whose configuration was read.

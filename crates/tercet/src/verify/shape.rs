@@ -28,8 +28,11 @@ pub fn compare(a: &Config, b: &Config) -> Check {
         rope_theta,
         tie_word_embeddings,
         hidden_act,
-        bos_token_id,
     );
+    // One that says nothing may be made to say it.
+    if a.bos_token_id.is_some() && a.bos_token_id != b.bos_token_id {
+        differences.push(format!("`bos_token_id` is {:?} and {:?}", a.bos_token_id, b.bos_token_id));
+    }
     let norms = |config: &Config| (config.norms.pre, config.norms.sub.is_some(), config.norms.in_linear_eps);
     if norms(a) != norms(b) {
         differences.push(format!("norms sit at {:?} and {:?}", a.norms, b.norms));
@@ -38,7 +41,7 @@ pub fn compare(a: &Config, b: &Config) -> Check {
     if let Some(end) = a.eos_token_ids.iter().find(|end| !b.eos_token_ids.contains(end)) {
         differences.push(format!("token {end} ends a text of the first alone"));
     }
-    compared += 2;
+    compared += 3;
     let differing = differences.len() as u64;
     let (outcome, detail) = match differing {
         0 => (Outcome::Equal, format!("{} layers, hidden size {}", a.num_hidden_layers, a.hidden_size)),

@@ -2,6 +2,8 @@
 
 use super::{Check, Outcome};
 use crate::config::Config;
+use crate::convert::{ConvertError, chat_template};
+use crate::source::Source;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// What is compared: prose, code, numbers, other scripts, white space and what looks like markup.
@@ -39,23 +41,51 @@ pub fn prompts(tokenizer: Option<&Tokenizer>, config: &Config) -> Result<Vec<Vec
     Ok(prompts)
 }
 
-/// Compares the tokens of the texts, and the texts of these tokens.
+/// Compares two vocabularies of at most so many tokens, the tokens of the texts, and the texts of these tokens.
 ///
 /// # Errors
 /// [`TokenizerError`] if a tokenizer cannot cope with a text.
-pub fn compare(a: &Tokenizer, b: &Tokenizer) -> Result<Check, TokenizerError> {
-    let mut different = Vec::new();
+pub fn compare(a: &Tokenizer, b: &Tokenizer, vocab_size: usize) -> Result<Check, TokenizerError> {
+    let ids = 0..u32::try_from(vocab_size).unwrap_or(u32::MAX);
+    let token = |tokenizer: &Tokenizer, id: u32| (tokenizer.id_to_token(id), tokenizer.is_special(id));
+    let other_ids: Vec<u32> = ids.filter(|id| token(a, *id) != token(b, *id)).collect();
+    let mut other_texts = Vec::new();
     for text in TEXTS {
         let (own, other) = (a.encode(text, true)?, b.encode(text, true)?);
-        let is_same = own == other && a.decode(&own) == b.decode(&own);
-        if !is_same {
-            different.push(format!("{text:?}"));
+        if own != other || a.decode(&own) != b.decode(&own) {
+            other_texts.push(text);
         }
     }
-    let (outcome, detail) = match different.first() {
-        None => (Outcome::Equal, format!("{} texts have the same tokens", TEXTS.len())),
-        Some(first) => (Outcome::Differs, format!("{first} has other tokens")),
+    let (outcome, detail) = match (other_ids.first(), other_texts.first()) {
+        (None, None) => {
+            let detail = format!("{} tokens, and {} texts are cut alike", a.vocab_size(), TEXTS.len());
+            (Outcome::Equal, detail)
+        }
+        (Some(id), _) => {
+            let [own, other] = [a, b].map(|tokenizer| tokenizer.id_to_token(*id).unwrap_or_default());
+            let detail =
+                format!("{} tokens differ, the first is {id}: {own:?} and {other:?}", other_ids.len());
+            (Outcome::Differs, detail)
+        }
+        (None, Some(text)) => (Outcome::Differs, format!("{text:?} is cut otherwise")),
     };
-    let (compared, differing) = (TEXTS.len() as u64, different.len() as u64);
+    let (compared, differing) = (vocab_size + TEXTS.len(), other_ids.len() + other_texts.len());
+    let [compared, differing] = [compared, differing].map(|count| count as u64);
     Ok(Check { name: "tokenizer", outcome, compared, differing, largest_difference: 0.0, detail })
+}
+
+/// Compares the templates of chats.
+///
+/// # Errors
+/// [`ConvertError`] if one cannot be read.
+pub fn compare_templates(a: &Source, b: &Source) -> Result<Check, ConvertError> {
+    let (outcome, detail) = match (chat_template(a)?, chat_template(b)?) {
+        (None, None) => return Ok(Check::skipped("template", "neither has one")),
+        (Some(own), Some(other)) if own == other => (Outcome::Equal, format!("{} bytes", own.len())),
+        (Some(_), Some(_)) => (Outcome::Differs, "each has its own".to_owned()),
+        (Some(_), None) => (Outcome::Differs, "the second has none".to_owned()),
+        (None, Some(_)) => (Outcome::Differs, "the first has none".to_owned()),
+    };
+    let differing = u64::from(outcome == Outcome::Differs);
+    Ok(Check { name: "template", outcome, compared: 1, differing, largest_difference: 0.0, detail })
 }
