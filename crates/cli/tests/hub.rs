@@ -359,3 +359,17 @@ fn a_new_commit_is_taken_by_pull_and_not_by_run() {
     outcome(&mut scene.offline(&["rm", "-y", &format!("{SHARDED}@0123456")])).success();
     outcome(&mut scene.offline(&["inspect", SHARDED])).success();
 }
+
+#[test]
+fn all_revisions_of_a_model_are_removed_with_their_contents() {
+    let scene = Scene::new();
+    outcome(&mut scene.online(&["pull", SHARDED])).success();
+    scene.server.commit(&"f".repeat(40), SHARDED, &sharded());
+    outcome(&mut scene.online(&["pull", SHARDED])).success();
+    let (old, new) = (format!("{SHARDED}@0123456"), format!("{SHARDED}@main"));
+    let removed = outcome(&mut scene.offline(&["rm", "-y", &old, &new, &new])).success();
+    let lines: Vec<&str> = removed.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].starts_with(&format!("{new}: removed, ")), "{lines:?}");
+    assert!(!scene.model(SHARDED).exists());
+}

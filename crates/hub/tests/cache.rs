@@ -56,7 +56,7 @@ impl Scene {
     }
 
     fn remove(&self, id: &str) -> Result<Option<u64>, HubError> {
-        let Some(removal) = self.cache().removal(&id.parse::<ModelId>()?)? else { return Ok(None) };
+        let Some(removal) = self.cache().removal(&id.parse::<ModelId>()?, &[])? else { return Ok(None) };
         removal.run()?;
         Ok(Some(removal.bytes))
     }
@@ -147,6 +147,33 @@ fn a_removed_revision_leaves_what_others_use() {
     let scene = Scene::new();
     for unknown in ["v1", "222222", "3333333"] {
         assert_eq!(scene.remove(&format!("org/name@{unknown}")).unwrap(), None, "{unknown}");
+    }
+}
+
+#[test]
+fn removals_are_planned_one_after_the_other() {
+    let whole = 1110 + 2 * 40;
+    for (ids, want) in [
+        (&["org/name@refs/pr/1", "org/name@main"][..], &[10 + 40, whole - 10 - 40][..]),
+        (&["org/name@main", "org/name"], &[1000 + 40, whole - 1000 - 40]),
+        (&["org/name", "org/name"], &[whole, 0]),
+        (&["org/name", "org/name@main"], &[whole, 0]),
+        (&["org/name@main", "org/name@2222222"], &[1000 + 40, 0]),
+    ] {
+        let scene = Scene::new();
+        let mut planned = Vec::new();
+        for id in ids {
+            planned.push(scene.cache().removal(&id.parse().unwrap(), &planned).unwrap().unwrap());
+        }
+        let bytes: Vec<u64> = planned.iter().map(|removal| removal.bytes).collect();
+        assert_eq!(bytes, want, "{ids:?}");
+        for removal in &planned {
+            assert_eq!(removal.is_empty(), removal.bytes == 0, "{ids:?}");
+            removal.run().unwrap();
+        }
+        let is_all = bytes.iter().sum::<u64>() == whole;
+        assert_eq!(scene.has("models--org--name"), !is_all, "{ids:?}");
+        assert!(scene.has("models--org--other"));
     }
 }
 
