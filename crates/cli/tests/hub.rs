@@ -373,3 +373,21 @@ fn all_revisions_of_a_model_are_removed_with_their_contents() {
     assert!(lines[1].starts_with(&format!("{new}: removed, ")), "{lines:?}");
     assert!(!scene.model(SHARDED).exists());
 }
+
+#[test]
+fn a_part_of_a_new_commit_leaves_the_revision_at_the_old_one() {
+    let scene = Scene::new();
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    let newer = "f".repeat(40);
+    let mut files = stories();
+    files.retain(|(name, _, _)| *name != "README.md");
+    files.push(("README.md", b"# More stories".to_vec(), false));
+    scene.server.commit(&newer, STORIES, &files);
+    let pulled = outcome(&mut scene.online(&["pull", STORIES, "--include", "README.md"])).success();
+    assert!(pulled.stdout.contains(&newer), "{}", pulled.stdout);
+    let reference = || fs::read_to_string(scene.model(STORIES).join("refs/main")).unwrap();
+    assert_eq!(reference(), COMMIT);
+    outcome(&mut scene.offline(&["run", STORIES, "Once", "-n", "1"])).success();
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    assert_eq!(reference(), newer);
+}

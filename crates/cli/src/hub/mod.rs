@@ -146,7 +146,10 @@ impl Hub {
         }
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let folder = client.fetch(&self.cache, &repository, &wanted, &mut listener).map_err(stopped)?;
-        self.cache.set_reference(&repository)?;
+        let is_whole = matches!(state_of(&self.cache.snapshot_of(&repository))?, Cached::Whole(_));
+        if is_whole || !self.cache.has_reference(id)? {
+            self.cache.set_reference(&repository)?;
+        }
         Ok(needed.main.path(&folder))
     }
 }
