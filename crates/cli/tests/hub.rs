@@ -391,3 +391,28 @@ fn a_part_of_a_new_commit_leaves_the_revision_at_the_old_one() {
     outcome(&mut scene.online(&["pull", STORIES])).success();
     assert_eq!(reference(), newer);
 }
+
+#[test]
+fn patterns_hold_without_a_network_too() {
+    let scene = Scene::new();
+    let f16 = ["pull", GGUF, "--include", "*f16*"];
+    let pulled = outcome(&mut scene.online(&f16)).success();
+    assert_eq!(outcome(&mut scene.offline(&f16)).success().stdout, pulled.stdout);
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    let folder = format!("{}\n", scene.snapshot(STORIES).display());
+    for patterns in [["--include", "*.json"], ["--exclude", "onnx/"]] {
+        let found = outcome(scene.offline(&["pull", STORIES]).args(patterns)).success();
+        assert_eq!(found.stdout, folder, "{patterns:?}");
+    }
+    let check = |arguments: &[&str], code: i32, says: &str| {
+        let refused = outcome(&mut scene.offline(arguments));
+        assert_eq!(refused.failure(), Some(code), "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{arguments:?}: {}", refused.stderr);
+    };
+    check(&["pull", GGUF, "--include", "*.gguf"], 4, "`b-q8_0.gguf` is missing");
+    check(&["pull", STORIES, "--include", "onnx/"], 4, "`onnx/model.onnx` is missing");
+    check(&["pull", STORIES, "--include", "*.gguf"], 3, "no file matches");
+    // Without the record, more may exist than is here.
+    fs::remove_dir_all(scene.model(STORIES).join("trees")).unwrap();
+    check(&["pull", STORIES, "--include", "*.gguf"], 4, "incomplete in the cache");
+}

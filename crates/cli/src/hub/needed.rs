@@ -28,6 +28,11 @@ pub(crate) struct Patterns {
 }
 
 impl Patterns {
+    /// Whether a model's files are chosen by what it needs alone.
+    pub(crate) fn are_none(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
     fn takes(&self, name: &str) -> bool {
         let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
         (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
