@@ -416,3 +416,17 @@ fn patterns_hold_without_a_network_too() {
     fs::remove_dir_all(scene.model(STORIES).join("trees")).unwrap();
     check(&["pull", STORIES, "--include", "*.gguf"], 4, "incomplete in the cache");
 }
+
+#[test]
+fn a_damaged_reference_is_asked_for_again() {
+    let scene = Scene::new();
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    let reference = scene.model(STORIES).join("refs/main");
+    fs::write(&reference, "0123").unwrap();
+    let run = &["run", STORIES, "Once", "-n", "1"];
+    let refused = outcome(&mut scene.offline(run));
+    assert_eq!(refused.failure(), Some(4));
+    assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
+    outcome(&mut scene.online(run)).success();
+    assert_eq!(fs::read_to_string(&reference).unwrap(), COMMIT);
+}

@@ -98,9 +98,11 @@ fn a_revision_is_found_by_its_name_or_commit() {
     assert_eq!(commit("org/name@v1"), None);
     assert_eq!(commit("org/none"), None);
     assert_eq!(commit("org/name@refs"), None, "a folder is no reference");
-    scene.write("models--org--name/refs/main", b"../../../etc");
-    let error = scene.cache().snapshot(&"org/name".parse().unwrap()).unwrap_err();
-    assert!(matches!(error, HubError::Cache { .. }), "{error}");
+    for damaged in [&b"../../../etc"[..], b"", &[b'1'; 39], &[b'1'; 5000], b"\xff"] {
+        scene.write("models--org--name/refs/main", damaged);
+        assert_eq!(commit("org/name"), None, "what is damaged is not known");
+        assert!(!scene.cache().has_reference(&"org/name".parse().unwrap()).unwrap());
+    }
 }
 
 #[test]

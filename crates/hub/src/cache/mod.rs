@@ -228,19 +228,20 @@ impl Cache {
         self.model(id).join(REFERENCES).join(id.revision())
     }
 
-    /// The commit that a revision is, as far as it is known here.
+    /// The commit that a revision is; `None` if it is not known here, or its reference is damaged.
     fn commit(&self, id: &ModelId) -> Result<Option<String>, HubError> {
         if let Some(commit) = id.commit() {
             return Ok(Some(commit.to_owned()));
         }
-        let reference = self.reference(id);
-        let Some(bytes) = read_small(&reference, REFERENCE_MAX_BYTES)? else { return Ok(None) };
-        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-        if !is_commit(&text) {
-            let (found, expected) = ("another text", "a commit of 40 hexadecimal digits");
-            return Err(HubError::Cache { path: reference, found, expected });
+        match read_small(&self.reference(id), REFERENCE_MAX_BYTES) {
+            Ok(bytes) => {
+                let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+                Ok(text.filter(|text| is_commit(text)))
+            }
+            // Longer than a commit: the Hub can say what this one cannot.
+            Err(HubError::Cache { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(Some(text))
     }
 
     fn tree(&self, id: &ModelId, commit: &str) -> PathBuf {
