@@ -430,3 +430,20 @@ fn a_damaged_reference_is_asked_for_again() {
     outcome(&mut scene.online(run)).success();
     assert_eq!(fs::read_to_string(&reference).unwrap(), COMMIT);
 }
+
+#[test]
+fn an_odd_name_is_refused_only_where_it_is_wanted() {
+    let scene = Scene::new();
+    let mut files = stories();
+    files.push(("eval_2024-05-01T12:30:00.json", b"{}".to_vec(), false));
+    files.push(("../outside.json", b"{}".to_vec(), false));
+    scene.server.commit(COMMIT, STORIES, &files);
+    let refused = outcome(&mut scene.online(&["pull", STORIES, "--include", "eval*"]));
+    assert_eq!(refused.failure(), Some(3));
+    assert!(refused.stderr.contains("eval_2024-05-01T12:30:00.json"), "{}", refused.stderr);
+    assert!(!scene.model(STORIES).exists());
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    outcome(&mut scene.offline(&["run", STORIES, "Once", "-n", "1"])).success();
+    let listed = outcome(&mut scene.offline(&["ls", "--json"])).success().json();
+    assert_eq!(listed["models"][0]["is_complete"], true);
+}

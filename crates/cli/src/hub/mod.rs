@@ -161,6 +161,10 @@ impl Hub {
         let mut listener = |news: News<'_>| display.hear(news);
         let repository = client.list(id, &mut listener).map_err(stopped)?;
         let names: Vec<&str> = repository.names().collect();
+        let mut unfit = repository.unfit_names().filter(|name| patterns.takes(name));
+        if let Some(name) = unfit.next().filter(|_| !patterns.include.is_empty()) {
+            return Err(HubError::FileName { id: id.to_string(), found: name.to_owned() }.into());
+        }
         let needed = choose(&names, patterns).map_err(|unclear| unclear_failure(id, &unclear))?;
         let mut wanted: Vec<String> = needed.run.iter().chain(&needed.extra).cloned().collect();
         if needed.has_index() {

@@ -33,7 +33,8 @@ impl Patterns {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    fn takes(&self, name: &str) -> bool {
+    /// Whether a name matches, and is not left out.
+    pub(crate) fn takes(&self, name: &str) -> bool {
         let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
         (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
     }
