@@ -359,3 +359,91 @@ fn a_new_commit_is_taken_by_pull_and_not_by_run() {
     outcome(&mut scene.offline(&["rm", "-y", &format!("{SHARDED}@0123456")])).success();
     outcome(&mut scene.offline(&["inspect", SHARDED])).success();
 }
+
+#[test]
+fn all_revisions_of_a_model_are_removed_with_their_contents() {
+    let scene = Scene::new();
+    outcome(&mut scene.online(&["pull", SHARDED])).success();
+    scene.server.commit(&"f".repeat(40), SHARDED, &sharded());
+    outcome(&mut scene.online(&["pull", SHARDED])).success();
+    let (old, new) = (format!("{SHARDED}@0123456"), format!("{SHARDED}@main"));
+    let removed = outcome(&mut scene.offline(&["rm", "-y", &old, &new, &new])).success();
+    let lines: Vec<&str> = removed.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].starts_with(&format!("{new}: removed, ")), "{lines:?}");
+    assert!(!scene.model(SHARDED).exists());
+}
+
+#[test]
+fn a_part_of_a_new_commit_leaves_the_revision_at_the_old_one() {
+    let scene = Scene::new();
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    let newer = "f".repeat(40);
+    let mut files = stories();
+    files.retain(|(name, _, _)| *name != "README.md");
+    files.push(("README.md", b"# More stories".to_vec(), false));
+    scene.server.commit(&newer, STORIES, &files);
+    let pulled = outcome(&mut scene.online(&["pull", STORIES, "--include", "README.md"])).success();
+    assert!(pulled.stdout.contains(&newer), "{}", pulled.stdout);
+    let reference = || fs::read_to_string(scene.model(STORIES).join("refs/main")).unwrap();
+    assert_eq!(reference(), COMMIT);
+    outcome(&mut scene.offline(&["run", STORIES, "Once", "-n", "1"])).success();
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    assert_eq!(reference(), newer);
+}
+
+#[test]
+fn patterns_hold_without_a_network_too() {
+    let scene = Scene::new();
+    let f16 = ["pull", GGUF, "--include", "*f16*"];
+    let pulled = outcome(&mut scene.online(&f16)).success();
+    assert_eq!(outcome(&mut scene.offline(&f16)).success().stdout, pulled.stdout);
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    let folder = format!("{}\n", scene.snapshot(STORIES).display());
+    for patterns in [["--include", "*.json"], ["--exclude", "onnx/"]] {
+        let found = outcome(scene.offline(&["pull", STORIES]).args(patterns)).success();
+        assert_eq!(found.stdout, folder, "{patterns:?}");
+    }
+    let check = |arguments: &[&str], code: i32, says: &str| {
+        let refused = outcome(&mut scene.offline(arguments));
+        assert_eq!(refused.failure(), Some(code), "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{arguments:?}: {}", refused.stderr);
+    };
+    check(&["pull", GGUF, "--include", "*.gguf"], 4, "`b-q8_0.gguf` is missing");
+    check(&["pull", STORIES, "--include", "onnx/"], 4, "`onnx/model.onnx` is missing");
+    check(&["pull", STORIES, "--include", "*.gguf"], 3, "no file matches");
+    // Without the record, more may exist than is here.
+    fs::remove_dir_all(scene.model(STORIES).join("trees")).unwrap();
+    check(&["pull", STORIES, "--include", "*.gguf"], 4, "incomplete in the cache");
+}
+
+#[test]
+fn a_damaged_reference_is_asked_for_again() {
+    let scene = Scene::new();
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    let reference = scene.model(STORIES).join("refs/main");
+    fs::write(&reference, "0123").unwrap();
+    let run = &["run", STORIES, "Once", "-n", "1"];
+    let refused = outcome(&mut scene.offline(run));
+    assert_eq!(refused.failure(), Some(4));
+    assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
+    outcome(&mut scene.online(run)).success();
+    assert_eq!(fs::read_to_string(&reference).unwrap(), COMMIT);
+}
+
+#[test]
+fn an_odd_name_is_refused_only_where_it_is_wanted() {
+    let scene = Scene::new();
+    let mut files = stories();
+    files.push(("eval_2024-05-01T12:30:00.json", b"{}".to_vec(), false));
+    files.push(("../outside.json", b"{}".to_vec(), false));
+    scene.server.commit(COMMIT, STORIES, &files);
+    let refused = outcome(&mut scene.online(&["pull", STORIES, "--include", "eval*"]));
+    assert_eq!(refused.failure(), Some(3));
+    assert!(refused.stderr.contains("eval_2024-05-01T12:30:00.json"), "{}", refused.stderr);
+    assert!(!scene.model(STORIES).exists());
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    outcome(&mut scene.offline(&["run", STORIES, "Once", "-n", "1"])).success();
+    let listed = outcome(&mut scene.offline(&["ls", "--json"])).success().json();
+    assert_eq!(listed["models"][0]["is_complete"], true);
+}

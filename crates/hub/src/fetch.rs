@@ -14,7 +14,7 @@ use crate::download::{Download, partial_bytes};
 use crate::error::HubError;
 use crate::free_space::free_bytes;
 use crate::patience::{Patience, listen};
-use crate::repository::{Listed, RemoteFile, Repository, checked_file};
+use crate::repository::{Listed, RemoteFile, Repository, check_size};
 
 /// Digest and size of a file that is stored elsewhere, and the commit it is of.
 const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
@@ -88,7 +88,9 @@ impl Client {
     ) -> Result<PathBuf, HubError> {
         let mut files = Vec::new();
         for &name in names {
-            files.push((name, self.describe(repository, name, listener)?));
+            let file = self.describe(repository, name, listener)?;
+            check_size(repository.id(), name, &file)?;
+            files.push((name, file));
         }
         cache.prepare(repository)?;
         let blobs = cache.blobs(repository.id());
@@ -125,6 +127,9 @@ impl Client {
         match repository.files.get(name) {
             Some(Listed::Described(file)) => return Ok(*file),
             Some(Listed::Named) => {}
+            None if repository.unfit_names().any(|unfit| unfit == name) => {
+                return Err(HubError::FileName { id: id.to_string(), found: name.to_owned() });
+            }
             None => return Err(HubError::NoFile { id: id.to_string(), file: name.to_owned() }),
         }
         let path = Self::file_path(repository, name);
@@ -146,7 +151,7 @@ fn described(repository: &Repository, name: &str, hub: &HeaderMap) -> Result<Rem
     found.check_commit(repository, name)?;
     let digest = found.digest.ok_or_else(|| bad(format!("no digest of `{name}`"), "an ETag with one"))?;
     let bytes = found.bytes.ok_or_else(|| bad(format!("no size of `{name}`"), "one"))?;
-    checked_file(repository.id(), name, digest, bytes)
+    Ok(RemoteFile { bytes, digest, pointer: None })
 }
 
 /// What the headers of the Hub's own answer say of a file.

@@ -47,6 +47,8 @@ pub struct Repository {
     id: ModelId,
     commit: String,
     pub(crate) files: BTreeMap<String, Listed>,
+    /// Files whose names are none on some systems, or would leave the folder. They are only recorded.
+    unfit: BTreeMap<String, Listed>,
 }
 
 impl Repository {
@@ -60,9 +62,14 @@ impl Repository {
         &self.commit
     }
 
-    /// The names of all files, sorted.
+    /// The names of all files that can be had, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
+    }
+
+    /// The names of files that no cache can hold, sorted. They may not be used as paths.
+    pub fn unfit_names(&self) -> impl Iterator<Item = &str> {
+        self.unfit.keys().map(String::as_str)
     }
 
     /// A file, if it is described.
@@ -76,7 +83,7 @@ impl Repository {
     /// Reads the Hub's answer to `/api/models/ID/revision/REVISION?blobs=true`.
     ///
     /// # Errors
-    /// [`HubError`] if it is another answer, or names what no repository holds.
+    /// [`HubError`] if it is another answer.
     pub fn parse(id: &ModelId, json: &[u8]) -> Result<Self, HubError> {
         let answer: Answer = serde_json::from_slice(json).map_err(|error| HubError::Answer {
             id: id.to_string(),
@@ -115,7 +122,7 @@ impl Repository {
     /// The record for a cache; `None` if not all of it is known.
     pub fn tree_json(&self) -> Option<Vec<u8>> {
         let mut files = BTreeMap::new();
-        for (name, listed) in &self.files {
+        for (name, listed) in self.files.iter().chain(&self.unfit) {
             let Listed::Described(RemoteFile { bytes, digest, pointer }) = *listed else { return None };
             let file = match digest {
                 Digest::Sha256(_) => TreeFile {
@@ -147,44 +154,36 @@ impl Repository {
         if listed.len() > FILES_MAX {
             return Err(HubError::TooMany { id: id.to_string(), found: listed.len(), limit: FILES_MAX });
         }
-        let mut files = BTreeMap::new();
+        let (mut files, mut unfit) = (BTreeMap::new(), BTreeMap::new());
         for (name, described) in listed {
-            if !is_file_name(&name) {
-                return Err(HubError::FileName { id: id.to_string(), found: name });
-            }
             let listed = match described {
                 None => Listed::Named,
                 Some(Described { bytes, digest, pointer }) => {
                     let bad = || answer(format!("digest {digest:?} of `{name}`"), "a SHA-256 or git's SHA-1");
                     let digest = Digest::parse(&digest).ok_or_else(bad)?;
-                    let file = checked_file(id, &name, digest, bytes)?;
                     let pointer = pointer.as_deref().and_then(Digest::parse);
-                    Listed::Described(RemoteFile { pointer, ..file })
+                    Listed::Described(RemoteFile { bytes, digest, pointer })
                 }
             };
-            match files.entry(name) {
+            let place = if is_file_name(&name) { &mut files } else { &mut unfit };
+            match place.entry(name) {
                 Entry::Vacant(entry) => _ = entry.insert(listed),
                 Entry::Occupied(entry) => {
                     return Err(answer(format!("`{}` twice", entry.key()), "each file once"));
                 }
             }
         }
-        Ok(Repository { id: id.clone(), commit, files })
+        Ok(Repository { id: id.clone(), commit, files, unfit })
     }
 }
 
-/// A file whose size is that of a model's file.
-pub(crate) fn checked_file(
-    id: &ModelId,
-    name: &str,
-    digest: Digest,
-    bytes: u64,
-) -> Result<RemoteFile, HubError> {
-    if bytes > FILE_MAX_BYTES {
-        let (id, file) = (id.to_string(), name.to_owned());
-        return Err(HubError::TooLarge { id, file, found: bytes, limit: FILE_MAX_BYTES });
+/// Refuses a file that is larger than any of a model.
+pub(crate) fn check_size(id: &ModelId, name: &str, file: &RemoteFile) -> Result<(), HubError> {
+    if file.bytes > FILE_MAX_BYTES {
+        let (id, name) = (id.to_string(), name.to_owned());
+        return Err(HubError::TooLarge { id, file: name, found: file.bytes, limit: FILE_MAX_BYTES });
     }
-    Ok(RemoteFile { bytes, digest, pointer: None })
+    Ok(())
 }
 
 /// Whether a name is a relative path that stays in its folder, on every system.
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_leave_the_folder_are_refused() {
+    fn names_that_leave_the_folder_are_set_apart() {
         let long = "a".repeat(256);
         for name in [
             "",
@@ -313,8 +312,13 @@ mod tests {
             "~/x",
             &long,
         ] {
-            let found = parse(&format!(r#"{{"rfilename":"{name}"}}"#));
-            assert!(matches!(found, Err(HubError::FileName { .. })), "{name}: {found:?}");
+            let file = |name: &str| format!(r#"{{"rfilename":"{name}","size":5,"blobId":"{GIT}"}}"#);
+            let repository = parse(&[file(name), file("config.json")].join(",")).unwrap();
+            assert_eq!(repository.names().collect::<Vec<_>>(), ["config.json"], "{name}");
+            assert_eq!(repository.unfit_names().count(), 1, "{name}");
+            let json = repository.tree_json().unwrap();
+            let read = Repository::parse_tree(repository.id(), COMMIT, &json);
+            assert_eq!(read, Some(repository), "{name}");
         }
     }
 
@@ -323,7 +327,6 @@ mod tests {
         let file = |size: &str, digest: &str| {
             parse(&format!(r#"{{"rfilename":"a","size":{size},"blobId":"{digest}"}}"#))
         };
-        assert!(matches!(file("50000000001", GIT), Err(HubError::TooLarge { .. })));
         for found in [
             file("-1", GIT),
             file("1", "../../x"),

@@ -56,7 +56,7 @@ impl Scene {
     }
 
     fn remove(&self, id: &str) -> Result<Option<u64>, HubError> {
-        let Some(removal) = self.cache().removal(&id.parse::<ModelId>()?)? else { return Ok(None) };
+        let Some(removal) = self.cache().removal(&id.parse::<ModelId>()?, &[])? else { return Ok(None) };
         removal.run()?;
         Ok(Some(removal.bytes))
     }
@@ -98,9 +98,11 @@ fn a_revision_is_found_by_its_name_or_commit() {
     assert_eq!(commit("org/name@v1"), None);
     assert_eq!(commit("org/none"), None);
     assert_eq!(commit("org/name@refs"), None, "a folder is no reference");
-    scene.write("models--org--name/refs/main", b"../../../etc");
-    let error = scene.cache().snapshot(&"org/name".parse().unwrap()).unwrap_err();
-    assert!(matches!(error, HubError::Cache { .. }), "{error}");
+    for damaged in [&b"../../../etc"[..], b"", &[b'1'; 39], &[b'1'; 5000], b"\xff"] {
+        scene.write("models--org--name/refs/main", damaged);
+        assert_eq!(commit("org/name"), None, "what is damaged is not known");
+        assert!(!scene.cache().has_reference(&"org/name".parse().unwrap()).unwrap());
+    }
 }
 
 #[test]
@@ -147,6 +149,33 @@ fn a_removed_revision_leaves_what_others_use() {
     let scene = Scene::new();
     for unknown in ["v1", "222222", "3333333"] {
         assert_eq!(scene.remove(&format!("org/name@{unknown}")).unwrap(), None, "{unknown}");
+    }
+}
+
+#[test]
+fn removals_are_planned_one_after_the_other() {
+    let whole = 1110 + 2 * 40;
+    for (ids, want) in [
+        (&["org/name@refs/pr/1", "org/name@main"][..], &[10 + 40, whole - 10 - 40][..]),
+        (&["org/name@main", "org/name"], &[1000 + 40, whole - 1000 - 40]),
+        (&["org/name", "org/name"], &[whole, 0]),
+        (&["org/name", "org/name@main"], &[whole, 0]),
+        (&["org/name@main", "org/name@2222222"], &[1000 + 40, 0]),
+    ] {
+        let scene = Scene::new();
+        let mut planned = Vec::new();
+        for id in ids {
+            planned.push(scene.cache().removal(&id.parse().unwrap(), &planned).unwrap().unwrap());
+        }
+        let bytes: Vec<u64> = planned.iter().map(|removal| removal.bytes).collect();
+        assert_eq!(bytes, want, "{ids:?}");
+        for removal in &planned {
+            assert_eq!(removal.is_empty(), removal.bytes == 0, "{ids:?}");
+            removal.run().unwrap();
+        }
+        let is_all = bytes.iter().sum::<u64>() == whole;
+        assert_eq!(scene.has("models--org--name"), !is_all, "{ids:?}");
+        assert!(scene.has("models--org--other"));
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use server::{COMMIT, Fault, File, Server, TOKEN, digest};
-use tercet_hub::{Cache, Client, HubError, ModelId, News, Settings, Token};
+use tercet_hub::{Cache, Client, HubError, ModelId, News, Repository, Settings, Token};
 
 const ID: &str = "org/name";
 const LARGE: &str = "model.safetensors";
@@ -60,7 +60,7 @@ impl Scene {
         }
     }
 
-    /// Fetches all files of a model.
+    /// Fetches all files of a model, and those that cannot be had.
     fn pull(&self, id: &str) -> Result<Heard, HubError> {
         self.pull_until(id, u64::MAX)
     }
@@ -80,7 +80,7 @@ impl Scene {
         };
         let client = Client::new(&self.settings())?;
         let repository = client.list(&id.parse::<ModelId>()?, &mut listener)?;
-        let names: Vec<&str> = repository.names().collect();
+        let names: Vec<&str> = repository.names().chain(repository.unfit_names()).collect();
         client.fetch(&self.cache(), &repository, &names, &mut listener)?;
         self.cache().set_reference(&repository)?;
         Ok(heard)
@@ -407,4 +407,23 @@ fn two_downloads_of_one_model_do_not_disturb_each_other() {
     let sha256 = digest(&files()[3].1, true);
     let came = scene.server.take_log().iter().filter(|logged| logged.line.contains(&sha256)).count();
     assert_eq!(came, 1, "the others waited for it");
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused_only_where_it_is_wanted() {
+    let scene = Scene::new();
+    let json = format!(
+        r#"{{"sha":"{COMMIT}","siblings":[
+            {{"rfilename":"huge","size":50000000001,"blobId":"{0}"}},
+            {{"rfilename":"config.json","size":2,"blobId":"{0}"}}]}}"#,
+        digest(b"{}", false)
+    );
+    let repository = Repository::parse(&ID.parse().unwrap(), json.as_bytes()).unwrap();
+    let client = Client::new(&scene.settings()).unwrap();
+    let fetch =
+        |names: &[&str]| client.fetch(&scene.cache(), &repository, names, &mut |_| ControlFlow::Continue(()));
+    let error = fetch(&["config.json", "huge"]).unwrap_err();
+    assert!(matches!(&error, HubError::TooLarge { file, .. } if file == "huge"), "{error}");
+    assert!(!scene.model().exists(), "it is refused before anything is written");
+    assert!(fetch(&["config.json"]).unwrap().join("config.json").exists());
 }

@@ -59,7 +59,7 @@ impl Pull {
         let hub = Hub::open()?;
         let patterns = Patterns { include: self.include, exclude: self.exclude };
         let path = if hub.is_offline() {
-            match hub.cached(&self.model)? {
+            match hub.cached_files(&self.model, &patterns)? {
                 Cached::Whole(path) => path,
                 other => return Err(hub.offline(&self.model, &other)),
             }

@@ -30,21 +30,24 @@ impl Rm {
         let hub = Hub::open()?;
         let mut removals = Vec::new();
         for id in &self.models {
-            match hub.cache().removal(id)? {
-                Some(removal) => removals.push((id, removal)),
+            match hub.cache().removal(id, &removals)? {
+                // Named twice.
+                Some(removal) if removal.is_empty() => {}
+                Some(removal) => removals.push(removal),
                 None => return Err(unknown(id, &hub.cache().models()?, &hub)),
             }
         }
         if !self.yes {
-            let bytes = removals.iter().map(|(_, removal)| removal.bytes).sum();
-            let names: Vec<String> = self.models.iter().map(ToString::to_string).collect();
+            let bytes = removals.iter().map(|removal| removal.bytes).sum();
+            let names: Vec<String> = removals.iter().map(|removal| removal.id.to_string()).collect();
             if !is_confirmed(&names.join(", "), bytes)? {
                 return Ok(ExitCode::from(Exit::Failed as u8));
             }
         }
-        for (id, removal) in removals {
+        for removal in removals {
             removal.run()?;
-            writeln!(io::stdout().lock(), "{id}: removed, {} freed", figures::bytes(removal.bytes))?;
+            let freed = figures::bytes(removal.bytes);
+            writeln!(io::stdout().lock(), "{}: removed, {freed} freed", removal.id)?;
         }
         Ok(ExitCode::SUCCESS)
     }

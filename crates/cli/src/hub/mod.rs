@@ -104,6 +104,29 @@ impl Hub {
         }
     }
 
+    /// What is in the cache of the files that patterns choose.
+    ///
+    /// # Errors
+    /// Exit code 3, if the model has no such files.
+    pub(crate) fn cached_files(&self, id: &ModelId, patterns: &Patterns) -> Result<Cached, Failure> {
+        let Some(snapshot) = self.cache.snapshot(id)? else { return Ok(Cached::Absent) };
+        if patterns.are_none() {
+            return state_of(&snapshot);
+        }
+        let names = snapshot.names()?;
+        let all: Vec<&str> = match &snapshot.repository {
+            Some(repository) => repository.names().collect(),
+            None => names.iter().map(String::as_str).collect(),
+        };
+        match (choose(&all, patterns), &snapshot.repository) {
+            (Ok(needed), _) if patterns.include.is_empty() => state_of_needed(&snapshot, needed),
+            (Ok(needed), _) => Ok(state_of_files(&snapshot, needed.extra, &needed.main)),
+            // Nobody here knows what else the model has.
+            (Err(_), None) => Ok(Cached::Part(vec!["a file that the patterns choose".to_owned()])),
+            (Err(unclear), Some(_)) => Err(unclear_failure(id, &unclear)),
+        }
+    }
+
     /// The failure for want of a network.
     pub(crate) fn offline(&self, id: &ModelId, cached: &Cached) -> Failure {
         let found = match cached {
@@ -138,6 +161,10 @@ impl Hub {
         let mut listener = |news: News<'_>| display.hear(news);
         let repository = client.list(id, &mut listener).map_err(stopped)?;
         let names: Vec<&str> = repository.names().collect();
+        let mut unfit = repository.unfit_names().filter(|name| patterns.takes(name));
+        if let Some(name) = unfit.next().filter(|_| !patterns.include.is_empty()) {
+            return Err(HubError::FileName { id: id.to_string(), found: name.to_owned() }.into());
+        }
         let needed = choose(&names, patterns).map_err(|unclear| unclear_failure(id, &unclear))?;
         let mut wanted: Vec<String> = needed.run.iter().chain(&needed.extra).cloned().collect();
         if needed.has_index() {
@@ -146,7 +173,10 @@ impl Hub {
         }
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let folder = client.fetch(&self.cache, &repository, &wanted, &mut listener).map_err(stopped)?;
-        self.cache.set_reference(&repository)?;
+        let is_whole = matches!(state_of(&self.cache.snapshot_of(&repository))?, Cached::Whole(_));
+        if is_whole || !self.cache.has_reference(id)? {
+            self.cache.set_reference(&repository)?;
+        }
         Ok(needed.main.path(&folder))
     }
 }
@@ -190,6 +220,11 @@ pub(crate) fn state_of(snapshot: &Snapshot) -> Result<Cached, Failure> {
         (Err(_), Some(_)) => return Ok(Cached::Unreadable("no safetensors, no GGUF")),
         (Err(_), None) => return Ok(Cached::Part(vec![SINGLE_FILE.to_owned()])),
     };
+    state_of_needed(snapshot, needed)
+}
+
+/// What a snapshot has of these files and of those that their index names.
+fn state_of_needed(snapshot: &Snapshot, needed: Needed) -> Result<Cached, Failure> {
     let has_index = needed.has_index() && snapshot.has(INDEX_FILE);
     let mut wanted = needed.run;
     if has_index {
@@ -198,14 +233,18 @@ pub(crate) fn state_of(snapshot: &Snapshot) -> Result<Cached, Failure> {
             Err(_) => return Ok(Cached::Unreadable("a damaged index")),
         }
     }
+    Ok(state_of_files(snapshot, wanted, &needed.main))
+}
+
+/// What a snapshot has of these files, of which one is the model or all are.
+fn state_of_files(snapshot: &Snapshot, mut wanted: Vec<String>, main: &Main) -> Cached {
     wanted.sort_unstable();
     wanted.dedup();
     wanted.retain(|name| !snapshot.has(name));
-    Ok(match (wanted.is_empty(), needed.main) {
-        (false, _) => Cached::Part(wanted),
-        (true, Main::Folder) => Cached::Whole(snapshot.folder.clone()),
-        (true, Main::Gguf(name)) => Cached::Whole(snapshot.folder.join(name)),
-    })
+    match wanted.is_empty() {
+        false => Cached::Part(wanted),
+        true => Cached::Whole(main.path(&snapshot.folder)),
+    }
 }
 
 /// What to tell where no files can be chosen.

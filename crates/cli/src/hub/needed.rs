@@ -28,7 +28,13 @@ pub(crate) struct Patterns {
 }
 
 impl Patterns {
-    fn takes(&self, name: &str) -> bool {
+    /// Whether a model's files are chosen by what it needs alone.
+    pub(crate) fn are_none(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// Whether a name matches, and is not left out.
+    pub(crate) fn takes(&self, name: &str) -> bool {
         let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
         (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
     }

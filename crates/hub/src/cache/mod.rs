@@ -131,19 +131,7 @@ impl Cache {
     /// # Errors
     /// [`HubError::Io`] if something is there and cannot be read.
     pub fn snapshot(&self, id: &ModelId) -> Result<Option<Snapshot>, HubError> {
-        let commit = match id.commit() {
-            Some(commit) => commit.to_owned(),
-            None => {
-                let reference = self.reference(id);
-                let Some(bytes) = read_small(&reference, REFERENCE_MAX_BYTES)? else { return Ok(None) };
-                let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-                if !is_commit(&text) {
-                    let (found, expected) = ("another text", "a commit of 40 hexadecimal digits");
-                    return Err(HubError::Cache { path: reference, found, expected });
-                }
-                text
-            }
-        };
+        let Some(commit) = self.commit(id)? else { return Ok(None) };
         let folder = self.snapshot_folder(id, &commit);
         if !folder.is_dir() {
             return Ok(None);
@@ -151,10 +139,25 @@ impl Cache {
         self.open_snapshot(id, commit).map(Some)
     }
 
+    /// What is here of a repository.
+    pub fn snapshot_of(&self, repository: &Repository) -> Snapshot {
+        let (id, commit) = (repository.id(), repository.commit().to_owned());
+        let folder = self.snapshot_folder(id, &commit);
+        Snapshot { folder, commit, repository: Some(repository.clone()) }
+    }
+
     fn open_snapshot(&self, id: &ModelId, commit: String) -> Result<Snapshot, HubError> {
         let tree = read_small(&self.tree(id, &commit), TREE_MAX_BYTES)?;
         let repository = tree.and_then(|json| Repository::parse_tree(id, &commit, &json));
         Ok(Snapshot { folder: self.snapshot_folder(id, &commit), commit, repository })
+    }
+
+    /// Whether it is known here which commit the revision is.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] if something is there and cannot be read.
+    pub fn has_reference(&self, id: &ModelId) -> Result<bool, HubError> {
+        Ok(self.commit(id)?.is_some())
     }
 
     /// Remembers that the revision which was asked for is this commit.
@@ -223,6 +226,22 @@ impl Cache {
 
     fn reference(&self, id: &ModelId) -> PathBuf {
         self.model(id).join(REFERENCES).join(id.revision())
+    }
+
+    /// The commit that a revision is; `None` if it is not known here, or its reference is damaged.
+    fn commit(&self, id: &ModelId) -> Result<Option<String>, HubError> {
+        if let Some(commit) = id.commit() {
+            return Ok(Some(commit.to_owned()));
+        }
+        match read_small(&self.reference(id), REFERENCE_MAX_BYTES) {
+            Ok(bytes) => {
+                let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+                Ok(text.filter(|text| is_commit(text)))
+            }
+            // Longer than a commit: the Hub can say what this one cannot.
+            Err(HubError::Cache { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn tree(&self, id: &ModelId, commit: &str) -> PathBuf {

@@ -20,6 +20,8 @@ const COMMIT_MIN_DIGITS: usize = 7;
 /// What would be removed.
 #[derive(Debug)]
 pub struct Removal {
+    /// What was named.
+    pub id: ModelId,
     /// What this frees on the disk.
     pub bytes: u64,
     root: PathBuf,
@@ -29,12 +31,12 @@ pub struct Removal {
 
 impl Cache {
     /// What there is to remove of a model, or of the one revision that is named: a branch, a tag, a commit
-    /// or the beginning of one. `None` if it is not here.
+    /// or the beginning of one, once those that are planned have been run. `None` if it is not here now.
     ///
     /// # Errors
     /// [`HubError::Cache`] if the model's folder is a link, [`HubError::Io`] if it cannot be read.
-    pub fn removal(&self, id: &ModelId) -> Result<Option<Removal>, HubError> {
-        let Some(model) = self.model_of(id)? else { return Ok(None) };
+    pub fn removal(&self, id: &ModelId, planned: &[Removal]) -> Result<Option<Removal>, HubError> {
+        let Some(mut model) = self.model_of(id)? else { return Ok(None) };
         let folder = self.model(id);
         if folder.is_symlink() {
             let (found, expected) = ("a link", "a folder; remove the link by hand");
@@ -44,19 +46,25 @@ impl Cache {
             None => None,
             Some(revision) => match commit_of(&model, revision) {
                 None => return Ok(None),
-                found => found,
+                Some(commit) => Some(commit.to_owned()),
             },
         };
-        let paths = match commit {
-            Some(commit) if model.revisions.len() > 1 => self.paths_of(&model, commit)?,
+        let is_planned = |path: &Path| planned.iter().any(|removal| removal.covers(path));
+        model.revisions.retain(|revision| !is_planned(&revision.snapshot.folder));
+        let is_other = |commit: &str| model.revisions.iter().any(|found| found.snapshot.commit != commit);
+        let mut paths = match commit {
+            Some(commit) if is_other(&commit) => self.paths_of(&model, &commit)?,
             // Without its only revision, nothing of a model is of use.
             _ => vec![folder, self.root.join(LOCKS).join(id.folder())],
         };
-        let mut bytes = 0;
+        paths.retain(|path| !is_planned(path));
+        let mut files = Vec::new();
         for path in &paths {
-            bytes += if path.is_symlink() || path.is_file() { size(path) } else { sum(path)? };
+            let is_file = path.is_symlink() || path.is_file();
+            files.extend(if is_file { vec![path.clone()] } else { walk(path)? });
         }
-        Ok(Some(Removal { bytes, root: self.root.clone(), paths }))
+        let bytes = files.iter().filter(|path| !is_planned(path)).map(|path| size(path)).sum();
+        Ok(Some(Removal { id: id.clone(), bytes, root: self.root.clone(), paths }))
     }
 
     /// What belongs to one revision only.
@@ -80,6 +88,16 @@ impl Cache {
 }
 
 impl Removal {
+    /// Whether there is nothing to remove, because what was planned before takes it all.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Whether a path is removed.
+    fn covers(&self, path: &Path) -> bool {
+        self.paths.iter().any(|own| path.starts_with(own))
+    }
+
     /// Removes it.
     ///
     /// # Errors
@@ -126,11 +144,7 @@ fn blobs_of(snapshot: &Path) -> Result<BTreeSet<OsString>, HubError> {
     Ok(names)
 }
 
-/// What the files below a folder take, links not followed.
-fn sum(folder: &Path) -> Result<u64, HubError> {
-    Ok(walk(folder)?.iter().map(|path| size(path)).sum())
-}
-
+/// What a file takes, a link not followed.
 fn size(path: &Path) -> u64 {
     fs::symlink_metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { 0 })
 }
