@@ -295,3 +295,51 @@ impl Tally {
         Check { name, outcome, compared, differing, largest_difference, detail }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+
+    use super::*;
+
+    /// Whether one number may have become the other where it is stored in this type.
+    fn is_within(own: f32, other: f32, dtype: Dtype) -> bool {
+        let tally = Tally::of(f64::from(own), f64::from(other), f64::from(own.abs()), Rounding::of(dtype));
+        tally.beyond == 0
+    }
+
+    #[test]
+    fn a_number_may_be_rounded_to_the_nearest_and_no_farther() {
+        for i in 0..4096 {
+            let own = 1.0 + i as f32 / 4096.0;
+            assert!(is_within(own, f16::from_f32(own).to_f32(), Dtype::F16), "{own}");
+            assert!(is_within(own, bf16::from_f32(own).to_f32(), Dtype::BF16), "{own}");
+            // A step and a half away, whatever the place between two steps.
+            assert!(!is_within(own, own + 1.5 / 512.0, Dtype::F16), "{own}");
+            assert!(!is_within(own, own + 1.5 / 64.0, Dtype::BF16), "{own}");
+            assert!(!is_within(own, f32::from_bits(own.to_bits() + 1), Dtype::F32), "{own}");
+        }
+        assert!(is_within(1e-7, f16::from_f32(1e-7).to_f32(), Dtype::F16));
+        assert!(!is_within(1.0, f32::NAN, Dtype::BF16));
+    }
+
+    #[test]
+    fn the_tensor_of_which_the_most_is_wrong_is_named() {
+        let mut all = Tally::default();
+        for (name, beyond) in [("a", 1), ("b", 3), ("c", 2)] {
+            let mut one = Tally { compared: 10, differing: beyond, beyond, ..Tally::default() };
+            one.name_worst(name);
+            all.add(&one);
+        }
+        let check = all.check("floats");
+        assert_eq!((check.outcome, check.compared, check.differing), (Outcome::Differs, 30, 6));
+        assert!(
+            check.detail.contains("6 of 30") && check.detail.contains("3 of them in `b`"),
+            "{}",
+            check.detail
+        );
+        let rounded = Tally { compared: 10, differing: 4, ..Tally::default() };
+        assert_eq!(rounded.check("floats").outcome, Outcome::Rounded);
+        assert_eq!(Tally::default().check("floats").outcome, Outcome::Skipped);
+    }
+}
