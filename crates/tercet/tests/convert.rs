@@ -222,12 +222,7 @@ fn a_damaged_weight_stops_a_conversion() {
     family_folders::write("bitnet-packed", &source);
     let path = source.join("model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
-    let range = {
-        let model = open(&source);
-        let tensor = model.checkpoint.get("model.layers.1.mlp.up_proj.weight").unwrap();
-        let start = bytes.windows(64).position(|window| window == &tensor.bytes[..64]).unwrap();
-        start..start + tensor.bytes.len()
-    };
+    let range = place_of(&bytes, &source, "model.layers.1.mlp.up_proj.weight");
     bytes[range.end - 1] |= 3;
     std::fs::write(&path, bytes).unwrap();
     let to = folder.path().join("out.gguf");
@@ -237,4 +232,44 @@ fn a_damaged_weight_stops_a_conversion() {
         "{error}"
     );
     assert!(!to.exists() && !folder.path().join("out.gguf.partial").exists());
+}
+
+/// Where the bytes of a tensor are in the one file of a folder.
+fn place_of(file: &[u8], folder: &Path, name: &str) -> std::ops::Range<usize> {
+    let model = open(folder);
+    let tensor = model.checkpoint.get(name).unwrap().bytes;
+    let start = file.windows(tensor.len()).position(|window| window == tensor).unwrap();
+    start..start + tensor.len()
+}
+
+#[test]
+fn a_difference_of_each_kind_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    family_folders::write("bitnet-packed", &one);
+    family_folders::write("bitnet-packed", &other);
+    let path = other.join("model.safetensors");
+    let original = std::fs::read(&path).unwrap();
+    for (name, check) in [
+        ("model.layers.1.mlp.up_proj.weight", "codes"),
+        ("model.layers.0.self_attn.k_proj.weight_scale", "scales"),
+        ("model.embed_tokens.weight", "floats"),
+        ("model.norm.weight", "floats"),
+    ] {
+        let mut bytes = original.clone();
+        let place = place_of(&bytes, &other, name);
+        match check {
+            // Another code in the lowest plane: 1 in place of 0, and 0 in place of the others.
+            "codes" => bytes[place.start] = (bytes[place.start] & !3) + (bytes[place.start] & 3 == 0) as u8,
+            _ => bytes[place.start] ^= 1,
+        }
+        assert_ne!(bytes, original);
+        std::fs::write(&path, bytes).unwrap();
+        let wrong: Vec<&str> = compare(&open(&one), &open(&other))
+            .iter()
+            .filter(|check| check.is_wrong())
+            .map(|check| check.name)
+            .collect();
+        assert_eq!(wrong, [check], "{name}");
+    }
 }
