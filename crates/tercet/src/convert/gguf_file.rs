@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{ConvertError, gguf_tokenizer};
 use crate::config::Config;
-use crate::gguf::model::{Architecture, TURN_ENDS};
+use crate::gguf::model::{Architecture, TEMPLATE_MAX_BYTES, TURN_ENDS};
 use crate::gguf::{NewValue, TensorType};
 use crate::json::parse_object;
 use crate::source::Source;
@@ -55,9 +55,6 @@ fn file_type(linears: TensorType) -> u32 {
         TensorType::F32 | TensorType::Q4_0 | TensorType::Q8_0 | TensorType::Q6K => 0,
     }
 }
-
-/// The longest chat template that readers take, in bytes.
-const TEMPLATE_MAX_BYTES: usize = 1 << 20;
 
 /// The keys of the tokenizer, of the tokens around a text and of the chat template.
 fn tokenizer(source: &Source, config: &Config) -> Result<Vec<(String, NewValue)>, ConvertError> {

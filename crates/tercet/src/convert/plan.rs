@@ -178,11 +178,7 @@ impl Planner<'_> {
                     self.gguf_linear(&from, tensor_type, is_dequantized, &mut plan.changes)?
                 }
             };
-            let is_rotated = [".q_proj.weight", ".k_proj.weight"].iter().any(|end| to.name.ends_with(end));
-            let row_order = match architecture.is_interleaved() && is_rotated {
-                true => RowOrder::Interleaved { head_dim: source.head_dim },
-                false => RowOrder::Same,
-            };
+            let row_order = architecture.row_order(&to.name, source.head_dim);
             plan.parts.push(Part { name: gguf_name(&to.name), shape: to.shape, content, row_order });
         }
         Ok(plan)

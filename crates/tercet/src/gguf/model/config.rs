@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::names::model_name;
 use super::tokens::Tokens;
+use crate::checkpoint::RowOrder;
 use crate::config::{EMBEDDING, HEAD};
 use crate::gguf::{Gguf, GgufError, GgufTensor, Metadata, MetadataError};
 use crate::json::shown;
@@ -90,9 +91,11 @@ impl Architecture {
         matches!(self, Self::Bitnet25 | Self::BitnetB158)
     }
 
-    /// Whether rows of `q_proj` and `k_proj` stand in the order of interleaved rotary pairs.
-    pub(crate) fn is_interleaved(self) -> bool {
-        self == Self::Llama
+    /// How a file has the rows of a tensor, by its name here: LLaMA's `q_proj` and `k_proj` have theirs in the order of
+    /// interleaved rotary pairs.
+    pub(crate) fn row_order(self, name: &str, head_dim: usize) -> RowOrder {
+        let is_rotated = [".q_proj.weight", ".k_proj.weight"].iter().any(|end| name.ends_with(end));
+        if self == Self::Llama && is_rotated { RowOrder::Interleaved { head_dim } } else { RowOrder::Same }
     }
 }
 

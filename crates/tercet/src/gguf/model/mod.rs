@@ -25,6 +25,7 @@ use std::sync::Arc;
 pub use config::{Architecture, ModelError};
 pub(crate) use names::{gguf_name, model_name};
 pub(crate) use tokenizer::LLAMA3_PATTERN;
+pub(crate) use tokenizer_config::TEMPLATE_MAX_BYTES;
 pub(crate) use tokens::TURN_ENDS;
 use tokens::Tokens;
 
@@ -80,13 +81,7 @@ impl GgufModel {
 
     /// How the file has the rows of a tensor, by its name here.
     pub(crate) fn row_order(&self, name: &str) -> RowOrder {
-        let is_rotated = [".q_proj.weight", ".k_proj.weight"].iter().any(|end| name.ends_with(end));
-        match self.head_dim {
-            Some(head_dim) if is_rotated && self.architecture.is_interleaved() => {
-                RowOrder::Interleaved { head_dim }
-            }
-            _ => RowOrder::Same,
-        }
+        self.head_dim.map_or(RowOrder::Same, |head_dim| self.architecture.row_order(name, head_dim))
     }
 
     /// The files that a folder would have beside the tensors.

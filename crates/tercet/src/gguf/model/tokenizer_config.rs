@@ -11,7 +11,7 @@ use crate::gguf::MetadataError;
 const TEMPLATE: &str = "tokenizer.chat_template";
 
 /// The longest template that is read.
-const TEMPLATE_MAX_BYTES: usize = 1 << 20;
+pub(crate) const TEMPLATE_MAX_BYTES: usize = 1 << 20;
 
 /// What only the template has that bitnet.cpp's converter wrote into the files of BitNet b1.58 2B4T: a wrong role, and
 /// no end of a turn.
