@@ -1,0 +1,11 @@
+//! Evaluation: zero-shot tasks and perplexity, item for item as lm-evaluation-harness does it.
+//!
+//! ```text
+//! task file + documents → examples → requests → scores → measures → results
+//! ```
+//!
+//! It knows tasks, text and models; not where documents are downloaded from, and no arguments.
+
+mod request;
+
+pub use request::{Request, Response};
