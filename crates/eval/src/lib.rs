@@ -6,6 +6,11 @@
 //!
 //! It knows tasks, text and models; not where documents are downloaded from, and no arguments.
 
+mod answer;
 mod request;
+pub mod score;
+mod store;
 
+pub use answer::{AnswerError, Answering, Asked, answer};
+pub use store::{Store, StoreError};
 pub use request::{Request, Response};

@@ -136,6 +136,14 @@ pub enum ForwardError {
         /// Room.
         expected: usize,
     },
+    /// Logits were wanted of a row that the pass does not have.
+    #[error("logits of row {found}, expected one below {expected}")]
+    NoSuchRow {
+        /// The row.
+        found: usize,
+        /// Rows of the pass.
+        expected: usize,
+    },
     /// A sequence without new tokens.
     #[error("a sequence has no new tokens, expected at least one")]
     NoTokens,

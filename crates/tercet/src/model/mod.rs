@@ -23,10 +23,10 @@ mod random;
 mod ternary_rows;
 mod vocabulary;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tercet_kernels::ops::Source;
+use tercet_kernels::ops::{Source, TokenScore};
 use tercet_kernels::{Buffer, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
 
 pub use error::{ForwardError, LoadError};
@@ -244,17 +244,19 @@ pub struct SessionSize {
 
 /// Which rows of a pass get logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogitRows {
+pub enum LogitRows<'a> {
     /// None: more of a prompt follows.
     None,
     /// The last row of each sequence.
     Last,
     /// Every row.
     All,
+    /// These, by their number in the pass: the tokens of the first sequence, then those of the next.
+    Of(&'a [usize]),
 }
 
 /// The passes that a prompt goes in: up to `max_rows` tokens each, and logits of the last token only.
-pub fn prompt_passes(tokens: &[u32], max_rows: usize) -> impl Iterator<Item = (&[u32], LogitRows)> {
+pub fn prompt_passes(tokens: &[u32], max_rows: usize) -> impl Iterator<Item = (&[u32], LogitRows<'static>)> {
     let passes = tokens.len().div_ceil(max_rows);
     let logit_rows = move |pass| if pass + 1 == passes { LogitRows::Last } else { LogitRows::None };
     tokens.chunks(max_rows).enumerate().map(move |(pass, tokens)| (tokens, logit_rows(pass)))
@@ -366,7 +368,7 @@ impl<'model> Session<'model> {
     pub fn forward(
         &mut self,
         sequences: &mut [Sequence<'_>],
-        logit_rows: LogitRows,
+        logit_rows: LogitRows<'_>,
     ) -> Result<&[f32], ForwardError> {
         let Session { model, size, rotary, scratch: s, profile } = self;
         let profile = profile.as_ref();
@@ -377,6 +379,12 @@ impl<'model> Session<'model> {
             LogitRows::All => rows,
             LogitRows::Last => sequences.len(),
             LogitRows::None => 0,
+            LogitRows::Of(wanted) => {
+                if let Some(row) = wanted.iter().find(|row| **row >= rows) {
+                    return Err(ForwardError::NoSuchRow { found: *row, expected: rows });
+                }
+                wanted.len()
+            }
         };
         if wanted > size.max_logit_rows {
             return Err(ForwardError::LogitRows { found: wanted, expected: size.max_logit_rows });
@@ -401,6 +409,9 @@ impl<'model> Session<'model> {
                     let last_rows = last_rows(sequences);
                     ops::gather_rows(worker, &s.hidden, last_rows, config.hidden_size, &s.last);
                 }
+                LogitRows::Of(rows) => {
+                    ops::gather_rows(worker, &s.hidden, rows.iter().copied(), config.hidden_size, &s.last);
+                }
             }
             worker.barrier();
             ops::rms_norm(worker, &s.last, wanted, &model.norm.gain, model.norm.eps, &s.normed);
@@ -421,6 +432,34 @@ impl<'model> Session<'model> {
             sequence.cache.advance(sequence.tokens.len());
         }
         Ok(logits)
+    }
+
+    /// Runs a pass and says how likely each of some tokens is after its row, without a copy of the logits.
+    ///
+    /// `rows` are as in [`LogitRows::Of`]; `targets` are pairs of an index in `rows` and a token, the
+    /// indices ascending; `scores` are theirs, in order.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    ///
+    /// # Panics
+    /// If the indices do not ascend, or a target is not in the vocabulary.
+    pub fn score(
+        &mut self,
+        sequences: &mut [Sequence<'_>],
+        rows: &[usize],
+        targets: &[(usize, u32)],
+    ) -> Result<Vec<TokenScore>, ForwardError> {
+        self.forward(sequences, if rows.is_empty() { LogitRows::None } else { LogitRows::Of(rows) })?;
+        let scores = Mutex::new(Vec::with_capacity(targets.len()));
+        let vocab_size = self.model.config.vocab_size;
+        self.model.pool.run(|worker| {
+            let shape = [rows.len(), vocab_size];
+            ops::log_probabilities(worker, &self.scratch.logits, shape, targets, &scores);
+        });
+        let mut scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
+        scores.sort_unstable_by_key(|(index, _)| *index);
+        Ok(scores.into_iter().map(|(_, score)| score).collect())
     }
 
     /// One layer alone, for checks against a reference: `hidden` is `[rows, hidden_size]` at

@@ -1,0 +1,240 @@
+//! A model answers requests: text to tokens, scores or texts, from the store where they are known.
+//!
+//! It knows no tasks and shows nothing; who asks hears how far it is.
+
+use std::ops::ControlFlow;
+use std::{slice, thread};
+
+use tercet::generate::{
+    FinishReason, GenerateError, GenerationParams, Listener as GenerationListener, SamplingParams, Speculative,
+    generate,
+};
+use tercet::model::{ForwardError, Session};
+use tercet::tokenizer::Tokenizer;
+use tercet_kernels::KvType;
+
+use crate::score::{EncodeError, Encoder, Listener, Score, ScoredTokens, score};
+use crate::store::{Store, StoreError};
+use crate::{Request, Response};
+
+/// Why requests were not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// A request cannot be given to this model.
+    #[error("request {number}: {error}")]
+    Encode {
+        /// Its number among those asked.
+        number: usize,
+        /// What is wrong.
+        error: EncodeError,
+    },
+    /// A pass failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// A text was not generated.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// An answer could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A request as tokens.
+pub enum Asked {
+    /// A continuation.
+    LogLikelihood(ScoredTokens),
+    /// The windows of a text.
+    Rolling(Vec<ScoredTokens>),
+    /// A text to go on with.
+    Generate {
+        /// The text's tokens.
+        prompt: Vec<u32>,
+        /// Strings that end what is generated.
+        until: Vec<String>,
+        /// Tokens to generate at most.
+        max_tokens: usize,
+    },
+}
+
+impl Asked {
+    /// Encodes requests, on several threads.
+    ///
+    /// # Errors
+    /// [`AnswerError::Encode`] for the first that cannot be given to the model.
+    pub fn encode(encoder: &Encoder<'_>, requests: &[Request], threads: usize) -> Result<Vec<Asked>, AnswerError> {
+        let share = requests.len().div_ceil(threads.max(1)).max(1);
+        let encode = |(number, request): (usize, &Request)| {
+            Asked::new(encoder, request).map_err(|error| AnswerError::Encode { number, error })
+        };
+        thread::scope(|scope| {
+            let shares = requests.chunks(share).enumerate().map(|(at, requests)| {
+                let numbers = at * share..;
+                scope.spawn(move || numbers.zip(requests).map(encode).collect::<Vec<_>>())
+            });
+            let shares: Vec<_> = shares.collect();
+            let results = shares.into_iter().flat_map(|share| share.join().expect("encode: no thread panics"));
+            results.collect()
+        })
+    }
+
+    fn new(encoder: &Encoder<'_>, request: &Request) -> Result<Asked, EncodeError> {
+        Ok(match request {
+            Request::LogLikelihood { context, continuation } => {
+                Asked::LogLikelihood(encoder.pair(context, continuation)?)
+            }
+            Request::Rolling { text } => Asked::Rolling(encoder.rolling(text)?),
+            Request::Generate { context, until, max_tokens } => {
+                let mut prompt = encoder.text(context)?;
+                let room = encoder.max_length().saturating_sub(*max_tokens).max(1);
+                prompt.drain(..prompt.len().saturating_sub(room));
+                Asked::Generate { prompt, until: until.clone(), max_tokens: *max_tokens }
+            }
+        })
+    }
+
+    /// Positions that answering takes.
+    pub fn positions(&self) -> usize {
+        match self {
+            Asked::Generate { prompt, max_tokens, .. } => prompt.len() + max_tokens,
+            _ => self.stretches().iter().map(|stretch| stretch.input.len()).max().unwrap_or(0),
+        }
+    }
+
+    /// What of it is scored.
+    fn stretches(&self) -> &[ScoredTokens] {
+        match self {
+            Asked::LogLikelihood(stretch) => slice::from_ref(stretch),
+            Asked::Rolling(windows) => windows,
+            Asked::Generate { .. } => &[],
+        }
+    }
+}
+
+/// What hears how far the answers are.
+pub trait Answering {
+    /// Tokens done, of how many; `Break` ends the work.
+    fn progress(&mut self, tokens: usize, total_tokens: usize) -> ControlFlow<()>;
+}
+
+/// Answers requests, each in its place; none if the listener ended the work, which the store then
+/// knows as far as it went.
+///
+/// # Errors
+/// [`AnswerError`] if a pass fails, or the store cannot be written.
+pub fn answer(
+    session: &mut Session<'_>,
+    tokenizer: &Tokenizer,
+    (kv_type, lanes): (KvType, usize),
+    asked: &[Asked],
+    store: &mut Store,
+    listener: &mut dyn Answering,
+) -> Result<Option<Vec<Response>>, AnswerError> {
+    let is_unknown = |stretch: &&ScoredTokens| store.score(stretch).is_none();
+    let stretches = asked.iter().flat_map(Asked::stretches);
+    let unknown: Vec<ScoredTokens> = stretches.filter(is_unknown).cloned().collect();
+    let mut keeper = Keeper { items: &unknown, store, listener, failed: None };
+    let scored = score(session, kv_type, lanes, &unknown, &mut keeper)?;
+    keeper.failed.map_or(Ok(()), Err)?;
+    store.flush()?;
+    if scored.is_break() {
+        return Ok(None);
+    }
+    generate_all(session, tokenizer, kv_type, asked, store, listener)?;
+    store.flush()?;
+    Ok(asked.iter().map(|asked| response(asked, store)).collect())
+}
+
+/// The answer to a request, if all of it is in the store.
+fn response(asked: &Asked, store: &Store) -> Option<Response> {
+    Some(match asked {
+        Asked::LogLikelihood(stretch) => {
+            let Score { log_likelihood, is_greedy, .. } = store.score(stretch)?;
+            Response::LogLikelihood { log_likelihood, is_greedy }
+        }
+        Asked::Rolling(windows) => {
+            let scores = windows.iter().map(|window| store.score(window).map(|score| score.log_likelihood));
+            Response::Rolling { log_likelihood: scores.sum::<Option<f64>>()? }
+        }
+        Asked::Generate { prompt, until, max_tokens } => {
+            Response::Generated { text: store.text(prompt, until, *max_tokens)?.to_owned() }
+        }
+    })
+}
+
+/// Keeps scores as they come.
+struct Keeper<'a> {
+    items: &'a [ScoredTokens],
+    store: &'a mut Store,
+    listener: &'a mut dyn Answering,
+    failed: Option<StoreError>,
+}
+
+impl Listener for Keeper<'_> {
+    fn scored(&mut self, index: usize, score: Score) {
+        if let Err(error) = self.store.keep_score(&self.items[index], score) {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    fn progress(&mut self, rows: usize, total_rows: usize) -> ControlFlow<()> {
+        if self.failed.is_some() {
+            return ControlFlow::Break(());
+        }
+        self.listener.progress(rows, total_rows)
+    }
+}
+
+/// Generates what is not known, one text after another.
+fn generate_all(
+    session: &mut Session<'_>,
+    tokenizer: &Tokenizer,
+    kv_type: KvType,
+    asked: &[Asked],
+    store: &mut Store,
+    listener: &mut dyn Answering,
+) -> Result<(), AnswerError> {
+    let total: usize = asked.iter().map(|asked| if matches!(asked, Asked::Generate { .. }) { asked.positions() } else { 0 }).sum();
+    let mut done = 0;
+    for one in asked {
+        let Asked::Generate { prompt, until, max_tokens } = one else { continue };
+        if store.text(prompt, until, *max_tokens).is_none() {
+            let params = GenerationParams {
+                max_tokens: *max_tokens,
+                sampling: SamplingParams::greedy(),
+                stop: until.clone(),
+                ignore_eos: false,
+                all_logits: false,
+                speculative: Speculative::Off,
+            };
+            let mut text = Text { text: String::new(), done, total, listener };
+            let mut cache = session.new_cache(kv_type);
+            let generated = generate(session, &mut cache, Some(tokenizer), prompt, &params, &mut text)?;
+            if generated.finish_reason == FinishReason::Cancelled {
+                return Ok(());
+            }
+            store.keep_text(prompt, until, *max_tokens, &text.text)?;
+            store.flush()?;
+        }
+        done += one.positions();
+        if listener.progress(done, total).is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Gathers a text, and asks whether to go on.
+struct Text<'a> {
+    text: String,
+    done: usize,
+    total: usize,
+    listener: &'a mut dyn Answering,
+}
+
+impl GenerationListener for Text<'_> {
+    fn text(&mut self, text: &str) -> ControlFlow<()> {
+        self.text += text;
+        self.listener.progress(self.done, self.total)
+    }
+}
+
