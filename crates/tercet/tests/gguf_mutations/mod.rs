@@ -31,7 +31,7 @@ pub fn mutate(rng: &mut ChaCha8Rng, file: &[u8]) -> Vec<u8> {
             5 => file.metadata[key].1.1 = size(rng).to_le_bytes().to_vec(),
             6 => file.tensors[tensor].name = file.tensors[another].name.clone(),
             7 => drop(file.tensors.remove(tensor)),
-            8 => file.tensors[tensor].sizes[0] = size(rng),
+            8 => file.tensors[tensor].sizes.iter_mut().take(1).for_each(|first| *first = size(rng)),
             9 => file.tensors[tensor].sizes = file.tensors[another].sizes.clone(),
             10 => file.tensors[tensor].number = rng.next_u32() % 44,
             11 => file.tensors[tensor].offset = size(rng) & !31,
