@@ -111,37 +111,101 @@ impl Asked {
 }
 
 /// What hears how far the answers are.
-pub trait Answering {
+pub trait Progress {
     /// Tokens done, of how many; `Break` ends the work.
     fn progress(&mut self, tokens: usize, total_tokens: usize) -> ControlFlow<()>;
 }
 
-/// Answers requests, each in its place; none if the listener ended the work, which the store then
-/// knows as far as it went.
-///
-/// # Errors
-/// [`AnswerError`] if a pass fails, or the store cannot be written.
-pub fn answer(
-    session: &mut Session<'_>,
-    tokenizer: &Tokenizer,
-    (kv_type, lanes): (KvType, usize),
-    asked: &[Asked],
-    store: &mut Store,
-    listener: &mut dyn Answering,
-) -> Result<Option<Vec<Response>>, AnswerError> {
-    let is_unknown = |stretch: &&ScoredTokens| store.score(stretch).is_none();
-    let stretches = asked.iter().flat_map(Asked::stretches);
-    let unknown: Vec<ScoredTokens> = stretches.filter(is_unknown).cloned().collect();
-    let mut keeper = Keeper { items: &unknown, store, listener, failed: None };
-    let scored = score(session, kv_type, lanes, &unknown, &mut keeper)?;
-    keeper.failed.map_or(Ok(()), Err)?;
-    store.flush()?;
-    if scored.is_break() {
-        return Ok(None);
+/// What answers: a model with room to compute in, and what it is known to answer.
+pub struct Respondent<'a, 'model> {
+    /// The model and its buffers.
+    pub session: &'a mut Session<'model>,
+    /// Numbers of the caches.
+    pub kv_type: KvType,
+    /// Sequences that are computed side by side, each with a cache.
+    pub lanes: usize,
+    /// What is known, and where answers are kept.
+    pub store: &'a mut Store,
+}
+
+impl Respondent<'_, '_> {
+    /// Scores stretches, each in its place; none if the listener ended the work, which the store then
+    /// knows as far as it went.
+    ///
+    /// # Errors
+    /// [`AnswerError`] if a pass fails, or the store cannot be written.
+    pub fn scores(
+        &mut self,
+        stretches: &[&ScoredTokens],
+        listener: &mut dyn Progress,
+    ) -> Result<Option<Vec<Score>>, AnswerError> {
+        let unknown = stretches.iter().filter(|stretch| self.store.score(stretch).is_none());
+        let unknown: Vec<ScoredTokens> = unknown.map(|stretch| (*stretch).clone()).collect();
+        let mut keeper = Keeper { items: &unknown, store: self.store, listener, failed: None };
+        let scored = score(self.session, self.kv_type, self.lanes, &unknown, &mut keeper);
+        let failed = keeper.failed;
+        self.store.flush()?;
+        failed.map_or(Ok(()), Err)?;
+        if scored?.is_break() {
+            return Ok(None);
+        }
+        Ok(stretches.iter().map(|stretch| self.store.score(stretch)).collect())
     }
-    generate_all(session, tokenizer, kv_type, asked, store, listener)?;
-    store.flush()?;
-    Ok(asked.iter().map(|asked| response(asked, store)).collect())
+
+    /// Answers requests, each in its place; none if the listener ended the work.
+    ///
+    /// # Errors
+    /// [`AnswerError`] if a pass fails, or the store cannot be written.
+    pub fn answers(
+        &mut self,
+        tokenizer: &Tokenizer,
+        asked: &[Asked],
+        listener: &mut dyn Progress,
+    ) -> Result<Option<Vec<Response>>, AnswerError> {
+        let stretches: Vec<&ScoredTokens> = asked.iter().flat_map(Asked::stretches).collect();
+        if self.scores(&stretches, listener)?.is_none() {
+            return Ok(None);
+        }
+        self.generate(tokenizer, asked, listener)?;
+        Ok(asked.iter().map(|asked| response(asked, self.store)).collect())
+    }
+
+    /// Generates what is not known, one text after another.
+    fn generate(
+        &mut self,
+        tokenizer: &Tokenizer,
+        asked: &[Asked],
+        listener: &mut dyn Progress,
+    ) -> Result<(), AnswerError> {
+        let is_known = |store: &Store, one: &Asked| response(one, store).is_some();
+        let unknown: Vec<&Asked> = asked.iter().filter(|one| !is_known(self.store, one)).collect();
+        let total = unknown.iter().map(|one| one.positions()).sum();
+        let mut done = 0;
+        for one in unknown {
+            let Asked::Generate { prompt, until, max_tokens } = one else { continue };
+            let params = GenerationParams {
+                max_tokens: *max_tokens,
+                sampling: SamplingParams::greedy(),
+                stop: until.clone(),
+                ignore_eos: false,
+                all_logits: false,
+                speculative: Speculative::Off,
+            };
+            let mut text = Text { text: String::new(), done, total, listener };
+            let mut cache = self.session.new_cache(self.kv_type);
+            let generated = generate(self.session, &mut cache, Some(tokenizer), prompt, &params, &mut text)?;
+            if generated.finish_reason == FinishReason::Cancelled {
+                return Ok(());
+            }
+            self.store.keep_text(prompt, until, *max_tokens, &text.text)?;
+            self.store.flush()?;
+            done += one.positions();
+            if listener.progress(done, total).is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The answer to a request, if all of it is in the store.
@@ -165,7 +229,7 @@ fn response(asked: &Asked, store: &Store) -> Option<Response> {
 struct Keeper<'a> {
     items: &'a [ScoredTokens],
     store: &'a mut Store,
-    listener: &'a mut dyn Answering,
+    listener: &'a mut dyn Progress,
     failed: Option<StoreError>,
 }
 
@@ -184,51 +248,12 @@ impl Listener for Keeper<'_> {
     }
 }
 
-/// Generates what is not known, one text after another.
-fn generate_all(
-    session: &mut Session<'_>,
-    tokenizer: &Tokenizer,
-    kv_type: KvType,
-    asked: &[Asked],
-    store: &mut Store,
-    listener: &mut dyn Answering,
-) -> Result<(), AnswerError> {
-    let total: usize = asked.iter().map(|asked| if matches!(asked, Asked::Generate { .. }) { asked.positions() } else { 0 }).sum();
-    let mut done = 0;
-    for one in asked {
-        let Asked::Generate { prompt, until, max_tokens } = one else { continue };
-        if store.text(prompt, until, *max_tokens).is_none() {
-            let params = GenerationParams {
-                max_tokens: *max_tokens,
-                sampling: SamplingParams::greedy(),
-                stop: until.clone(),
-                ignore_eos: false,
-                all_logits: false,
-                speculative: Speculative::Off,
-            };
-            let mut text = Text { text: String::new(), done, total, listener };
-            let mut cache = session.new_cache(kv_type);
-            let generated = generate(session, &mut cache, Some(tokenizer), prompt, &params, &mut text)?;
-            if generated.finish_reason == FinishReason::Cancelled {
-                return Ok(());
-            }
-            store.keep_text(prompt, until, *max_tokens, &text.text)?;
-            store.flush()?;
-        }
-        done += one.positions();
-        if listener.progress(done, total).is_break() {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
 /// Gathers a text, and asks whether to go on.
 struct Text<'a> {
     text: String,
     done: usize,
     total: usize,
-    listener: &'a mut dyn Answering,
+    listener: &'a mut dyn Progress,
 }
 
 impl GenerationListener for Text<'_> {

@@ -7,10 +7,11 @@
 //! It knows tasks, text and models; not where documents are downloaded from, and no arguments.
 
 mod answer;
+pub mod perplexity;
 mod request;
 pub mod score;
 mod store;
 
-pub use answer::{AnswerError, Answering, Asked, answer};
+pub use answer::{AnswerError, Asked, Progress, Respondent};
 pub use store::{Store, StoreError};
 pub use request::{Request, Response};
