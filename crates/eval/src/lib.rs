@@ -7,11 +7,13 @@
 //! It knows tasks, text and models; not where documents are downloaded from, and no arguments.
 
 mod answer;
+mod digest;
 pub mod perplexity;
 mod request;
 pub mod score;
 mod store;
 
 pub use answer::{AnswerError, Asked, Progress, Respondent};
+pub use digest::function_digest;
 pub use store::{Store, StoreError};
 pub use request::{Request, Response};

@@ -8,7 +8,7 @@ use tercet::checkpoint::Checkpoint;
 use tercet::config::Config;
 use tercet::embedded;
 use tercet::model::{HeadType, LogitRows, Model, Session, SessionSize, WeightTypes};
-use tercet::tokenizer::Tokenizer;
+use tercet::tokenizer::{TextEnds, Tokenizer};
 use tercet_eval::score::{Encoder, Listener, Score, ScoredTokens, score};
 use tercet_kernels::{Isa, KvType, Layout, Pool, Sequence};
 
@@ -104,7 +104,7 @@ proptest! {
 #[test]
 fn a_pair_is_split_where_the_context_ends() {
     let Stories { model, tokenizer } = stories(1);
-    let encoder = Encoder::new(&tokenizer, model.config(), 16);
+    let encoder = Encoder::new(&tokenizer, TextEnds::default(), model.config(), 16);
     let whole = tokenizer.encode("Once upon a time there was", true).unwrap();
     let pair = encoder.pair("Once upon a ", "time there was").unwrap();
     let context = tokenizer.encode("Once upon a", true).unwrap();
@@ -129,7 +129,7 @@ fn windows_score_every_token_once() {
     let Stories { model, tokenizer } = stories(1);
     let text = "Once upon a time there was a dog. ".repeat(9);
     for max_length in [4, 7, 1000] {
-        let encoder = Encoder::new(&tokenizer, model.config(), max_length);
+        let encoder = Encoder::new(&tokenizer, TextEnds::default(), model.config(), max_length);
         let windows = encoder.rolling(&text).unwrap();
         let targets: Vec<u32> = windows.iter().flat_map(|window| window.targets.clone()).collect();
         assert_eq!(targets, encoder.text(&text).unwrap());
@@ -137,5 +137,5 @@ fn windows_score_every_token_once() {
         let last = windows.last().unwrap();
         assert!(max_length == 1000 || last.input.len() == max_length, "the last window begins earlier");
     }
-    assert!(Encoder::new(&tokenizer, model.config(), 9).rolling("").unwrap().len() <= 1);
+    assert!(Encoder::new(&tokenizer, TextEnds::default(), model.config(), 9).rolling("").unwrap().len() <= 1);
 }

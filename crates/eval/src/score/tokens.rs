@@ -11,7 +11,7 @@
 //! tokenizer adds by itself, but for an end, and is not given a beginning twice. It knows no task.
 
 use tercet::config::Config;
-use tercet::tokenizer::{Tokenizer, TokenizerError};
+use tercet::tokenizer::{TextEnds, Tokenizer, TokenizerError};
 
 /// Tokens of which the last few rows are scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +66,18 @@ pub struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder for a model that reads at most `max_length` tokens at once.
-    pub fn new(tokenizer: &'a Tokenizer, config: &'a Config, max_length: usize) -> Self {
-        let prefix = config.bos_token_id.or(config.eos_token_ids.first().copied());
+    /// An encoder for a model that reads at most `max_length` tokens at once. The ends of a text are
+    /// those that the tokenizer names, else those of the configuration.
+    pub fn new(tokenizer: &'a Tokenizer, ends: TextEnds, config: &'a Config, max_length: usize) -> Self {
+        let named = ends.bos.or(ends.eos);
+        let prefix = named.or(config.bos_token_id).or(config.eos_token_ids.first().copied());
         let prefix_text = prefix.and_then(|id| tokenizer.id_to_token(id)).filter(|text| !text.is_empty());
         Encoder { tokenizer, prefix, prefix_text, eos: &config.eos_token_ids, max_length }
+    }
+
+    /// The token that stands before a text without a context.
+    pub fn prefix(&self) -> Option<u32> {
+        self.prefix
     }
 
     /// Tokens that the model reads at once, at most.

@@ -3,12 +3,14 @@
 //! | module | holds |
 //! |---|---|
 //! | `check` | what a file may contain |
+//! | `ends` | the tokens that begin and end a text |
 //! | `pre_tokenize` | splitting by patterns, within limits |
 //! | `stream` | text from tokens one at a time |
 //!
 //! The work is done by the `tokenizers` library. It knows no templates of chats and no weights.
 
 mod check;
+mod ends;
 mod error;
 mod pre_tokenize;
 mod stream;
@@ -18,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
+pub use ends::TextEnds;
 pub use error::{PatternError, TokenizerError};
 pub use stream::TokenStream;
 
