@@ -136,11 +136,7 @@ fn is_same(a: &Entry, b: &Entry) -> bool {
 }
 
 fn cache_file() -> Option<PathBuf> {
-    // The specification has relative paths ignored.
-    let from_environment =
-        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let folder = from_environment.or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
-    Some(folder.join("tercet").join("ceilings.json"))
+    Some(machine::cache_folder()?.join("ceilings.json"))
 }
 
 /// The entries of a file; a file that is missing or damaged has none.

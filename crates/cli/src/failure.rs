@@ -15,6 +15,7 @@ use tercet::model::LoadError;
 use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
 use tercet::verify::OpenError;
+use tercet_eval::{AnswerError, StoreError};
 use tercet_hub::HubError;
 use tercet_kernels::{IsaError, SelfTestError};
 use tercet_train::config::ConfigError as TrainConfigError;
@@ -167,6 +168,22 @@ impl From<HubError> for Failure {
         };
         let hint = error.hint().map(str::to_owned);
         Failure { hint, ..Failure::new(exit, error) }
+    }
+}
+
+impl From<AnswerError> for Failure {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Generate(error) => error.into(),
+            AnswerError::Store(error) => error.into(),
+            _ => Failure::new(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::new(Exit::Failed, error).with_hint("`--no-cache` keeps no answers")
     }
 }
 

@@ -15,6 +15,15 @@ pub(crate) struct Memory {
     pub(crate) available_bytes: u64,
 }
 
+/// Where programs keep what they can make again: a folder of our own in `$XDG_CACHE_HOME`.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    // The specification has relative paths ignored.
+    let from_environment =
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = from_environment.or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
+    Some(folder.join("tercet"))
+}
+
 /// The CPU's name, as the system calls it.
 pub(crate) fn cpu_name() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

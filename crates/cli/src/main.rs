@@ -24,12 +24,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, convert, doctor, inspect, ls, pull, rm, run, train, verify};
+use commands::{bench, convert, doctor, eval, inspect, ls, pull, rm, run, train, verify};
 #[cfg(feature = "completions")]
 use commands::{completions, man};
 use failure::Failure;
 
-/// Train, run, inspect and check ternary language models (BitNet b1.58)
+/// Train, run, evaluate, inspect and check ternary language models (BitNet b1.58)
 #[derive(Parser)]
 #[command(name = "tercet", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 struct Cli {
@@ -56,6 +56,7 @@ Environment:
 enum Command {
     Run(Box<run::Run>),
     Train(train::Train),
+    Eval(Box<eval::Eval>),
     Bench(Box<bench::Bench>),
     Convert(convert::Convert),
     Verify(verify::Verify),
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Train(train) => train.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Bench(bench) => bench.run(),
         Command::Convert(convert) => convert.run(),
         Command::Verify(verify) => verify.run(),

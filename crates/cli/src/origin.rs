@@ -91,6 +91,14 @@ impl Origin {
         matches!(self.kind, Kind::Files { .. })
     }
 
+    /// The files, unless weights are random.
+    pub(crate) fn files(&self) -> Option<(&Source, &Checkpoint)> {
+        match &self.kind {
+            Kind::Files { source, checkpoint, .. } => Some((source, checkpoint)),
+            Kind::Random(_) => None,
+        }
+    }
+
     /// The tokenizer, where tokens are text.
     pub(crate) fn tokenizer(&self) -> Result<Option<Tokenizer>, Failure> {
         match &self.kind {

@@ -1,4 +1,4 @@
-//! How far a long piece of work over bytes has come: a bar on a terminal, a line now and then elsewhere.
+//! How far a long piece of work has come: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -11,12 +11,20 @@ use crate::terminal::note;
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Work that is done byte by byte.
+/// What work is counted in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    Tokens,
+}
+
+/// Work that is done bit by bit.
 pub(crate) struct Progress {
     name: String,
-    total_bytes: u64,
+    unit: Unit,
+    total: u64,
     /// What was done before this process began.
-    first_bytes: u64,
+    first: u64,
     started: Instant,
     last_line: Instant,
     bar: Option<ProgressBar>,
@@ -28,20 +36,33 @@ impl Progress {
         Progress::go_on(name, total_bytes, 0, true)
     }
 
-    /// Goes on with work of which some was done before; on a terminal with a bar, if one is wanted.
+    /// Begins work of so many tokens.
+    pub(crate) fn begin_tokens(name: &str, total_tokens: u64) -> Self {
+        Progress::new(name, Unit::Tokens, total_tokens, 0, true)
+    }
+
+    /// Goes on with work of which some bytes were done before; on a terminal with a bar, if one is wanted.
     pub(crate) fn go_on(name: &str, total_bytes: u64, first_bytes: u64, wants_bar: bool) -> Self {
-        const TEMPLATE: &str =
-            "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+        Progress::new(name, Unit::Bytes, total_bytes, first_bytes, wants_bar)
+    }
+
+    fn new(name: &str, unit: Unit, total: u64, first: u64, wants_bar: bool) -> Self {
+        let template = match unit {
+            Unit::Bytes => {
+                "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
+            }
+            Unit::Tokens => "{msg} {bar:30} {human_pos} of {human_len} tokens, {per_sec:0}, {eta} left",
+        };
         let bar = (wants_bar && io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template(TEMPLATE);
-            let bar = ProgressBar::new(total_bytes).with_position(first_bytes);
+            let style = ProgressStyle::with_template(template);
+            let bar = ProgressBar::new(total).with_position(first);
             bar.set_style(style.expect("Progress: the template is well formed"));
             bar.set_message(name.to_owned());
             bar.reset_eta();
             bar
         });
         let now = Instant::now();
-        Progress { name: name.to_owned(), total_bytes, first_bytes, started: now, last_line: now, bar }
+        Progress { name: name.to_owned(), unit, total, first, started: now, last_line: now, bar }
     }
 
     /// Says what is done now.
@@ -52,13 +73,13 @@ impl Progress {
         }
     }
 
-    /// Says how many bytes are done.
-    pub(crate) fn set(&mut self, done_bytes: u64) {
+    /// Says how much is done.
+    pub(crate) fn set(&mut self, done: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_position(done_bytes);
+            bar.set_position(done);
         } else if self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
-            note(&self.line(done_bytes, self.started.elapsed().as_secs_f64()));
+            note(&self.line(done, self.started.elapsed().as_secs_f64()));
         }
     }
 
@@ -75,17 +96,20 @@ impl Progress {
         }
     }
 
-    fn line(&self, done_bytes: u64, seconds: f64) -> String {
-        let rate = done_bytes.saturating_sub(self.first_bytes) as f64 / seconds;
-        let left = self.total_bytes.saturating_sub(done_bytes) as f64 / rate.max(1.0);
-        format!(
-            "{} {} of {}, {}, {} left",
-            self.name,
-            figures::bytes(done_bytes),
-            figures::bytes(self.total_bytes),
-            figures::bytes_per_second(rate),
-            figures::duration(left),
-        )
+    fn line(&self, done: u64, seconds: f64) -> String {
+        let rate = done.saturating_sub(self.first) as f64 / seconds;
+        let left = figures::duration(self.total.saturating_sub(done) as f64 / rate.max(1.0));
+        let [done, total, rate] = match self.unit {
+            Unit::Bytes => {
+                [figures::bytes(done), figures::bytes(self.total), figures::bytes_per_second(rate)]
+            }
+            Unit::Tokens => [
+                figures::count(done),
+                format!("{} tokens", figures::count(self.total)),
+                format!("{} tokens/s", figures::count(rate as u64)),
+            ],
+        };
+        format!("{} {done} of {total}, {rate}, {left} left", self.name)
     }
 }
 
@@ -112,5 +136,7 @@ mod tests {
             line, "a file 2.50 GB of 3.00 GB, 50.0 MB/s, 10 s left",
             "what was done before is no speed"
         );
+        let progress = Progress::begin_tokens("piqa", 30_000);
+        assert_eq!(progress.line(10_000, 2.0), "piqa 10.0 k of 30.0 k tokens, 5.00 k tokens/s, 4 s left");
     }
 }

@@ -5,15 +5,17 @@
 //! strided     |ab cd|          windows that overlap; each scores what none before it did
 //!               |cd ef|
 //! llama.cpp   |ab cd|ef gh|    the second half of each window is scored, the first token begins a text
-//! documents   |ab|cde|fg|      paragraphs, each by itself from its first token on
+//! paragraphs  |ab|cde|fg|      each by itself from its first token on, those of the beginning not scored
 //! ```
 //!
 //! The file is read, encoded and scored a part at a time, so memory does not grow with it. It knows
 //! nothing of tasks: those have rules of their own.
 
+mod paragraphs;
 mod pieces;
 mod windows;
 
+pub use paragraphs::Paragraphs;
 pub use pieces::{PieceError, Pieces};
 pub use windows::{Method, Windows};
 
@@ -26,8 +28,10 @@ pub struct Total {
     pub tokens: u64,
     /// Stretches scored: windows or documents.
     pub windows: u64,
-    /// Bytes of text that were encoded, scored or not.
+    /// Bytes of text that were read, scored or not.
     pub bytes: u64,
+    /// Tokens of that text, scored or not.
+    pub text_tokens: u64,
     /// Sum of the log-probabilities, in nats.
     pub log_likelihood: f64,
     sum_of_squares: f64,
@@ -52,6 +56,11 @@ impl Total {
         let tokens = self.tokens as f64;
         let variance = self.sum_of_squares / tokens - self.loss() * self.loss();
         (variance.max(0.0) / (tokens - 1.0).max(1.0)).sqrt()
+    }
+
+    /// `loss / ln 2` for each token, shared out over the bytes of the text.
+    pub fn bits_per_byte(&self) -> f64 {
+        self.loss() / std::f64::consts::LN_2 * self.text_tokens as f64 / self.bytes as f64
     }
 
     /// `exp(loss)`.

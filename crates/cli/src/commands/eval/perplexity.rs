@@ -1,0 +1,354 @@
+//! `tercet eval --perplexity`: of a text file, by the rules of papers, transformers or llama.cpp.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tercet::tokenizer::TokenizerError;
+use tercet_eval::perplexity::{Method, Paragraphs, PieceError, Pieces, Total, Windows};
+use tercet_eval::score::{Encoder, ScoredTokens};
+use tercet_eval::{Progress as Listener, Respondent};
+
+use super::How;
+use super::subject::{Loaded, Subject};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::terminal::{note, print_json};
+
+#[derive(Args)]
+pub(super) struct Perplexity {
+    /// The perplexity of this text file
+    #[arg(long, value_name = "FILE", help_heading = "Perplexity")]
+    pub(super) perplexity: Option<PathBuf>,
+    /// Tokens of a window [default: 2048, or what the model was trained for]
+    #[arg(long, value_name = "N", requires = "perplexity", help_heading = "Perplexity")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..))]
+    window: Option<u32>,
+    /// Tokens from one window to the next, with `--method strided` [default: half a window]
+    #[arg(long, value_name = "N", requires = "perplexity", help_heading = "Perplexity")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    stride: Option<u32>,
+    /// Which tokens are scored [default: papers; strided if there is a `--stride`]
+    #[arg(long, value_name = "METHOD", requires = "perplexity", help_heading = "Perplexity")]
+    method: Option<Way>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// Windows side by side, all but the first token of each: GPTQ and most papers
+    Papers,
+    /// Windows that overlap, each scores what none before it did: transformers
+    Strided,
+    /// The second half of each window: llama.cpp
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
+    /// What lies between empty lines, each by itself
+    Paragraphs,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Papers => "papers",
+            Way::Strided => "strided",
+            Way::LlamaCpp => "llama.cpp",
+            Way::Paragraphs => "paragraphs",
+        }
+    }
+}
+
+/// Tokens that are gathered before they are scored: many windows, and little memory.
+const BATCH_TOKENS: usize = 1 << 16;
+/// What papers take, where a model was trained for as much.
+const WINDOW_DEFAULT: usize = 2048;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    file: String,
+    method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stride: Option<usize>,
+    windows: u64,
+    tokens: u64,
+    bytes: u64,
+    loss: f64,
+    loss_stderr: f64,
+    perplexity: f64,
+    perplexity_stderr: f64,
+    bits_per_byte: f64,
+    kv: &'static str,
+    head: &'static str,
+    seconds: f64,
+    version: &'static str,
+}
+
+impl Perplexity {
+    pub(super) fn run(
+        &self,
+        path: &Path,
+        model: Option<&std::ffi::OsStr>,
+        (how, limit): (&How, Option<usize>),
+        interrupt: &Interrupt,
+        json: bool,
+    ) -> Result<ExitCode, Failure> {
+        let way = self.method.unwrap_or(if self.stride.is_some() { Way::Strided } else { Way::Papers });
+        if self.stride.is_some() && way != Way::Strided {
+            let message = format!("`--stride` is of `--method strided`, found `--method {}`", way.name());
+            return Err(Failure::message(Exit::Usage, message));
+        }
+        let file = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = file.map_err(|error| at(path, &error.into()))?;
+        let subject = Subject::open(model, how)?;
+        let encoder = subject.encoder();
+        let window = self.window.map_or(WINDOW_DEFAULT.min(encoder.max_length()), |window| window as usize);
+        let stride = (way == Way::Strided).then(|| self.stride.map_or(window.div_ceil(2), |stride| stride as usize));
+        if stride.is_some_and(|stride| stride > window) {
+            let message = format!("a stride of {} tokens, expected at most the window's {window}", stride.unwrap_or(0));
+            return Err(Failure::message(Exit::Usage, message));
+        }
+        let positions = if way == Way::Paragraphs { encoder.max_length() } else { window };
+        let mut store = subject.store(how)?;
+        let loaded = subject.load(how, positions)?;
+        let mut session = loaded.session();
+        interrupt.expect();
+        let started = Instant::now();
+        let mut scoring = Scoring {
+            respondent: Respondent {
+                session: &mut session,
+                kv_type: how.kv.kv_type(),
+                lanes: loaded.lanes,
+                store: &mut store,
+            },
+            batch: Vec::new(),
+            total: Total::default(),
+            left: limit.unwrap_or(usize::MAX),
+            shown: Shown {
+                progress: Progress::begin("scoring", metadata.len()),
+                done_bytes: 0,
+                read_bytes: 0,
+                interrupt,
+            },
+        };
+        let reader = BufReader::with_capacity(1 << 16, file);
+        let outcome = match way {
+            Way::Paragraphs => scoring.paragraphs(reader, &encoder),
+            _ => {
+                // Of a tokenizer that begins texts by itself.
+                let bos = encoder.text("")?.first().copied();
+                let method = match (way, stride) {
+                    (Way::Strided, Some(stride)) => Method::Strided { stride },
+                    (Way::LlamaCpp, _) => Method::LlamaCpp { bos },
+                    _ => Method::Papers,
+                };
+                scoring.windows(reader, &subject, &encoder, Windows::new(method, window))
+            }
+        };
+        let is_whole = outcome.map_err(|error| error.into_failure(path))?.is_continue();
+        let total = scoring.total;
+        drop(scoring);
+        if let Some(exit_code) = interrupt.exit_code().filter(|_| !is_whole) {
+            note("stopped; what was scored is kept, the same command goes on from there");
+            return Ok(ExitCode::from(exit_code));
+        }
+        if total.tokens == 0 {
+            let message = format!("{}: found no {} tokens, expected at least one window", path.display(), window);
+            return Err(Failure::message(Exit::Failed, message).with_hint("a smaller `--window`, or `--method paragraphs`"));
+        }
+        let report = Report {
+            model: subject.origin.name(),
+            file: path.display().to_string(),
+            method: way.name(),
+            window: (way != Way::Paragraphs).then_some(window),
+            stride,
+            windows: total.windows,
+            tokens: total.tokens,
+            bytes: total.bytes,
+            loss: total.loss(),
+            loss_stderr: total.loss_stderr(),
+            perplexity: total.perplexity(),
+            perplexity_stderr: total.perplexity_stderr(),
+            bits_per_byte: total.bits_per_byte(),
+            kv: how.kv.name(),
+            head: how.head.name(),
+            seconds: started.elapsed().as_secs_f64(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        if json { print_json(&report) } else { Ok(report.write(&loaded, &mut io::stdout().lock())?) }?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Report {
+    fn write(&self, loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "perplexity     {:.4} ± {:.4}", self.perplexity, self.perplexity_stderr)?;
+        writeln!(out, "loss           {:.4} ± {:.4} nats a token", self.loss, self.loss_stderr)?;
+        writeln!(out, "bits per byte  {:.4}", self.bits_per_byte)?;
+        let what = match (self.window, self.stride) {
+            (Some(window), Some(stride)) => format!("windows of {window} tokens, {stride} apart"),
+            (Some(window), None) => format!("windows of {window} tokens"),
+            (None, _) => "paragraphs".to_owned(),
+        };
+        let (method, windows, tokens) = (self.method, self.windows, self.tokens);
+        let rate = self.tokens as f64 / self.seconds;
+        note(&format!(
+            "{tokens} tokens of {windows} {what} ({method}), {} bytes, in {:.1} s: {rate:.0} tokens/s on {}",
+            self.bytes,
+            self.seconds,
+            crate::figures::threads(loaded.model.pool().threads()),
+        ));
+        Ok(())
+    }
+}
+
+/// Why a text was not scored.
+enum Error {
+    Piece(PieceError),
+    Failure(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Error {
+    fn from(error: E) -> Self {
+        Error::Failure(error.into())
+    }
+}
+
+impl Error {
+    fn into_failure(self, path: &Path) -> Failure {
+        match self {
+            Error::Piece(error) => at(path, &error),
+            Error::Failure(failure) => failure,
+        }
+    }
+}
+
+fn at(path: &Path, error: &PieceError) -> Failure {
+    Failure::message(Exit::Failed, format!("{}: {error}", path.display()))
+}
+
+/// A text that is being scored.
+struct Scoring<'a, 'model> {
+    respondent: Respondent<'a, 'model>,
+    batch: Vec<ScoredTokens>,
+    total: Total,
+    /// Windows or paragraphs that may still be scored.
+    left: usize,
+    shown: Shown<'a>,
+}
+
+impl Scoring<'_, '_> {
+    fn windows(
+        &mut self,
+        reader: impl io::BufRead,
+        subject: &Subject,
+        encoder: &Encoder<'_>,
+        mut windows: Windows,
+    ) -> Result<ControlFlow<()>, Error> {
+        let mut ready = windows.push(&encoder.text("")?);
+        let mut pieces = Pieces::new(reader, &subject.tokenizer);
+        while let Some((tokens, bytes)) = pieces.next_piece().map_err(Error::Piece)? {
+            self.total.bytes += bytes;
+            self.total.text_tokens += tokens.len() as u64;
+            self.shown.read_bytes += bytes;
+            ready.extend(windows.push(&tokens));
+            if self.take(std::mem::take(&mut ready))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if self.left == 0 {
+                return self.flush();
+            }
+        }
+        if self.take(windows.finish())?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.flush()
+    }
+
+    fn paragraphs(&mut self, reader: impl io::BufRead, encoder: &Encoder<'_>) -> Result<ControlFlow<()>, Error> {
+        let mut paragraphs = Paragraphs::new(reader);
+        while self.left > 0 {
+            let Some(paragraph) = paragraphs.next() else { break };
+            let paragraph = paragraph.map_err(Error::Piece)?;
+            self.total.bytes += paragraph.len() as u64;
+            self.shown.read_bytes = paragraphs.bytes_read();
+            let windows = paragraph_windows(encoder, &paragraph)?;
+            self.total.text_tokens += windows.iter().map(|window| window.targets.len() as u64).sum::<u64>();
+            self.left -= 1;
+            let left = std::mem::replace(&mut self.left, usize::MAX);
+            let taken = self.take(windows)?;
+            self.left = left;
+            if taken.is_break() {
+                return Ok(taken);
+            }
+        }
+        self.flush()
+    }
+
+    /// Takes windows, as many as are wanted, and scores when there are enough.
+    fn take(&mut self, windows: impl IntoIterator<Item = ScoredTokens>) -> Result<ControlFlow<()>, Error> {
+        for window in windows {
+            if self.left == 0 {
+                break;
+            }
+            self.left -= 1;
+            self.batch.push(window);
+            let tokens: usize = self.batch.iter().map(|window| window.input.len()).sum();
+            if tokens >= BATCH_TOKENS && self.flush()?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn flush(&mut self) -> Result<ControlFlow<()>, Error> {
+        let batch = std::mem::take(&mut self.batch);
+        let stretches: Vec<&ScoredTokens> = batch.iter().collect();
+        let Some(scores) = self.respondent.scores(&stretches, &mut self.shown)? else {
+            return Ok(ControlFlow::Break(()));
+        };
+        for (window, score) in batch.iter().zip(&scores) {
+            self.total.add(window, score);
+        }
+        self.shown.done_bytes = self.shown.read_bytes;
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// A paragraph in windows, the token before it not scored.
+fn paragraph_windows(encoder: &Encoder<'_>, paragraph: &str) -> Result<Vec<ScoredTokens>, TokenizerError> {
+    let tokens = encoder.text(paragraph)?;
+    let mut windows = Windows::new(Method::Strided { stride: encoder.max_length() }, encoder.max_length() + 1);
+    let begins = encoder.prefix().filter(|prefix| tokens.first() != Some(prefix));
+    let mut all = windows.push(&begins.into_iter().collect::<Vec<_>>());
+    all.extend(windows.push(&tokens));
+    all.extend(windows.finish());
+    Ok(all)
+}
+
+/// Shows progress in bytes, and hears a wish to stop.
+struct Shown<'a> {
+    progress: Progress,
+    /// Bytes of the text before the batch.
+    done_bytes: u64,
+    /// And with it.
+    read_bytes: u64,
+    interrupt: &'a Interrupt,
+}
+
+impl Listener for Shown<'_> {
+    fn progress(&mut self, tokens: usize, total_tokens: usize) -> ControlFlow<()> {
+        let share = tokens as f64 / total_tokens as f64;
+        let batch_bytes = self.read_bytes - self.done_bytes;
+        self.progress.set(self.done_bytes + (share * batch_bytes as f64) as u64);
+        if self.interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
