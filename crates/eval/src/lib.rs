@@ -6,6 +6,9 @@
 //!
 //! It knows tasks, text and models; not where documents are downloaded from, and no arguments.
 
+mod python_random;
 mod request;
+pub mod tasks;
 
+pub use python_random::PythonRandom;
 pub use request::{Request, Response};
