@@ -9,11 +9,14 @@
 mod answer;
 mod digest;
 pub mod perplexity;
+mod python_random;
 mod request;
 pub mod score;
 mod store;
+pub mod tasks;
 
 pub use answer::{AnswerError, Asked, Progress, Respondent};
 pub use digest::function_digest;
-pub use store::{Store, StoreError};
+pub use python_random::PythonRandom;
 pub use request::{Request, Response};
+pub use store::{Store, StoreError};
