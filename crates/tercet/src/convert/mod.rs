@@ -39,7 +39,7 @@ pub use error::ConvertError;
 pub use target::{TableType, Target};
 
 pub(crate) use plan::pairs;
-pub(crate) use side_files::chat_template;
+pub(crate) use side_files::chat_templates;
 
 use crate::checkpoint::{self, Checkpoint, NewTensor};
 use crate::config::{Config, Linears};

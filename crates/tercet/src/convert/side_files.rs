@@ -10,9 +10,9 @@ use super::plan::Plan;
 use super::{ConvertError, card};
 use crate::checkpoint::Dtype;
 use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
-use crate::json::{kind, parse_object, shown};
+use crate::json::{parse_object, shown};
 use crate::source::Source;
-use crate::tokenizer::TOKENIZER_CONFIG_FILE;
+use crate::tokenizer::{CHAT_TEMPLATE_FILE, ChatTemplates, TOKENIZER_CONFIG_FILE};
 
 /// The files that are kept as they are. Code that a model brings along is not among them.
 const KEPT: [&str; 11] = [
@@ -28,7 +28,6 @@ const KEPT: [&str; 11] = [
     "LICENSE.md",
     "NOTICE",
 ];
-const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// All small files of the folder, by their names.
 pub(super) fn files(
@@ -48,29 +47,20 @@ pub(super) fn files(
     Ok(files)
 }
 
-/// A model's template of a chat: that of its own file, or the one in `tokenizer_config.json`; of several the one
-/// named `default`.
-pub(crate) fn chat_template(source: &Source) -> Result<Option<String>, ConvertError> {
+/// A model's templates of chats: that of its own file, or those in `tokenizer_config.json`.
+pub(crate) fn chat_templates(source: &Source) -> Result<ChatTemplates, ConvertError> {
+    const FIELD: &str = "chat_template";
     if source.has(CHAT_TEMPLATE_FILE) {
-        let bytes = source.read(CHAT_TEMPLATE_FILE)?;
-        let wrong = || side_file(source, CHAT_TEMPLATE_FILE, "chat_template", "bytes", "UTF-8");
-        return String::from_utf8(bytes.into_owned()).map(Some).map_err(|_| wrong());
+        let bytes = source.read(CHAT_TEMPLATE_FILE)?.into_owned();
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| side_file(source, CHAT_TEMPLATE_FILE, FIELD, "bytes", "UTF-8"))?;
+        return Ok(ChatTemplates { default: Some(text), ..ChatTemplates::default() });
     }
     if !source.has(TOKENIZER_CONFIG_FILE) {
-        return Ok(None);
+        return Ok(ChatTemplates::default());
     }
-    match object(source, TOKENIZER_CONFIG_FILE)?.get("chat_template") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(template)) => Ok(Some(template.clone())),
-        Some(Value::Array(named)) => {
-            let default = named.iter().find(|template| template["name"] == "default");
-            Ok(default.and_then(|template| template["template"].as_str()).map(str::to_owned))
-        }
-        Some(other) => {
-            let expected = "a template, or a list of named ones";
-            Err(side_file(source, TOKENIZER_CONFIG_FILE, "chat_template", kind(other), expected))
-        }
-    }
+    ChatTemplates::of_field(object(source, TOKENIZER_CONFIG_FILE)?.get(FIELD))
+        .map_err(|wrong| side_file(source, TOKENIZER_CONFIG_FILE, FIELD, &wrong.found, wrong.expected))
 }
 
 fn side_file(
