@@ -71,6 +71,11 @@ pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
     Ok(Source::folder(path)?)
 }
 
+/// Whether there is a model at a path: a folder with a configuration, or a `.gguf` file.
+pub(crate) fn is_on_disk(path: &Path) -> bool {
+    path.join(CONFIG_FILE).exists() || path.is_file() && is_gguf(path)
+}
+
 /// Whether a file has the extension `.gguf`, in letters of any case.
 fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
@@ -115,7 +120,7 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
     let name = name.to_string_lossy();
     let entries = fs::read_dir(folder).ok()?.flatten().filter(|entry| {
         let path = entry.path();
-        path.is_dir() && (!is_model || path.join(CONFIG_FILE).exists())
+        path.is_dir() && (!is_model || is_on_disk(&path))
     });
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let distance = |other: &String| strsim::damerau_levenshtein(&name, other);
