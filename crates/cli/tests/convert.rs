@@ -156,6 +156,26 @@ fn one_path_is_where_the_model_inside_goes_and_no_model() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
+/// Without JSON, any path that the system knows will do.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_json_cannot_hold_is_refused_with_it_alone() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join(std::ffi::OsStr::from_bytes(b"m\xff"));
+    let convert = |flags: &[&str]| {
+        let mut command = command::command();
+        outcome(command.arg("convert").arg(&to).args(["--to", "hf-packed", "--no-verify"]).args(flags))
+    };
+    let found = convert(&["--json"]);
+    assert_eq!(found.failure(), Some(2));
+    assert!(found.stderr.contains("found bytes that are not UTF-8, expected a path that JSON can hold"));
+    assert!(found.stderr.contains("\nhint: leave out `--json`") && !to.exists());
+    convert(&[]).success();
+    assert!(to.is_dir());
+}
+
 #[test]
 fn what_cannot_be_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();

@@ -76,6 +76,13 @@ impl Convert {
             }
             [] => unreachable!("clap wants a path"),
         };
+        if self.json && destination.to_str().is_none() {
+            let shown = destination.display();
+            let message =
+                format!("{shown}: found bytes that are not UTF-8, expected a path that JSON can hold");
+            return Err(Failure::message(Exit::Usage, message)
+                .with_hint("leave out `--json`, or name another place for the result"));
+        }
         let isa = Isa::from_environment()?;
         tercet_kernels::self_test(isa)?;
         let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
