@@ -91,11 +91,7 @@ fn is_hub_id(text: &str) -> bool {
 
 /// `~` and `~/…` as a shell reads them.
 pub(crate) fn expand_home(argument: &OsStr) -> PathBuf {
-    let path = Path::new(argument);
-    match (path.strip_prefix("~"), std::env::home_dir()) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.to_path_buf(),
-    }
+    tercet_hub::expand_home(Path::new(argument), std::env::home_dir().as_deref())
 }
 
 /// The model folder whose path is most like a path that does not exist.
