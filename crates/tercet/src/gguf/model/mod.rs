@@ -26,8 +26,8 @@ pub use config::{Architecture, ModelError};
 pub(crate) use names::{gguf_name, model_name};
 pub(crate) use tokenizer::LLAMA3_PATTERN;
 pub(crate) use tokenizer_config::templates_entries;
-pub(crate) use tokens::TURN_ENDS;
 use tokens::Tokens;
+pub(crate) use tokens::{TURN_ENDS, token_type};
 
 use serde_json::Value;
 
