@@ -7,7 +7,7 @@ use super::part::{CodeForm, Content, Number, Origin, Part, exact_inverse};
 use super::{Change, ConvertError, Options, TableType, Target};
 use crate::checkpoint::{Dtype, RowOrder, TensorRef};
 use crate::config::{
-    Activation, Config, ExpectedTensor, Family, Linears, ScaleRule, TensorKind, expected_tensors,
+    Activation, Config, ExpectedTensor, Family, Linears, ScaleRule, TensorKind, expected_tensors, module_name,
 };
 use crate::gguf::TensorType;
 use crate::gguf::model::{Architecture, gguf_name};
@@ -65,7 +65,7 @@ impl Planner<'_> {
         let is_bf16 = matches!(self.options.target, Target::HfBf16 | Target::HfDequantized);
         let bf16 = is_bf16.then_some(Number::Bf16);
         for (from, to) in pairs(source, &plan.config) {
-            let linear = from.name.strip_suffix(".weight").unwrap_or(&from.name).to_owned();
+            let linear = module_name(&from.name).to_owned();
             let content = match (from.kind, source.linears, plan.config.linears) {
                 // They are few, so that their last bits cost nothing.
                 (TensorKind::Norm, ..) => self.floats(&from, None, &mut plan.changes),
@@ -138,8 +138,8 @@ impl Planner<'_> {
     /// Whether each scale is the reciprocal of a number to the last bit.
     fn has_inverses(&self) -> Result<bool, ConvertError> {
         for tensor in expected_tensors(self.origin.config) {
-            if let (TensorKind::Linear, Some(linear)) = (tensor.kind, tensor.name.strip_suffix(".weight"))
-                && exact_inverse(self.origin.linear(linear)?.scale()).is_none()
+            if tensor.kind == TensorKind::Linear
+                && exact_inverse(self.origin.linear(module_name(&tensor.name))?.scale()).is_none()
             {
                 return Ok(false);
             }
@@ -206,7 +206,7 @@ impl Planner<'_> {
             TensorType::Bf16 => CodeForm::ValuesBf16,
             _ => CodeForm::ValuesF16,
         };
-        let linear = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name).to_owned();
+        let linear = module_name(&tensor.name).to_owned();
         match form {
             CodeForm::I2S => {}
             CodeForm::ValuesBf16 => self.add_rounded_scale(&linear, Number::Bf16, changes)?,

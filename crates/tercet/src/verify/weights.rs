@@ -6,7 +6,7 @@ use tercet_kernels::Pool;
 
 use super::{Check, OnDisk, Outcome};
 use crate::checkpoint::{Dtype, TensorRef};
-use crate::config::{Config, ExpectedTensor, Linears, TensorKind};
+use crate::config::{Config, ExpectedTensor, Linears, TensorKind, module_name};
 use crate::convert::pairs;
 use crate::gguf::TensorType;
 use crate::model::{FirstError, LoadError, TernaryRows};
@@ -175,8 +175,7 @@ impl Comparison<'_> {
 }
 
 fn rows<'a>(pool: &Pool, model: &'a OnDisk, weight: &str) -> Result<TernaryRows<'a>, LoadError> {
-    let linear = weight.strip_suffix(".weight").unwrap_or(weight);
-    TernaryRows::open(pool, &model.checkpoint, &model.config, linear)
+    TernaryRows::open(pool, &model.checkpoint, &model.config, module_name(weight))
 }
 
 /// A tensor that `Config::read` has found.
