@@ -10,24 +10,10 @@ use super::plan::Plan;
 use super::{ConvertError, card};
 use crate::checkpoint::Dtype;
 use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
+use crate::folder_files::{CARD_FILE, EXTRA_FILES, RUN_FILES};
 use crate::json::{parse_object, shown};
 use crate::source::Source;
 use crate::tokenizer::{CHAT_TEMPLATE_FILE, ChatTemplates, TOKENIZER_CONFIG_FILE};
-
-/// The files that are kept as they are. Code that a model brings along is not among them.
-const KEPT: [&str; 11] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    CHAT_TEMPLATE_FILE,
-    GENERATION_CONFIG_FILE,
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
-];
 
 /// All small files of the folder, by their names.
 pub(super) fn files(
@@ -36,14 +22,16 @@ pub(super) fn files(
     card: &card::Card<'_>,
 ) -> Result<BTreeMap<String, Vec<u8>>, ConvertError> {
     let mut files = BTreeMap::new();
-    for name in KEPT.into_iter().filter(|name| source.has(name)) {
+    let is_made = |name: &str| name == CONFIG_FILE || name == CARD_FILE;
+    let kept = RUN_FILES.into_iter().chain(EXTRA_FILES);
+    for name in kept.filter(|name| !is_made(name) && source.has(name)) {
         files.insert(name.to_owned(), source.read(name)?.into_owned());
     }
     if !files.contains_key(GENERATION_CONFIG_FILE) {
         files.insert(GENERATION_CONFIG_FILE.to_owned(), text(&generation_config(&plan.config)));
     }
     files.insert(CONFIG_FILE.to_owned(), text(&config(source, plan)?));
-    files.insert(card::FILE.to_owned(), card.text(source)?.into_bytes());
+    files.insert(CARD_FILE.to_owned(), card.text(source)?.into_bytes());
     Ok(files)
 }
 
