@@ -27,8 +27,14 @@ fn options(target: Target) -> Options {
 /// Converts a model; the result's place and what is not as it was.
 fn convert(model: &OnDisk, options: &Options, to: &Path) -> Result<Vec<Change>, Box<ConvertError>> {
     let pool = pool();
-    let conversion =
-        Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, options).map_err(Box::new)?;
+    let OnDisk { source, checkpoint, config } = model;
+    let mut planned = 0;
+    let conversion = Conversion::new(&pool, source, checkpoint, config, options, &mut |done_bytes| {
+        assert!(planned < done_bytes && done_bytes <= checkpoint.size_bytes());
+        planned = done_bytes;
+    })
+    .map_err(Box::new)?;
+    assert!(planned > 0);
     let mut heard = 0;
     conversion.write(to, &mut |written| {
         assert!(written > heard);
@@ -201,7 +207,8 @@ fn nothing_is_left_of_a_conversion_that_stops_or_fails() {
     for target in [Target::HfPacked, Target::GgufI2S] {
         let to = result_path(folder.path(), "stopped", target);
         let new = || {
-            Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options(target)).unwrap()
+            let OnDisk { source, checkpoint, config } = &model;
+            Conversion::new(&pool, source, checkpoint, config, &options(target), &mut |_| {}).unwrap()
         };
         let error = new().write(&to, &mut |_| ControlFlow::Break(())).unwrap_err();
         assert!(matches!(error, ConvertError::Stopped), "{error}");

@@ -37,6 +37,7 @@ pub(super) fn convert(from: &Path, to: &Path, target: Target, head: Option<Table
     let model = OnDisk::open(Source::folder(from)?)?;
     let pool = Pool::new(Isa::best(), 1);
     let options = Options { target, head, force: false };
-    let conversion = Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options)?;
+    let OnDisk { source, checkpoint, config } = &model;
+    let conversion = Conversion::new(&pool, source, checkpoint, config, &options, &mut |_| {})?;
     Ok(conversion.write(to, &mut |_| ControlFlow::Continue(()))?)
 }

@@ -90,7 +90,13 @@ impl Convert {
         let model = OnDisk::open(source)?;
 
         let interrupt = Interrupt::listen();
-        let conversion = Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options)?;
+        let OnDisk { source, checkpoint, config } = &model;
+        let mut progress = Progress::begin("planning", checkpoint.size_bytes());
+        let conversion = Conversion::new(&pool, source, checkpoint, config, &options, &mut |done_bytes| {
+            progress.set(done_bytes);
+        });
+        drop(progress);
+        let conversion = conversion?;
         if self.paths.len() == 1 {
             note("converting the model inside; for another one, name it first: `tercet convert SRC DST`");
         }
