@@ -1,4 +1,5 @@
-//! `tokenizer_config.json` of the metadata of a GGUF file: the tokens that begin and end a text, and the chat templates.
+//! `tokenizer_config.json` of the metadata of a GGUF file: the tokens that begin and end a text, and the templates of
+//! chats.
 //!
 //! It runs no template.
 
