@@ -140,7 +140,10 @@ fn one_path_is_where_the_model_inside_goes_and_no_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let found = convert(&[&path("model"), "--to", "hf-packed", "--no-verify"]).success();
-    assert!(found.stderr.starts_with("converting the model inside; for another one"), "{}", found.stderr);
+    assert_eq!(
+        found.stderr,
+        "converting the model inside; for another one, name it first: `tercet convert SRC DST`\n"
+    );
     convert(&[&path("model"), &path("model.gguf"), "--to", "gguf-i2_s", "--no-verify"]).success();
     let hint = "hint: one path is where the model inside goes; for another model name both: \
                 `tercet convert SRC DST --to gguf-i2_s`";

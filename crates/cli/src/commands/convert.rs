@@ -117,10 +117,10 @@ impl Convert {
         let changes = conversion.changes().to_vec();
         drop(conversion);
 
-        if !self.json {
+        let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);
+        if is_compared && !self.json {
             note("written; comparing it with its source");
         }
-        let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);
         let checks =
             is_compared.then(|| compare(&pool, &model, &OnDisk::open(opened(&destination)?)?)).transpose()?;
         let is_wrong = checks.iter().flatten().any(Check::is_wrong);
