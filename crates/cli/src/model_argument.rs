@@ -71,6 +71,11 @@ pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
     Ok(Source::folder(path)?)
 }
 
+/// Whether there is a model at a path: a folder with a configuration, or a `.gguf` file.
+pub(crate) fn is_on_disk(path: &Path) -> bool {
+    path.join(CONFIG_FILE).exists() || path.is_file() && is_gguf(path)
+}
+
 /// Whether a file has the extension `.gguf`, in letters of any case.
 fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
@@ -86,11 +91,7 @@ fn is_hub_id(text: &str) -> bool {
 
 /// `~` and `~/…` as a shell reads them.
 pub(crate) fn expand_home(argument: &OsStr) -> PathBuf {
-    let path = Path::new(argument);
-    match (path.strip_prefix("~"), std::env::home_dir()) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.to_path_buf(),
-    }
+    tercet_hub::expand_home(Path::new(argument), std::env::home_dir().as_deref())
 }
 
 /// The model folder whose path is most like a path that does not exist.
@@ -115,7 +116,7 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
     let name = name.to_string_lossy();
     let entries = fs::read_dir(folder).ok()?.flatten().filter(|entry| {
         let path = entry.path();
-        path.is_dir() && (!is_model || path.join(CONFIG_FILE).exists())
+        path.is_dir() && (!is_model || is_on_disk(&path))
     });
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let distance = |other: &String| strsim::damerau_levenshtein(&name, other);

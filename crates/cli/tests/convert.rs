@@ -136,6 +136,50 @@ fn check_refused(arguments: &[&str], code: i32, says: &[&str]) {
 }
 
 #[test]
+fn one_path_is_where_the_model_inside_goes_and_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let found = convert(&[&path("model"), "--to", "hf-packed", "--no-verify"]).success();
+    assert_eq!(
+        found.stderr,
+        "converting the model inside; for another one, name it first: `tercet convert SRC DST`\n"
+    );
+    convert(&[&path("model"), &path("model.gguf"), "--to", "gguf-i2_s", "--no-verify"]).success();
+    let hint = "hint: one path is where the model inside goes; for another model name both: \
+                `tercet convert SRC DST --to gguf-i2_s`";
+    for model in ["model", "model.gguf"] {
+        check_refused(
+            &[&path(model), "--to", "gguf-i2_s"],
+            2,
+            &["found a model, expected the place of the result after it", hint],
+        );
+    }
+    check_refused(&[&path("modle"), "--to", "gguf-i2_s"], 2, &["found no `.gguf` at the end", hint]);
+    check_refused(&["nobody/nothing.gguf", "--to", "gguf-i2_s"], 1, &["nobody: found no such folder", hint]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+/// Without JSON, any path that the system knows will do.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_json_cannot_hold_is_refused_with_it_alone() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join(std::ffi::OsStr::from_bytes(b"m\xff"));
+    let convert = |flags: &[&str]| {
+        let mut command = command::command();
+        outcome(command.arg("convert").arg(&to).args(["--to", "hf-packed", "--no-verify"]).args(flags))
+    };
+    let found = convert(&["--json"]);
+    assert_eq!(found.failure(), Some(2));
+    assert!(found.stderr.contains("found bytes that are not UTF-8, expected a path that JSON can hold"));
+    assert!(found.stderr.contains("\nhint: leave out `--json`") && !to.exists());
+    convert(&[]).success();
+    assert!(to.is_dir());
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("out").display().to_string();

@@ -432,6 +432,23 @@ fn a_damaged_reference_is_asked_for_again() {
 }
 
 #[test]
+fn a_damaged_reference_hides_no_model() {
+    let scene = Scene::new();
+    outcome(&mut scene.online(&["pull", STORIES])).success();
+    fs::write(scene.model(STORIES).join("refs/main"), "0".repeat(5000)).unwrap();
+    let told = format!("{STORIES}@main: found no commit in its reference, which is damaged; `tercet pull ");
+    let listed = outcome(&mut scene.offline(&["ls"])).success();
+    assert!(listed.stdout.contains("complete") && listed.stderr.contains(&told), "{}", listed.stderr);
+    let listed = outcome(&mut scene.offline(&["ls", "--json"])).success().json();
+    assert_eq!(listed["damaged_references"], serde_json::json!([format!("{STORIES}@main")]));
+    let refused = outcome(&mut scene.offline(&["rm", "--yes", &format!("{STORIES}@main")]));
+    assert_eq!(refused.failure(), Some(3));
+    assert!(refused.stderr.contains("found a damaged reference `main`"), "{}", refused.stderr);
+    outcome(&mut scene.offline(&["rm", "--yes", STORIES])).success();
+    assert!(!scene.model(STORIES).exists());
+}
+
+#[test]
 fn an_odd_name_is_refused_only_where_it_is_wanted() {
     let scene = Scene::new();
     let mut files = stories();

@@ -26,5 +26,5 @@ pub use error::HubError;
 pub use fetch::{Listener, News};
 pub use id::ModelId;
 pub use repository::Repository;
-pub use settings::Settings;
+pub use settings::{Settings, expand_home};
 pub use token::Token;

@@ -114,8 +114,8 @@ fn endpoint(given: Option<String>) -> Result<String, HubError> {
     }
 }
 
-/// `~` and `~/…` as a shell reads them.
-fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
+/// `~` and `~/…` as a shell reads them, where the user's home folder is known.
+pub fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), home) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_path_buf(),

@@ -102,7 +102,17 @@ fn a_revision_is_found_by_its_name_or_commit() {
         scene.write("models--org--name/refs/main", damaged);
         assert_eq!(commit("org/name"), None, "what is damaged is not known");
         assert!(!scene.cache().has_reference(&"org/name".parse().unwrap()).unwrap());
+        let models = scene.cache().models().unwrap();
+        assert_eq!(models.len(), 2, "the others are listed");
+        assert_eq!(models[0].damaged_references, ["main"]);
+        assert_eq!(models[0].revisions[0].references, ["refs/pr/1"]);
+        assert!(models[1].damaged_references.is_empty());
     }
+    assert_eq!(scene.remove("org/name@main").unwrap(), None);
+    assert!(scene.remove("org/name@refs/pr/1").unwrap().is_some());
+    assert!(scene.has("models--org--name/refs/main") && !scene.has("models--org--name/refs/refs/pr/1"));
+    assert!(scene.remove("org/name").unwrap().is_some());
+    assert!(!scene.has("models--org--name"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod config;
 pub mod convert;
 pub mod digest;
 pub mod embedded;
+pub mod folder_files;
 pub mod generate;
 pub mod gguf;
 mod json;

@@ -11,8 +11,8 @@ use tercet::model::Model;
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
 use tercet::verify::{
-    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_tokenizers, compare_weights, logits_of,
-    prompts,
+    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_templates, compare_tokenizers,
+    compare_weights, logits_of, prompts,
 };
 use tercet_kernels::{Isa, Layout, Pool};
 
@@ -27,8 +27,14 @@ fn options(target: Target) -> Options {
 /// Converts a model; the result's place and what is not as it was.
 fn convert(model: &OnDisk, options: &Options, to: &Path) -> Result<Vec<Change>, Box<ConvertError>> {
     let pool = pool();
-    let conversion =
-        Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, options).map_err(Box::new)?;
+    let OnDisk { source, checkpoint, config } = model;
+    let mut planned = 0;
+    let conversion = Conversion::new(&pool, source, checkpoint, config, options, &mut |done_bytes| {
+        assert!(planned < done_bytes && done_bytes <= checkpoint.size_bytes());
+        planned = done_bytes;
+    })
+    .map_err(Box::new)?;
+    assert!(planned > 0);
     let mut heard = 0;
     conversion.write(to, &mut |written| {
         assert!(written > heard);
@@ -201,7 +207,8 @@ fn nothing_is_left_of_a_conversion_that_stops_or_fails() {
     for target in [Target::HfPacked, Target::GgufI2S] {
         let to = result_path(folder.path(), "stopped", target);
         let new = || {
-            Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options(target)).unwrap()
+            let OnDisk { source, checkpoint, config } = &model;
+            Conversion::new(&pool, source, checkpoint, config, &options(target), &mut |_| {}).unwrap()
         };
         let error = new().write(&to, &mut |_| ControlFlow::Break(())).unwrap_err();
         assert!(matches!(error, ConvertError::Stopped), "{error}");
@@ -271,5 +278,56 @@ fn a_difference_of_each_kind_is_found() {
             .map(|check| check.name)
             .collect();
         assert_eq!(wrong, [check], "{name}");
+    }
+}
+
+/// The model of a family whose templates of chats are those of a field.
+fn with_templates(folder: &Path, field: &serde_json::Value) -> OnDisk {
+    family_folders::write("bitnet-packed", folder);
+    let config = serde_json::json!({ "chat_template": field });
+    std::fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+    open(folder)
+}
+
+#[test]
+fn templates_with_names_go_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| serde_json::json!({"name": name, "template": format!("of {name}")});
+    for (number, names) in [vec!["tool_use"], vec!["default", "rag", "tool_use"]].into_iter().enumerate() {
+        let field = names.iter().map(|name| named(name)).collect();
+        let path = |what: &str| folder.path().join(format!("{number}{what}"));
+        let model = with_templates(&path(""), &field);
+        convert(&model, &options(Target::GgufI2S), &path(".gguf")).unwrap();
+        convert(&open(&path(".gguf")), &options(Target::HfPacked), &path("-back")).unwrap();
+        for result in [".gguf", "-back"] {
+            let check = compare_templates(&model.source, &open(&path(result)).source).unwrap();
+            assert_eq!(check.outcome, Outcome::Equal, "{names:?}, {result}: {}", check.detail);
+        }
+        let back = std::fs::read(path("-back").join("tokenizer_config.json")).unwrap();
+        let back: serde_json::Value = serde_json::from_slice(&back).unwrap();
+        assert_eq!(back["chat_template"], field);
+    }
+}
+
+#[test]
+fn templates_that_a_gguf_file_cannot_hold_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| serde_json::json!({"name": name, "template": ""});
+    let many: Vec<String> = (0..65).map(|number| format!("t{number}")).collect();
+    for (number, (field, want)) in [
+        (
+            serde_json::json!([named("a.b")]),
+            "cannot hold a chat template named `a.b`: such names are letters",
+        ),
+        (many.iter().map(|name| named(name)).collect(), "cannot hold 65 named chat templates, more than 64"),
+        (serde_json::json!("t".repeat(1_048_577)), "cannot hold a chat template of 1048577 bytes"),
+        (serde_json::json!([named("a"), named("a")]), "`chat_template` is a list with two named `a`"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let model = with_templates(&folder.path().join(number.to_string()), &field);
+        let error = convert(&model, &options(Target::GgufI2S), &folder.path().join("out.gguf")).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
     }
 }

@@ -39,6 +39,9 @@ struct Entries {
     bos: Option<u32>,
     eos: Option<u32>,
     chat_template: Option<String>,
+    /// The names of templates, and those that are there.
+    template_names: Vec<String>,
+    named_templates: Vec<(&'static str, &'static str)>,
 }
 
 fn open(entries: &Entries) -> Result<Source, ModelError> {
@@ -63,6 +66,12 @@ fn open(entries: &Entries) -> Result<Source, ModelError> {
     }
     if let Some(template) = &entries.chat_template {
         put("chat_template", text_value(template));
+    }
+    if !entries.template_names.is_empty() {
+        put("chat_templates", texts_value(&entries.template_names));
+    }
+    for (name, template) in &entries.named_templates {
+        put(&format!("chat_template.{name}"), text_value(template));
     }
     let file = File::of_tokenizer(entries.architecture, entries.texts.len(), metadata);
     let gguf = Gguf::in_memory("m.gguf", file.bytes().into()).unwrap();
@@ -242,6 +251,8 @@ fn small() -> Entries {
         bos: Some(0),
         eos: None,
         chat_template: None,
+        template_names: Vec::new(),
+        named_templates: Vec::new(),
     }
 }
 
@@ -278,6 +289,21 @@ fn the_tokens_around_a_text_and_the_chat_template_are_passed_on() {
     let config = tokenizer_config(&entries);
     assert_eq!((&config["bos_token"], &config["eos_token"]), (&"<s>".into(), &"ab".into()));
     assert_eq!(config["chat_template"], template);
+}
+
+#[test]
+fn templates_with_names_are_passed_on() {
+    let entries = Entries {
+        template_names: vec!["tool_use".to_owned(), "rag".to_owned()],
+        named_templates: vec![("rag", "r"), ("tool_use", "t"), ("of_another_use", "o")],
+        ..small()
+    };
+    let named = |name: &str, template: &str| serde_json::json!({"name": name, "template": template});
+    let [rag, tools] = [named("rag", "r"), named("tool_use", "t")];
+    assert_eq!(tokenizer_config(&entries)["chat_template"], serde_json::json!([rag, tools]));
+    let entries = Entries { chat_template: Some("d".to_owned()), ..entries };
+    let want = serde_json::json!([named("default", "d"), rag, tools]);
+    assert_eq!(tokenizer_config(&entries)["chat_template"], want);
 }
 
 #[test]
@@ -355,6 +381,20 @@ fn wrong_tokenizers_are_refused_by_key() {
     check(
         &|e| e.chat_template = Some("t".repeat(1_048_577)),
         "`tokenizer.chat_template` is a text of 1048577 bytes, expected at most 1048576",
+    );
+    let names = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        move |e: &mut Entries| (e.template_names, e.named_templates) = (names.clone(), vec![("a", "bc")])
+    };
+    check(&names(&["a", "b"]), "`tokenizer.chat_template.b` is missing");
+    check(&names(&["a", "a"]), "`tokenizer.chat_templates` is `a` twice, expected each name once");
+    check(&names(&["a"; 65]), "`tokenizer.chat_templates` is a list of 65, expected at most 64");
+    check(
+        &|e| {
+            e.chat_template = Some("t".repeat(1_048_575));
+            names(&["a"])(e);
+        },
+        "`tokenizer.chat_template.a` is a text of 2 bytes, expected at most 1048576 for all templates",
     );
     check(
         &|e| e.texts[2] = "b".repeat(4097),

@@ -12,11 +12,21 @@ use tercet_kernels::{Isa, Pool};
 use super::tiny_run;
 
 /// Sizes that every type of blocks can hold.
-const WIDE: [&str; 4] = [
+pub(super) const SMALL: &[&str] = &[
     "model.hidden_size=256",
     "model.intermediate_size=512",
     "model.num_attention_heads=4",
     "model.num_key_value_heads=2",
+];
+
+/// The layers of BitNet b1.58 2B4T, of which there are two.
+pub(super) const AS_2B4T: &[&str] = &[
+    "model.hidden_size=2560",
+    "model.intermediate_size=6912",
+    "model.num_attention_heads=20",
+    "model.num_key_value_heads=5",
+    "schedule.learning_rate=5e-4",
+    "watch.save_every=0",
 ];
 
 /// Families that a GGUF file can hold: what messages call each, and what is changed in the run.
@@ -26,9 +36,9 @@ pub(super) const FAMILIES: [(&str, &[&str]); 3] = [
     ("ternary LLaMA", &["model.norms=pre"]),
 ];
 
-/// Trains a small model of these norms in `folder`, and returns its packed folder.
-pub(super) fn trained(folder: &Path, changes: &[&str]) -> Result<PathBuf> {
-    let changes: Vec<&str> = WIDE.iter().chain(changes).copied().collect();
+/// Trains a model of these sizes and norms for a few steps in `folder`, and returns its packed folder.
+pub(super) fn trained(folder: &Path, sizes: &[&str], changes: &[&str]) -> Result<PathBuf> {
+    let changes: Vec<&str> = sizes.iter().chain(changes).copied().collect();
     Ok(tiny_run::run(folder, &changes, None)?.join("model"))
 }
 
@@ -37,6 +47,7 @@ pub(super) fn convert(from: &Path, to: &Path, target: Target, head: Option<Table
     let model = OnDisk::open(Source::folder(from)?)?;
     let pool = Pool::new(Isa::best(), 1);
     let options = Options { target, head, force: false };
-    let conversion = Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options)?;
+    let OnDisk { source, checkpoint, config } = &model;
+    let conversion = Conversion::new(&pool, source, checkpoint, config, &options, &mut |_| {})?;
     Ok(conversion.write(to, &mut |_| ControlFlow::Continue(()))?)
 }

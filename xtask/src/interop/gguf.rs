@@ -10,7 +10,7 @@ use tercet::gguf::{Gguf, GgufTensor, TensorType, quantized, ternary};
 use tercet::source::Source;
 use tercet::verify::OnDisk;
 
-use super::converted::{FAMILIES, convert, trained};
+use super::converted::{FAMILIES, SMALL, convert, trained};
 use crate::process;
 use crate::report::Report;
 
@@ -28,7 +28,7 @@ const FORMS: [(Target, Option<TableType>); 7] = [
 pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     for (family, changes) in FAMILIES {
         let folder = tempfile::tempdir()?;
-        let model = trained(folder.path(), changes)?;
+        let model = trained(folder.path(), SMALL, changes)?;
         let vocab_size = OnDisk::open(Source::folder(&model)?)?.config.vocab_size as u64;
         for (number, (target, head)) in FORMS.into_iter().enumerate() {
             let file = folder.path().join(format!("{number}.gguf"));

@@ -3,6 +3,7 @@
 //! It quantises activations by blocks of 256 where the model was trained with one scale a token, so its logits are
 //! close and not equal: greedy tokens may part where two are nearly as likely.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -13,12 +14,14 @@ use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{Isa, KvType, Layout, Pool, Sequence};
 
-use super::converted::{convert, trained};
+use super::converted::{AS_2B4T, SMALL, convert, trained};
 use crate::process;
 use crate::report::Report;
 
 /// Both families that llama.cpp knows: what is changed in the run.
 const FAMILIES: [(&str, &[&str]); 2] = [("bitnet", &["model.norms=sub"]), ("llama", &["model.norms=pre"])];
+/// What messages call the sizes, of which the second are those of a real model.
+const SIZES: [(&str, &[&str]); 2] = [("width 256", SMALL), ("width 2560", AS_2B4T)];
 const FORMS: [Target; 3] = [Target::GgufTq1_0, Target::GgufTq2_0, Target::GgufF16];
 const TEXT: &str = "the owl sees a moon.\n";
 const TOKENS: usize = 24;
@@ -26,40 +29,42 @@ const TOKENS: usize = 24;
 const CLOSE: f32 = 0.05;
 
 pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
-    for (family, changes) in FAMILIES {
-        let folder = tempfile::tempdir()?;
-        let model = trained(folder.path(), changes)?;
-        let (prompt, ours, logits) = own_greedy(&Source::folder(&model)?)?;
-        for target in FORMS {
-            let file = folder.path().join(format!("{target}.gguf"));
-            convert(&model, &file, target, None)?;
-            let (file, count) = (file.display().to_string(), TOKENS.to_string());
-            let arguments = ["tools/interop/llama_cpp_greedy.py", &file, TEXT, &count];
-            let told = super::json_of(&mut process::command(python, &arguments))?;
-            let name = format!("{family}, {target}");
-            let version = &told["llama_cpp"];
-            super::check(
-                report,
-                &name,
-                told["prompt"] == serde_json::json!(prompt),
-                "the prompt has the same tokens",
-            );
-            let theirs = numbers(&told["ids"])?;
-            let same =
-                ours.iter().zip(&theirs).take_while(|(ours, theirs)| f64::from(**ours) == **theirs).count();
-            let range = logits.iter().fold(f32::MIN, |a, b| a.max(*b))
-                - logits.iter().fold(f32::MAX, |a, b| a.min(*b));
-            let differences =
-                logits.iter().zip(numbers(&told["logits"])?).map(|(a, b)| (a - b as f32).abs() / range);
-            let greatest = differences.fold(0.0, f32::max);
-            let is_close = greatest <= CLOSE && same > 0;
-            let detail = format!(
-                "llama-cpp-python {version}: logits differ by {greatest:.1e} of their range, the first {same} of {} tokens are the same",
-                ours.len()
-            );
-            super::check(report, &name, is_close, &detail);
+    for (size, sizes) in SIZES {
+        for (family, changes) in FAMILIES {
+            let folder = tempfile::tempdir()?;
+            let model = trained(folder.path(), sizes, changes)?;
+            let own = own_greedy(&Source::folder(&model)?)?;
+            for target in FORMS {
+                let file = folder.path().join(format!("{target}.gguf"));
+                convert(&model, &file, target, None)?;
+                compare(python, report, &format!("{family} of {size}, {target}"), &own, &file)?;
+            }
         }
     }
+    Ok(())
+}
+
+/// Compares what llama.cpp makes of a file with our own.
+fn compare(python: &str, report: &mut Report, name: &str, own: &Greedy, file: &Path) -> Result<()> {
+    let Greedy { prompt, ids, logits } = own;
+    let (file, count) = (file.display().to_string(), TOKENS.to_string());
+    let arguments = ["tools/interop/llama_cpp_greedy.py", &file, TEXT, &count];
+    let told = super::json_of(&mut process::command(python, &arguments))?;
+    let has_prompt = told["prompt"] == serde_json::json!(prompt);
+    super::check(report, name, has_prompt, "the prompt has the same tokens");
+    let theirs = numbers(&told["ids"])?;
+    let same = ids.iter().zip(&theirs).take_while(|(ours, theirs)| f64::from(**ours) == **theirs).count();
+    let range =
+        logits.iter().fold(f32::MIN, |a, b| a.max(*b)) - logits.iter().fold(f32::MAX, |a, b| a.min(*b));
+    let differences = logits.iter().zip(numbers(&told["logits"])?).map(|(a, b)| (a - b as f32).abs() / range);
+    let greatest = differences.fold(0.0, f32::max);
+    let is_close = greatest <= CLOSE && same > 0;
+    let detail = format!(
+        "llama-cpp-python {}: logits differ by {greatest:.1e} of their range, the first {same} of {} tokens are the same",
+        told["llama_cpp"],
+        ids.len()
+    );
+    super::check(report, name, is_close, &detail);
     Ok(())
 }
 
@@ -68,8 +73,17 @@ fn numbers(list: &Value) -> Result<Vec<f64>> {
     list.iter().map(|number| number.as_f64().context("llama_cpp_greedy.py gave no number")).collect()
 }
 
-/// The prompt's tokens, the likeliest ones that follow, and the logits after the prompt.
-fn own_greedy(source: &Source) -> Result<(Vec<u32>, Vec<u32>, Vec<f32>)> {
+/// What a model goes on with.
+struct Greedy {
+    /// The tokens of the text.
+    prompt: Vec<u32>,
+    /// The likeliest ones that follow.
+    ids: Vec<u32>,
+    /// Those after the prompt.
+    logits: Vec<f32>,
+}
+
+fn own_greedy(source: &Source) -> Result<Greedy> {
     let model = Model::load(source, Arc::new(Pool::new(Isa::best(), 1)), Layout::TwoBit)?;
     let prompt = Tokenizer::read(source, model.config())?.encode(TEXT, true)?;
     let size = SessionSize { context: prompt.len() + TOKENS, max_rows: prompt.len(), max_logit_rows: 1 };
@@ -89,5 +103,5 @@ fn own_greedy(source: &Source) -> Result<(Vec<u32>, Vec<u32>, Vec<f32>)> {
         ids.push(likeliest as u32);
         pending = vec![likeliest as u32];
     }
-    Ok((prompt, ids, first))
+    Ok(Greedy { prompt, ids, logits: first })
 }

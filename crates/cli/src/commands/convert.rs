@@ -70,11 +70,19 @@ impl Convert {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let options = self.options()?;
         let (source, destination) = match self.paths.as_slice() {
-            [destination] => (embedded::stories(), destination),
-            [source, destination, ..] => (model_argument::open(source)?, destination),
+            [destination] => (embedded::stories(), lone_destination(destination, &options)?),
+            [source, destination, ..] => {
+                (model_argument::open(source)?, destination_path(destination, &options)?)
+            }
             [] => unreachable!("clap wants a path"),
         };
-        let destination = destination_path(destination, &options)?;
+        if self.json && destination.to_str().is_none() {
+            let shown = destination.display();
+            let message =
+                format!("{shown}: found bytes that are not UTF-8, expected a path that JSON can hold");
+            return Err(Failure::message(Exit::Usage, message)
+                .with_hint("leave out `--json`, or name another place for the result"));
+        }
         let isa = Isa::from_environment()?;
         tercet_kernels::self_test(isa)?;
         let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
@@ -82,7 +90,16 @@ impl Convert {
         let model = OnDisk::open(source)?;
 
         let interrupt = Interrupt::listen();
-        let conversion = Conversion::new(&pool, &model.source, &model.checkpoint, &model.config, &options)?;
+        let OnDisk { source, checkpoint, config } = &model;
+        let mut progress = Progress::begin("planning", checkpoint.size_bytes());
+        let conversion = Conversion::new(&pool, source, checkpoint, config, &options, &mut |done_bytes| {
+            progress.set(done_bytes);
+        });
+        drop(progress);
+        let conversion = conversion?;
+        if self.paths.len() == 1 {
+            note("converting the model inside; for another one, name it first: `tercet convert SRC DST`");
+        }
         let bytes = conversion.size_bytes();
         interrupt.expect();
         let mut progress = Progress::begin("converting", bytes);
@@ -100,10 +117,10 @@ impl Convert {
         let changes = conversion.changes().to_vec();
         drop(conversion);
 
-        if !self.json {
+        let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);
+        if is_compared && !self.json {
             note("written; comparing it with its source");
         }
-        let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);
         let checks =
             is_compared.then(|| compare(&pool, &model, &OnDisk::open(opened(&destination)?)?)).transpose()?;
         let is_wrong = checks.iter().flatten().any(Check::is_wrong);
@@ -162,6 +179,22 @@ fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Fail
         }
         _ => Ok(path),
     }
+}
+
+/// Where the model inside goes. What cannot be such a place may have been meant as a model.
+fn lone_destination(argument: &OsStr, options: &Options) -> Result<PathBuf, Failure> {
+    let path = model_argument::expand_home(argument);
+    let hint = format!(
+        "one path is where the model inside goes; for another model name both: `tercet convert SRC DST --to {}`",
+        options.target
+    );
+    if model_argument::is_on_disk(&path) {
+        let message = format!("{}: found a model, expected the place of the result after it", path.display());
+        return Err(Failure::message(Exit::Usage, message).with_hint(hint));
+    }
+    let has_other_hint = path.symlink_metadata().is_ok();
+    let destination = destination_path(argument, options);
+    destination.map_err(|failure| if has_other_hint { failure } else { failure.with_hint(hint) })
 }
 
 /// The result, as anybody would open it.

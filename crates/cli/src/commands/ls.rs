@@ -34,6 +34,8 @@ struct Listing {
     /// What all models together take on disk.
     bytes: u64,
     models: Vec<Row>,
+    /// Branches and tags, `org/name@revision`, whose files say no commit.
+    damaged_references: Vec<String>,
 }
 
 /// A revision of a model, or a model without one.
@@ -66,15 +68,27 @@ impl Ls {
             models.extend(rows_of(model)?);
         }
         let bytes = cached.iter().map(|model| model.bytes).sum();
-        let listing = Listing { cache: hub.cache().root().to_path_buf(), bytes, models };
+        let cache = hub.cache().root().to_path_buf();
+        let damaged_references = cached.iter().flat_map(damaged_references).collect();
+        let listing = Listing { cache, bytes, models, damaged_references };
         if self.json {
             print_json(&listing)?;
         } else {
             listing.table().write(&mut io::stdout().lock())?;
             note(&format!("{} in {}", figures::bytes(bytes), listing.cache.display()));
+            for reference in &listing.damaged_references {
+                note(&format!(
+                    "{reference}: found no commit in its reference, which is damaged; \
+                     `tercet pull {reference}` makes a new one"
+                ));
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn damaged_references(model: &CachedModel) -> impl Iterator<Item = String> {
+    model.damaged_references.iter().map(|name| format!("{}@{name}", model.id))
 }
 
 fn rows_of(model: &CachedModel) -> Result<Vec<Row>, Failure> {

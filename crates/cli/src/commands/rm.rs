@@ -73,7 +73,9 @@ fn unknown(id: &ModelId, models: &[CachedModel], hub: &Hub) -> Failure {
     if let Some(model) = models.iter().find(|model| model.id.name() == id.name()) {
         let mut revisions = model.revisions.iter().map(|revision| &revision.snapshot.commit[..8]);
         let shown = revisions.by_ref().collect::<Vec<_>>().join(", ");
-        let message = format!("{root}: found no revision `{}` of {}", id.revision(), id.name());
+        let is_damaged = model.damaged_references.iter().any(|name| name == id.revision());
+        let found = if is_damaged { "a damaged reference" } else { "no revision" };
+        let message = format!("{root}: found {found} `{}` of {}", id.revision(), id.name());
         return Failure::message(Exit::Model, message).with_hint(format!("it has {shown}; see `tercet ls`"));
     }
     let failure = Failure::message(Exit::Model, format!("{root}: found no model `{}`", id.name()));

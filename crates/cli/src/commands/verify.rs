@@ -12,7 +12,7 @@ use tercet::model::{MemoryNeed, Model, SessionSize};
 use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerError};
 use tercet::verify::{
     Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_templates, compare_tokenizers,
-    compare_weights, logits_of, prompts,
+    compare_weights, logits_need, logits_of, prompts,
 };
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
@@ -130,10 +130,8 @@ fn logits(
     checks: &[Check],
 ) -> Result<Check, Failure> {
     let prompts = prompts(tokenizer, &a.config)?;
-    let rows = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let size = SessionSize { context: rows, max_rows: rows, max_logit_rows: rows };
     for model in [a, b] {
-        let need = MemoryNeed::of_checkpoint(&model.config, &model.checkpoint, LAYOUT, &size, KvType::F32);
+        let need = logits_need(model, LAYOUT, &prompts);
         if !fit::fits(&need) {
             let available = machine::memory().map_or(0, |memory| memory.available_bytes);
             let [need, available] = [need.total_bytes(), available].map(figures::bytes);
@@ -145,8 +143,8 @@ fn logits(
     }
     let [own, other] = [a, b].map(|model| -> Result<Vec<f32>, Failure> {
         let OnDisk { source, checkpoint, config } = model;
-        let need = MemoryNeed::of_checkpoint(config, checkpoint, LAYOUT, &size, KvType::F32);
-        let loaded = while_loading(&source.name(), need.weight_bytes, || {
+        let weight_bytes = logits_need(model, LAYOUT, &prompts).weight_bytes;
+        let loaded = while_loading(&source.name(), weight_bytes, || {
             Model::from_checkpoint(checkpoint, config.clone(), Arc::clone(pool), LAYOUT)
         })?;
         logits_of(&loaded, &prompts).map_err(|error| Failure::new(Exit::Failed, error))

@@ -7,16 +7,9 @@ use std::path::{Path, PathBuf};
 
 use glob::Pattern;
 use tercet::checkpoint::{INDEX_FILE, SINGLE_FILE};
-use tercet::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
+use tercet::folder_files::{EXTRA_FILES, RUN_FILES};
 use tercet::source::has_pickle_extension;
-use tercet::tokenizer::TOKENIZER_FILE;
 
-/// What a model folder is run with, beside the weights.
-const RUN_FILES: [&str; 5] =
-    [CONFIG_FILE, GENERATION_CONFIG_FILE, TOKENIZER_FILE, "tokenizer_config.json", "chat_template.jinja"];
-/// What is taken along: others read it, or people do.
-const EXTRA_FILES: [&str; 5] =
-    ["special_tokens_map.json", "tokenizer.model", "README.md", "LICENSE", "LICENSE.md"];
 /// Parts of GGUF files' names that say what tercet runs, the best first.
 const GGUF_TYPES: [&[&str]; 3] = [&["i2_s"], &["tq2_0"], &["tq1_0"]];
 
@@ -175,6 +168,8 @@ mod tests {
             "tokenizer_config.json",
             "model.safetensors",
             "README.md",
+            "NOTICE",
+            "added_tokens.json",
             "model.safetensors.index.json",
             "pytorch_model.bin",
             "training_args.pt",
@@ -187,13 +182,13 @@ mod tests {
             found.run,
             ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
         );
-        assert_eq!(found.extra, ["README.md"]);
+        assert_eq!(found.extra, ["added_tokens.json", "README.md", "NOTICE"]);
         assert!(!found.has_index(), "one file and an index beside it are no model");
         let found = choose(&["config.json", INDEX_FILE], &Patterns::default()).unwrap();
         assert!(found.has_index());
         let found = choose(&names, &patterns(&[], &["README*", "tokenizer_*"])).unwrap();
         assert_eq!(found.run, ["config.json", "tokenizer.json", "model.safetensors"]);
-        assert!(found.extra.is_empty());
+        assert_eq!(found.extra, ["added_tokens.json", "NOTICE"]);
     }
 
     #[test]

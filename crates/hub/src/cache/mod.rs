@@ -46,6 +46,27 @@ const NO_EXIST: &str = ".no_exist";
 const TREE_MAX_BYTES: u64 = 16 << 20;
 const REFERENCE_MAX_BYTES: u64 = 4096;
 
+/// What the file of a branch or tag says.
+enum Reference {
+    Commit(String),
+    /// There is no such file.
+    Absent,
+    /// Something else than a commit.
+    Damaged,
+}
+
+/// The commit in the file of a branch or tag.
+fn commit_in(path: &Path) -> Result<Reference, HubError> {
+    let bytes = match read_small(path, REFERENCE_MAX_BYTES) {
+        // Longer than any commit.
+        Err(HubError::Cache { .. }) => return Ok(Reference::Damaged),
+        bytes => bytes?,
+    };
+    let Some(bytes) = bytes else { return Ok(Reference::Absent) };
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    Ok(if is_commit(&text) { Reference::Commit(text) } else { Reference::Damaged })
+}
+
 /// A folder of models.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -233,15 +254,11 @@ impl Cache {
         if let Some(commit) = id.commit() {
             return Ok(Some(commit.to_owned()));
         }
-        match read_small(&self.reference(id), REFERENCE_MAX_BYTES) {
-            Ok(bytes) => {
-                let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-                Ok(text.filter(|text| is_commit(text)))
-            }
-            // Longer than a commit: the Hub can say what this one cannot.
-            Err(HubError::Cache { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(match commit_in(&self.reference(id))? {
+            Reference::Commit(commit) => Some(commit),
+            // The Hub can say what this one cannot.
+            Reference::Absent | Reference::Damaged => None,
+        })
     }
 
     fn tree(&self, id: &ModelId, commit: &str) -> PathBuf {

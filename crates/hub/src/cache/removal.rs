@@ -76,7 +76,7 @@ impl Cache {
             if revision.snapshot.commit == commit { own.extend(blobs) } else { used.extend(blobs) }
         }
         // First what names the revision, so that an interrupted removal leaves none that is not whole.
-        let references = self.references(&model.id)?.remove(commit).unwrap_or_default();
+        let references = self.references(&model.id)?.by_commit.remove(commit).unwrap_or_default();
         let mut paths: Vec<PathBuf> =
             references.iter().map(|reference| folder.join(REFERENCES).join(reference)).collect();
         paths.push(folder.join(SNAPSHOTS).join(commit));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::files::{read_small, walk};
-use super::{BLOBS, Cache, REFERENCE_MAX_BYTES, REFERENCES, SNAPSHOTS, Snapshot};
+use super::files::walk;
+use super::{BLOBS, Cache, REFERENCES, Reference, SNAPSHOTS, Snapshot, commit_in};
 use crate::error::HubError;
 use crate::id::{ModelId, is_commit};
 
@@ -20,6 +20,17 @@ pub struct CachedModel {
     pub bytes: u64,
     /// What came in part.
     pub partial_bytes: u64,
+    /// The branches and tags whose files say no commit.
+    pub damaged_references: Vec<String>,
+}
+
+/// What the files of branches and tags say.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    /// The names that were at each commit, sorted.
+    pub(super) by_commit: BTreeMap<String, Vec<String>>,
+    /// The names of those that say no commit, sorted.
+    pub(super) damaged: Vec<String>,
 }
 
 /// A commit of a model in the cache.
@@ -68,7 +79,7 @@ impl Cache {
             }
             let snapshot = self.open_snapshot(&id, commit)?;
             let bytes = files_of(&snapshot.folder)?.values().sum();
-            let references = references.remove(&snapshot.commit).unwrap_or_default();
+            let references = references.by_commit.remove(&snapshot.commit).unwrap_or_default();
             revisions.push(CachedRevision { snapshot, references, bytes });
         }
         let (mut bytes, mut partial_bytes) = (0, 0);
@@ -79,20 +90,23 @@ impl Cache {
                 partial_bytes += blob_bytes;
             }
         }
-        Ok(CachedModel { id, revisions, bytes, partial_bytes })
+        Ok(CachedModel { id, revisions, bytes, partial_bytes, damaged_references: references.damaged })
     }
 
-    /// The branches and tags that were at each commit.
-    pub(super) fn references(&self, id: &ModelId) -> Result<BTreeMap<String, Vec<String>>, HubError> {
+    /// The branches and tags of a model.
+    pub(super) fn references(&self, id: &ModelId) -> Result<References, HubError> {
         let folder = self.model(id).join(REFERENCES);
-        let mut references: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut references = References::default();
         for path in walk(&folder)? {
-            let Some(bytes) = read_small(&path, REFERENCE_MAX_BYTES)? else { continue };
-            let commit = String::from_utf8_lossy(&bytes).trim().to_owned();
-            let name = path.strip_prefix(&folder).ok().and_then(Path::to_str);
-            references.entry(commit).or_default().extend(name.map(str::to_owned));
+            let name = path.strip_prefix(&folder).ok().and_then(Path::to_str).map(str::to_owned);
+            match commit_in(&path)? {
+                Reference::Commit(commit) => references.by_commit.entry(commit).or_default().extend(name),
+                Reference::Damaged => references.damaged.extend(name),
+                Reference::Absent => {}
+            }
         }
-        references.values_mut().for_each(|names| names.sort_unstable());
+        references.by_commit.values_mut().for_each(|names| names.sort_unstable());
+        references.damaged.sort_unstable();
         Ok(references)
     }
 }

@@ -265,6 +265,11 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Bytes of all tensors.
+    pub fn size_bytes(&self) -> u64 {
+        self.tensors.values().map(|place| place.range.len() as u64).sum()
+    }
+
     /// Tells the system that no tensor is needed for now; all stay readable.
     pub fn give_back(&self) {
         for shard in &self.shards {

@@ -25,6 +25,7 @@ mod write;
 pub use error::ConfigError;
 pub use family::Family;
 pub use suggested::SuggestedSampling;
+pub(crate) use tensors::module_name;
 pub use tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors, linear_shape};
 
 use crate::checkpoint::Checkpoint;

@@ -69,6 +69,11 @@ pub fn expected_tensors(config: &Config) -> Vec<ExpectedTensor> {
     tensors
 }
 
+/// The module that a weight is of: `model.layers.7.mlp.up_proj` of `model.layers.7.mlp.up_proj.weight`.
+pub(crate) fn module_name(weight: &str) -> &str {
+    weight.strip_suffix(".weight").unwrap_or(weight)
+}
+
 /// The shape `[out, in]` of a linear, by its name within a layer.
 ///
 /// # Panics

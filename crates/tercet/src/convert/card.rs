@@ -4,10 +4,8 @@ use std::fmt::Write;
 
 use super::{Change, ConvertError, Target};
 use crate::config::Config;
+use crate::folder_files::CARD_FILE;
 use crate::source::Source;
-
-/// The file of a model's card.
-pub(super) const FILE: &str = "README.md";
 
 /// What the card says.
 pub(super) struct Card<'a> {
@@ -22,8 +20,8 @@ pub(super) struct Card<'a> {
 impl Card<'_> {
     /// The card; a card of the source's follows it, and keeps its front matter before all.
     pub(super) fn text(&self, source: &Source) -> Result<String, ConvertError> {
-        let own = match source.has(FILE) {
-            true => String::from_utf8_lossy(&source.read(FILE)?).replace("\r\n", "\n"),
+        let own = match source.has(CARD_FILE) {
+            true => String::from_utf8_lossy(&source.read(CARD_FILE)?).replace("\r\n", "\n"),
             false => String::new(),
         };
         let (front_matter, body) = split_front_matter(&own);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{ConvertError, gguf_tokenizer};
 use crate::config::Config;
-use crate::gguf::model::{Architecture, TEMPLATE_MAX_BYTES, TURN_ENDS};
+use crate::gguf::model::{Architecture, TURN_ENDS, templates_entries};
 use crate::gguf::{NewValue, TensorType};
 use crate::json::parse_object;
 use crate::source::Source;
@@ -56,7 +56,7 @@ fn file_type(linears: TensorType) -> u32 {
     }
 }
 
-/// The keys of the tokenizer, of the tokens around a text and of the chat template.
+/// The keys of the tokenizer, of the tokens around a text and of the chat templates.
 fn tokenizer(source: &Source, config: &Config) -> Result<Vec<(String, NewValue)>, ConvertError> {
     let file = source.file_name(TOKENIZER_FILE);
     let refused = |what: String| ConvertError::Tokenizer { file: file.clone(), what };
@@ -72,14 +72,8 @@ fn tokenizer(source: &Source, config: &Config) -> Result<Vec<(String, NewValue)>
     let tokenizer = Value::Object(object);
     let mut entries = gguf_tokenizer::metadata(&file, &tokenizer, config)?;
     entries.extend(ends(config, &tokenizer, &refused)?);
-    let template = super::side_files::chat_template(source)?;
-    if let Some(template) = template.as_ref().filter(|template| template.len() > TEMPLATE_MAX_BYTES) {
-        return Err(refused(format!(
-            "a chat template of {} bytes, more than {TEMPLATE_MAX_BYTES}",
-            template.len()
-        )));
-    }
-    entries.extend(template.map(|text| ("tokenizer.chat_template".to_owned(), NewValue::Text(text))));
+    let templates = super::side_files::chat_templates(source)?;
+    entries.extend(templates_entries(&templates).map_err(refused)?);
     Ok(entries)
 }
 

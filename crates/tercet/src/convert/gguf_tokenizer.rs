@@ -17,15 +17,8 @@ use tokenizers::{Model, ModelWrapper};
 use super::ConvertError;
 use crate::config::Config;
 use crate::gguf::NewValue;
+use crate::gguf::model::token_type::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 use crate::gguf::model::{LLAMA3_PATTERN, tokenizer_of};
-
-/// The types of tokens in a GGUF file.
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
-const BYTE: i32 = 6;
 
 /// The keys of a tokenizer, and of the token that begins a text.
 pub(super) fn metadata(
@@ -40,7 +33,7 @@ pub(super) fn metadata(
     let mut entries = vec![
         ("tokenizer.ggml.model", NewValue::Text(kind.model().to_owned())),
         ("tokenizer.ggml.tokens", NewValue::Texts(texts.clone())),
-        ("tokenizer.ggml.token_type", NewValue::Int32s(types.clone())),
+        ("tokenizer.ggml.token_type", NewValue::Int32s(types.iter().map(|is| *is as i32).collect())),
     ];
     match kind {
         Kind::Gpt2 | Kind::Llama3 => {
@@ -138,9 +131,9 @@ impl Reader<'_> {
     }
 
     /// Texts and types of all tokens, by their ids; rows of the embedding without a token are unused.
-    fn tokens(&self, kind: Kind, rows: usize) -> Result<(Vec<String>, Vec<i32>), ConvertError> {
-        let mut texts: Vec<Option<(String, i32)>> = vec![None; rows];
-        let mut put = |id: Option<u64>, text: &str, token_type: i32| {
+    fn tokens(&self, kind: Kind, rows: usize) -> Result<(Vec<String>, Vec<u32>), ConvertError> {
+        let mut texts: Vec<Option<(String, u32)>> = vec![None; rows];
+        let mut put = |id: Option<u64>, text: &str, token_type: u32| {
             let place = id.and_then(|id| texts.get_mut(usize::try_from(id).ok()?));
             let place = place.ok_or_else(|| self.refused("a token whose id the model has not"))?;
             *place = Some((text.to_owned(), token_type));

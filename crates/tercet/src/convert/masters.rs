@@ -11,7 +11,12 @@
 //!
 //! It knows one matrix, and no file.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tercet_kernels::Pool;
 use tercet_kernels::quantize::{self, ABSMEAN_BLOCK};
+
+use super::rows;
 
 /// The numbers that weights may have: those of f32 without some of their last bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +62,7 @@ impl Grid {
 ///
 /// Nothing where the grid has none such: without a weight that is 0 there may be too few numbers to choose from.
 /// Where all codes are 0, so are the weights.
-pub(super) fn of_codes(grid: Grid, codes: &[u8], scale: f32) -> Option<Vec<f32>> {
+pub(super) fn of_codes(pool: &Pool, grid: Grid, codes: &[u8], scale: f32) -> Option<Vec<f32>> {
     let nonzero = codes.iter().filter(|code| **code != 1).count();
     if nonzero == 0 {
         return Some(vec![0.0; codes.len()]);
@@ -65,7 +70,7 @@ pub(super) fn of_codes(grid: Grid, codes: &[u8], scale: f32) -> Option<Vec<f32>>
     if nonzero == codes.len() {
         let weights: Vec<f32> =
             codes.iter().map(|code| (f32::from(*code) - 1.0) * grid.floor(scale)).collect();
-        return is_wanted(&weights, codes, scale).then_some(weights);
+        return is_wanted(pool, &weights, codes, scale).then_some(weights);
     }
     // Of one magnitude alone, weights would be read as codes of that scale.
     let other = grid.floor(scale / 8.0);
@@ -75,23 +80,45 @@ pub(super) fn of_codes(grid: Grid, codes: &[u8], scale: f32) -> Option<Vec<f32>>
     let zero = codes.iter().position(|code| *code == 1).expect("of_codes: not all codes are ±1");
     weights[zero] = other;
     settle(grid, &mut weights, codes, scale);
-    is_wanted(&weights, codes, scale).then_some(weights)
+    is_wanted(pool, &weights, codes, scale).then_some(weights)
 }
 
 /// The weights nearest to `weights` that have these codes under a scale which is their own.
 ///
 /// Nothing where they cannot be found.
-pub(super) fn near(grid: Grid, mut weights: Vec<f32>, codes: &[u8], scale: f32) -> Option<Vec<f32>> {
-    let inv_scale = 1.0 / scale;
-    for (weight, code) in weights.iter_mut().zip(codes) {
-        *weight = on_code(grid, *weight, *code, inv_scale)?;
+pub(super) fn near(
+    pool: &Pool,
+    grid: Grid,
+    mut weights: Vec<f32>,
+    codes: &[u8],
+    scale: f32,
+) -> Option<Vec<f32>> {
+    let (inv_scale, has_none) = (1.0 / scale, AtomicBool::new(false));
+    let moved = rows::make(
+        pool,
+        &mut weights,
+        ABSMEAN_BLOCK,
+        || (),
+        |(), block, weights| {
+            for (weight, code) in weights.iter_mut().zip(&codes[block * ABSMEAN_BLOCK..]) {
+                match on_code(grid, *weight, *code, inv_scale) {
+                    Some(near) => *weight = near,
+                    None => has_none.store(true, Ordering::Relaxed),
+                }
+            }
+            Ok(())
+        },
+    );
+    moved.expect("near: moving weights does not fail");
+    if has_none.into_inner() {
+        return None;
     }
     // Those of one magnitude are read by it, and would not be any more if some moved.
-    if is_wanted(&weights, codes, scale) {
+    if is_wanted(pool, &weights, codes, scale) {
         return Some(weights);
     }
     settle(grid, &mut weights, codes, scale);
-    is_wanted(&weights, codes, scale).then_some(weights)
+    is_wanted(pool, &weights, codes, scale).then_some(weights)
 }
 
 /// The number of the grid nearest to a weight that has this code.
@@ -134,18 +161,30 @@ fn settle(grid: Grid, weights: &mut [f32], codes: &[u8], scale: f32) {
 }
 
 /// Whether a reader makes these codes and this scale of the weights.
-fn is_wanted(weights: &[f32], codes: &[u8], scale: f32) -> bool {
-    let blocks: Vec<_> = weights.chunks(ABSMEAN_BLOCK).map(quantize::block_statistics).collect();
-    let inv_scale = 1.0 / scale;
-    quantize::scale(&blocks, weights.len()) == Ok(scale)
-        && weights.iter().zip(codes).all(|(weight, code)| quantize::ternary_code(*weight, inv_scale) == *code)
+fn is_wanted(pool: &Pool, weights: &[f32], codes: &[u8], scale: f32) -> bool {
+    let (inv_scale, has_other) = (1.0 / scale, AtomicBool::new(false));
+    let found = quantize::scale_in_pool(pool, weights.len(), |_, first, values| {
+        let range = first..first + values.len();
+        values.copy_from_slice(&weights[range.clone()]);
+        let is_other = |(weight, code): (&f32, &u8)| quantize::ternary_code(*weight, inv_scale) != *code;
+        if values.iter().zip(&codes[range]).any(is_other) {
+            has_other.store(true, Ordering::Relaxed);
+        }
+    });
+    found == Ok(scale) && !has_other.into_inner()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use tercet_kernels::Isa;
+
     use super::*;
+
+    fn pool() -> Pool {
+        Pool::new(Isa::best(), 2)
+    }
 
     fn on_grid(grid: Grid, weights: &[f32]) -> bool {
         weights.iter().all(|weight| grid.floor(weight.abs()) == weight.abs())
@@ -165,7 +204,7 @@ mod tests {
             let codes = codes(seed, count, zeros);
             prop_assume!(codes.contains(&1) && codes.iter().any(|code| *code != 1));
             for grid in [Grid::F32, Grid::Bf16] {
-                let weights = of_codes(grid, &codes, scale);
+                let weights = of_codes(&pool(), grid, &codes, scale);
                 prop_assert!(weights.is_some(), "{grid:?}");
                 prop_assert!(on_grid(grid, &weights.unwrap()));
             }
@@ -180,7 +219,7 @@ mod tests {
             let blocks: Vec<_> = masters.chunks(ABSMEAN_BLOCK).map(quantize::block_statistics).collect();
             let scale = quantize::scale(&blocks, count).unwrap();
             let codes: Vec<u8> = masters.iter().map(|w| quantize::ternary_code(*w, 1.0 / scale)).collect();
-            let weights = near(Grid::Bf16, masters.clone(), &codes, scale);
+            let weights = near(&pool(), Grid::Bf16, masters.clone(), &codes, scale);
             prop_assert!(weights.is_some());
             let weights = weights.unwrap();
             prop_assert!(on_grid(Grid::Bf16, &weights));
@@ -193,10 +232,10 @@ mod tests {
     #[test]
     fn without_zeros_a_scale_must_be_on_the_grid() {
         let codes = [0, 2, 2, 0];
-        assert_eq!(of_codes(Grid::Bf16, &codes, 0.5), Some(vec![-0.5, 0.5, 0.5, -0.5]));
-        assert_eq!(of_codes(Grid::Bf16, &codes, 0.1), None);
-        assert_eq!(of_codes(Grid::F32, &codes, 0.1), Some(vec![-0.1, 0.1, 0.1, -0.1]));
-        assert_eq!(of_codes(Grid::Bf16, &[1, 1], 0.1), Some(vec![0.0, 0.0]));
+        assert_eq!(of_codes(&pool(), Grid::Bf16, &codes, 0.5), Some(vec![-0.5, 0.5, 0.5, -0.5]));
+        assert_eq!(of_codes(&pool(), Grid::Bf16, &codes, 0.1), None);
+        assert_eq!(of_codes(&pool(), Grid::F32, &codes, 0.1), Some(vec![-0.1, 0.1, 0.1, -0.1]));
+        assert_eq!(of_codes(&pool(), Grid::Bf16, &[1, 1], 0.1), Some(vec![0.0, 0.0]));
     }
 
     #[test]
@@ -206,13 +245,13 @@ mod tests {
             let blocks = [quantize::block_statistics(&weights)];
             let scale = quantize::scale(&blocks, weights.len()).unwrap();
             let codes: Vec<u8> = weights.iter().map(|w| quantize::ternary_code(*w, 1.0 / scale)).collect();
-            assert_eq!(near(Grid::Bf16, weights.clone(), &codes, scale), Some(weights));
+            assert_eq!(near(&pool(), Grid::Bf16, weights.clone(), &codes, scale), Some(weights));
         }
     }
 
     #[test]
     fn a_scale_below_the_least_mean_has_no_floats() {
-        assert_eq!(of_codes(Grid::F32, &[0, 1, 2, 1], quantize::SCALE_MIN / 10.0), None);
+        assert_eq!(of_codes(&pool(), Grid::F32, &[0, 1, 2, 1], quantize::SCALE_MIN / 10.0), None);
     }
 
     #[test]

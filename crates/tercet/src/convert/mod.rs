@@ -5,7 +5,7 @@
 //! | `target` | the forms |
 //! | `plan` | which tensors a form has, and what each is made from |
 //! | `part` | the bytes of one tensor |
-//! | `rows` | bytes made row by row, by all workers |
+//! | `rows` | rows made by all workers |
 //! | `masters` | floats from which wanted codes and a wanted scale are made |
 //! | `side_files`, `card` | the small files of a folder |
 //! | `gguf_file`, `gguf_tokenizer` | the metadata of a GGUF file |
@@ -39,7 +39,7 @@ pub use error::ConvertError;
 pub use target::{TableType, Target};
 
 pub(crate) use plan::pairs;
-pub(crate) use side_files::chat_template;
+pub(crate) use side_files::chat_templates;
 
 use crate::checkpoint::{self, Checkpoint, NewTensor};
 use crate::config::{Config, Linears};
@@ -79,6 +79,8 @@ enum Container {
 impl<'a> Conversion<'a> {
     /// Finds out what a conversion writes, and refuses what the form cannot hold.
     ///
+    /// `on_planned` hears of the bytes of the checkpoint's tensors up to the one that is looked at.
+    ///
     /// # Errors
     /// [`ConvertError`] names what the form has no place for, or what is wrong with the source.
     pub fn new(
@@ -87,11 +89,12 @@ impl<'a> Conversion<'a> {
         checkpoint: &'a Checkpoint,
         config: &Config,
         options: &Options,
+        on_planned: &mut dyn FnMut(u64),
     ) -> Result<Self, ConvertError> {
         let reading = plan::reading(config, options, checkpoint.name())?;
         let is_forced = config.linears == Linears::Dense && reading.linears != Linears::Dense;
         let origin = Origin { pool, checkpoint, config: &reading };
-        let plan = Plan::new(&origin, options, is_forced)?;
+        let plan = Plan::new(&origin, options, is_forced, on_planned)?;
         let name = side_files::model_name(source);
         let container = match (plan.architecture, options.target.gguf_type()) {
             (Some(architecture), Some(linears)) => Container::Gguf {

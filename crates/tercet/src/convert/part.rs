@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, Dtype, RowOrder, TensorRef};
 use crate::config::{Config, ScaleRule};
 use crate::gguf::ternary::{self, TQ_BLOCK};
 use crate::gguf::{TensorType, quantized};
-use crate::model::{LoadError, TernaryRows};
+use crate::model::{LoadError, RowReader, TernaryRows};
 use crate::planes;
 
 /// Values that are looked at together.
@@ -169,18 +169,20 @@ impl Origin<'_> {
     /// Weights that the codes and the scale of a linear are made from; nothing where the grid has none.
     pub(super) fn masters(&self, linear: &str, grid: Grid) -> Result<Option<Vec<f32>>, ConvertError> {
         let matrix = self.linear(linear)?;
-        let [rows, cols] = matrix.shape();
-        let mut codes = vec![0; rows * cols];
-        let mut reader = matrix.reader();
-        for (row, codes) in codes.chunks_exact_mut(cols).enumerate() {
-            reader.read(row, codes)?;
-        }
+        let [matrix_rows, cols] = matrix.shape();
+        let mut codes = vec![0; matrix_rows * cols];
+        let read = |reader: &mut RowReader<'_>, row: usize, codes: &mut [u8]| Ok(reader.read(row, codes)?);
+        rows::make(self.pool, &mut codes, cols, || matrix.reader(), read)?;
         let weights = match matrix.masters() {
-            None => masters::of_codes(grid, &codes, matrix.scale()),
+            None => masters::of_codes(self.pool, grid, &codes, matrix.scale()),
             Some(tensor) => {
-                let mut weights = vec![0.0; rows * cols];
-                tensor.read_f32(0, &mut weights);
-                masters::near(grid, weights, &codes, matrix.scale())
+                let mut weights = vec![0.0; codes.len()];
+                let read = |(): &mut (), row: usize, weights: &mut [f32]| {
+                    tensor.read_f32(row * cols, weights);
+                    Ok(())
+                };
+                rows::make(self.pool, &mut weights, cols, || (), read)?;
+                masters::near(self.pool, grid, weights, &codes, matrix.scale())
             }
         };
         matrix.give_back();

@@ -7,7 +7,7 @@ use super::part::{CodeForm, Content, Number, Origin, Part, exact_inverse};
 use super::{Change, ConvertError, Options, TableType, Target};
 use crate::checkpoint::{Dtype, RowOrder, TensorRef};
 use crate::config::{
-    Activation, Config, ExpectedTensor, Family, Linears, ScaleRule, TensorKind, expected_tensors,
+    Activation, Config, ExpectedTensor, Family, Linears, ScaleRule, TensorKind, expected_tensors, module_name,
 };
 use crate::gguf::TensorType;
 use crate::gguf::model::{Architecture, gguf_name};
@@ -36,12 +36,23 @@ pub(super) fn reading(config: &Config, options: &Options, model: &str) -> Result
 }
 
 impl Plan {
-    /// The plan of a conversion; `origin.config` is that of [`reading`].
-    pub(super) fn new(origin: &Origin<'_>, options: &Options, is_forced: bool) -> Result<Self, ConvertError> {
+    /// The plan of a conversion; `origin.config` is that of [`reading`]. `on_planned` hears of the bytes of tensors up
+    /// to the one that is looked at.
+    pub(super) fn new(
+        origin: &Origin<'_>,
+        options: &Options,
+        is_forced: bool,
+        on_planned: &mut dyn FnMut(u64),
+    ) -> Result<Self, ConvertError> {
         let planner = Planner { origin, options };
+        let mut done_bytes = 0;
+        let mut on_tensor = |tensor: &ExpectedTensor| {
+            done_bytes += planner.stored(tensor).bytes.len() as u64;
+            on_planned(done_bytes);
+        };
         let mut plan = match options.target.gguf_type() {
-            Some(tensor_type) => planner.gguf(tensor_type)?,
-            None => planner.folder()?,
+            Some(tensor_type) => planner.gguf(tensor_type, &mut on_tensor)?,
+            None => planner.folder(&mut on_tensor)?,
         };
         if is_forced {
             plan.changes.push(Change::Quantized);
@@ -58,14 +69,15 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn folder(&self) -> Result<Plan, ConvertError> {
+    fn folder(&self, on_tensor: &mut dyn FnMut(&ExpectedTensor)) -> Result<Plan, ConvertError> {
         let source = self.origin.config;
         let config = self.folder_config()?;
         let mut plan = Plan { architecture: None, parts: Vec::new(), changes: Vec::new(), config };
         let is_bf16 = matches!(self.options.target, Target::HfBf16 | Target::HfDequantized);
         let bf16 = is_bf16.then_some(Number::Bf16);
         for (from, to) in pairs(source, &plan.config) {
-            let linear = from.name.strip_suffix(".weight").unwrap_or(&from.name).to_owned();
+            on_tensor(&from);
+            let linear = module_name(&from.name).to_owned();
             let content = match (from.kind, source.linears, plan.config.linears) {
                 // They are few, so that their last bits cost nothing.
                 (TensorKind::Norm, ..) => self.floats(&from, None, &mut plan.changes),
@@ -138,8 +150,8 @@ impl Planner<'_> {
     /// Whether each scale is the reciprocal of a number to the last bit.
     fn has_inverses(&self) -> Result<bool, ConvertError> {
         for tensor in expected_tensors(self.origin.config) {
-            if let (TensorKind::Linear, Some(linear)) = (tensor.kind, tensor.name.strip_suffix(".weight"))
-                && exact_inverse(self.origin.linear(linear)?.scale()).is_none()
+            if tensor.kind == TensorKind::Linear
+                && exact_inverse(self.origin.linear(module_name(&tensor.name))?.scale()).is_none()
             {
                 return Ok(false);
             }
@@ -156,7 +168,11 @@ impl Planner<'_> {
         Content::Floats { tensor: tensor.name.clone(), number }
     }
 
-    fn gguf(&self, tensor_type: TensorType) -> Result<Plan, ConvertError> {
+    fn gguf(
+        &self,
+        tensor_type: TensorType,
+        on_tensor: &mut dyn FnMut(&ExpectedTensor),
+    ) -> Result<Plan, ConvertError> {
         let source = self.origin.config;
         let architecture = self.architecture()?;
         let mut config = source.clone();
@@ -169,6 +185,7 @@ impl Planner<'_> {
         let mut plan =
             Plan { architecture: Some(architecture), parts: Vec::new(), changes: Vec::new(), config };
         for (from, to) in pairs(source, &plan.config) {
+            on_tensor(&from);
             let content = match from.kind {
                 TensorKind::WeightScale => unreachable!("pairs leaves out the scales"),
                 // Norms are F32 in every GGUF file.
@@ -206,7 +223,7 @@ impl Planner<'_> {
             TensorType::Bf16 => CodeForm::ValuesBf16,
             _ => CodeForm::ValuesF16,
         };
-        let linear = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name).to_owned();
+        let linear = module_name(&tensor.name).to_owned();
         match form {
             CodeForm::I2S => {}
             CodeForm::ValuesBf16 => self.add_rounded_scale(&linear, Number::Bf16, changes)?,

@@ -1,4 +1,4 @@
-//! The bytes of a tensor, row after row, made by all workers. It knows no format and no file.
+//! The rows of a tensor, made by all workers. It knows no format and no file.
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -25,31 +25,51 @@ pub(super) fn write<State>(
     new_state: impl Fn() -> State + Sync,
     fill: impl Fn(&mut State, usize, &mut [u8]) -> Result<(), ConvertError> + Sync,
 ) -> io::Result<()> {
-    let part_rows = (PART_BYTES / row_bytes.max(1)).max(1);
+    let part_rows = part_rows(row_bytes);
     let chunk_rows = (CHUNK_BYTES / row_bytes.max(1)).max(1).next_multiple_of(part_rows).min(rows);
     let mut chunk = vec![0; chunk_rows * row_bytes];
     for first_row in (0..rows).step_by(chunk_rows.max(1)) {
         let chunk = &mut chunk[..chunk_rows.min(rows - first_row) * row_bytes];
         chunk.fill(0);
-        let parts: Vec<Mutex<&mut [u8]>> = chunk.chunks_mut(part_rows * row_bytes).map(Mutex::new).collect();
-        let bad_row = FirstError::default();
-        pool.run(|worker| {
-            let mut state = new_state();
-            for part in (worker.index()..parts.len()).step_by(worker.threads()) {
-                let mut bytes = parts[part].lock().expect("rows::write: each part has one worker");
-                for (row, bytes) in (first_row + part * part_rows..).zip(bytes.chunks_exact_mut(row_bytes)) {
-                    if let Err(error) = fill(&mut state, row, bytes) {
-                        bad_row.keep(row, error);
-                    }
-                }
-            }
-        });
-        if let Some(error) = bad_row.into_inner() {
-            return Err(error.into_io());
-        }
+        let made =
+            make(pool, chunk, row_bytes, &new_state, |state, row, bytes| fill(state, first_row + row, bytes));
+        made.map_err(ConvertError::into_io)?;
         out.write_all(chunk)?;
     }
     Ok(())
+}
+
+/// Makes rows of `row_len` values; the last may be shorter. `new_state` is called once a worker.
+///
+/// # Errors
+/// The error of the first row that has one.
+pub(super) fn make<Value: Send, State>(
+    pool: &Pool,
+    values: &mut [Value],
+    row_len: usize,
+    new_state: impl Fn() -> State + Sync,
+    fill: impl Fn(&mut State, usize, &mut [Value]) -> Result<(), ConvertError> + Sync,
+) -> Result<(), ConvertError> {
+    let part_rows = part_rows(row_len * size_of::<Value>());
+    let parts: Vec<Mutex<&mut [Value]>> =
+        values.chunks_mut((part_rows * row_len).max(1)).map(Mutex::new).collect();
+    let bad_row = FirstError::default();
+    pool.run(|worker| {
+        let mut state = new_state();
+        for part in (worker.index()..parts.len()).step_by(worker.threads()) {
+            let mut values = parts[part].lock().expect("rows::make: each part has one worker");
+            for (row, values) in (part * part_rows..).zip(values.chunks_mut(row_len)) {
+                if let Err(error) = fill(&mut state, row, values) {
+                    bad_row.keep(row, error);
+                }
+            }
+        }
+    });
+    bad_row.into_inner().map_or(Ok(()), Err)
+}
+
+fn part_rows(row_bytes: usize) -> usize {
+    (PART_BYTES / row_bytes.max(1)).max(1)
 }
 
 #[cfg(test)]
@@ -84,6 +104,19 @@ mod tests {
                     assert!(bytes.iter().all(|byte| *byte == mark(row)), "row {row} of {rows}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_last_row_may_be_shorter() {
+        for len in [0, 1, 99, 100, 101, 3 * PART_BYTES + 7] {
+            let mut values = vec![0usize; len];
+            let fill = |(): &mut (), row: usize, values: &mut [usize]| {
+                values.fill(row + 1);
+                Ok(())
+            };
+            make(&Pool::new(Isa::scalar(), 3), &mut values, 100, || (), fill).unwrap();
+            assert!(values.iter().enumerate().all(|(i, value)| *value == i / 100 + 1), "{len}");
         }
     }
 

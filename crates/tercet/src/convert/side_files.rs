@@ -10,25 +10,10 @@ use super::plan::Plan;
 use super::{ConvertError, card};
 use crate::checkpoint::Dtype;
 use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
-use crate::json::{kind, parse_object, shown};
+use crate::folder_files::{CARD_FILE, EXTRA_FILES, RUN_FILES};
+use crate::json::{parse_object, shown};
 use crate::source::Source;
-use crate::tokenizer::TOKENIZER_CONFIG_FILE;
-
-/// The files that are kept as they are. Code that a model brings along is not among them.
-const KEPT: [&str; 11] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    CHAT_TEMPLATE_FILE,
-    GENERATION_CONFIG_FILE,
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
-];
-const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
+use crate::tokenizer::{CHAT_TEMPLATE_FILE, ChatTemplates, TOKENIZER_CONFIG_FILE};
 
 /// All small files of the folder, by their names.
 pub(super) fn files(
@@ -37,40 +22,33 @@ pub(super) fn files(
     card: &card::Card<'_>,
 ) -> Result<BTreeMap<String, Vec<u8>>, ConvertError> {
     let mut files = BTreeMap::new();
-    for name in KEPT.into_iter().filter(|name| source.has(name)) {
+    let is_made = |name: &str| name == CONFIG_FILE || name == CARD_FILE;
+    let kept = RUN_FILES.into_iter().chain(EXTRA_FILES);
+    for name in kept.filter(|name| !is_made(name) && source.has(name)) {
         files.insert(name.to_owned(), source.read(name)?.into_owned());
     }
     if !files.contains_key(GENERATION_CONFIG_FILE) {
         files.insert(GENERATION_CONFIG_FILE.to_owned(), text(&generation_config(&plan.config)));
     }
     files.insert(CONFIG_FILE.to_owned(), text(&config(source, plan)?));
-    files.insert(card::FILE.to_owned(), card.text(source)?.into_bytes());
+    files.insert(CARD_FILE.to_owned(), card.text(source)?.into_bytes());
     Ok(files)
 }
 
-/// A model's template of a chat: that of its own file, or the one in `tokenizer_config.json`; of several the one
-/// named `default`.
-pub(crate) fn chat_template(source: &Source) -> Result<Option<String>, ConvertError> {
+/// A model's templates of chats: that of its own file, or those in `tokenizer_config.json`.
+pub(crate) fn chat_templates(source: &Source) -> Result<ChatTemplates, ConvertError> {
+    const FIELD: &str = "chat_template";
     if source.has(CHAT_TEMPLATE_FILE) {
-        let bytes = source.read(CHAT_TEMPLATE_FILE)?;
-        let wrong = || side_file(source, CHAT_TEMPLATE_FILE, "chat_template", "bytes", "UTF-8");
-        return String::from_utf8(bytes.into_owned()).map(Some).map_err(|_| wrong());
+        let bytes = source.read(CHAT_TEMPLATE_FILE)?.into_owned();
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| side_file(source, CHAT_TEMPLATE_FILE, FIELD, "bytes", "UTF-8"))?;
+        return Ok(ChatTemplates { default: Some(text), ..ChatTemplates::default() });
     }
     if !source.has(TOKENIZER_CONFIG_FILE) {
-        return Ok(None);
+        return Ok(ChatTemplates::default());
     }
-    match object(source, TOKENIZER_CONFIG_FILE)?.get("chat_template") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(template)) => Ok(Some(template.clone())),
-        Some(Value::Array(named)) => {
-            let default = named.iter().find(|template| template["name"] == "default");
-            Ok(default.and_then(|template| template["template"].as_str()).map(str::to_owned))
-        }
-        Some(other) => {
-            let expected = "a template, or a list of named ones";
-            Err(side_file(source, TOKENIZER_CONFIG_FILE, "chat_template", kind(other), expected))
-        }
-    }
+    ChatTemplates::of_field(object(source, TOKENIZER_CONFIG_FILE)?.get(FIELD))
+        .map_err(|wrong| side_file(source, TOKENIZER_CONFIG_FILE, FIELD, &wrong.found, wrong.expected))
 }
 
 fn side_file(

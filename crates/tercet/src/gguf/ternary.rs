@@ -55,6 +55,16 @@ pub fn i2_s_scale(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(std::array::from_fn(|i| tail[i]))
 }
 
+/// Whether all weights of an I2_S tensor are 0, whatever its scale.
+///
+/// # Panics
+/// If it is shorter than the tail.
+pub fn i2_s_is_zero(bytes: &[u8]) -> bool {
+    /// Four times code 1.
+    const ZEROS: u8 = 0b01_01_01_01;
+    bytes[..bytes.len() - I2_S_TAIL_BYTES].iter().all(|byte| *byte == ZEROS)
+}
+
 /// The codes and the scale of a block of TQ1_0.
 ///
 /// Every byte stands for five digits, so no code is out of range.

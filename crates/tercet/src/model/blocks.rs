@@ -6,8 +6,8 @@ use crate::checkpoint::{Dtype, TensorRef};
 use crate::gguf::TensorType;
 use crate::gguf::ternary::{self, TQ_BLOCK};
 
-/// The scale of a tensor of ternary blocks: I2_S has one, of the others the first block that is not 0 throughout, if
-/// there is one.
+/// The scale of a tensor of ternary blocks: I2_S has one, of the others the first block that is not 0 throughout.
+/// Nothing where all weights are 0 and so the scale is too; in I2_S it is their greatest magnitude.
 pub(super) fn ternary_scale(tensor: &TensorRef<'_>) -> Option<f32> {
     fn first<const BYTES: usize>(
         bytes: &[u8],
@@ -17,7 +17,10 @@ pub(super) fn ternary_scale(tensor: &TensorRef<'_>) -> Option<f32> {
         blocks.map(|(_, scale)| scale.to_f32()).find(|scale| *scale != 0.0)
     }
     match tensor.dtype {
-        Dtype::Block(TensorType::I2S) => Some(ternary::i2_s_scale(tensor.bytes)),
+        Dtype::Block(TensorType::I2S) => {
+            let scale = ternary::i2_s_scale(tensor.bytes);
+            (scale != 0.0 || !ternary::i2_s_is_zero(tensor.bytes)).then_some(scale)
+        }
         Dtype::Block(TensorType::Tq1_0) => first(tensor.bytes, ternary::tq1_0_block),
         Dtype::Block(TensorType::Tq2_0) => first(tensor.bytes, ternary::tq2_0_block),
         other => unreachable!("ternary_scale: {other} is no type of ternary blocks"),

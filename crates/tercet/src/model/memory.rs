@@ -6,7 +6,9 @@ use tercet_kernels::{KV_BLOCK, KvType};
 
 use super::{HeadType, SessionSize, WeightTypes};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, ExpectedTensor, Linears, TensorKind, expected_tensors, linear_shape};
+use crate::config::{
+    Config, ExpectedTensor, Linears, TensorKind, expected_tensors, linear_shape, module_name,
+};
 
 /// Bytes of memory that a model takes with one session and one cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +108,7 @@ fn weight_bytes(
 
 /// `self_attn.q_proj` of `model.layers.7.self_attn.q_proj.weight`.
 fn linear_name(tensor: &str) -> &str {
-    let name = tensor.strip_suffix(".weight").unwrap_or(tensor);
+    let name = module_name(tensor);
     name.splitn(4, '.').nth(3).unwrap_or(name)
 }
 

@@ -8,7 +8,8 @@
 //! | masters | floats, quantised by the one function of the kernels | their absmean |
 //!
 //! Beside blocks and floats of one magnitude a GGUF file can have a tensor by which the weights are multiplied.
-//! A matrix of zeros has the least scale of the kernels in every form.
+//! A matrix of zeros has the scale that is stored for it. Where none is (masters, blocks that are 0 throughout, the
+//! scale 0 that bitnet.cpp's converter writes after such blocks) it has the least one of the kernels.
 //!
 //! Whoever loads a model and whoever converts one read them here.
 

@@ -2,13 +2,15 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `chat_templates` | the templates of chats, unrun |
 //! | `check` | what a file may contain |
 //! | `ends` | the tokens that begin and end a text |
 //! | `pre_tokenize` | splitting by patterns, within limits |
 //! | `stream` | text from tokens one at a time |
 //!
-//! The work is done by the `tokenizers` library. It knows no templates of chats and no weights.
+//! The work is done by the `tokenizers` library. It runs no template and knows no weights.
 
+mod chat_templates;
 mod check;
 mod ends;
 mod error;
@@ -20,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
+pub use chat_templates::{CHAT_TEMPLATE_FILE, ChatTemplates, NoTemplates};
 pub use ends::TextEnds;
 pub use error::{PatternError, TokenizerError};
 pub use stream::TokenStream;

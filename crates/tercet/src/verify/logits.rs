@@ -2,20 +2,41 @@
 
 use tercet_kernels::{KvType, Sequence};
 
-use super::{Check, Outcome};
-use crate::model::{ForwardError, LogitRows, Model, Session, SessionSize};
+use super::{Check, OnDisk, Outcome};
+use crate::model::{ForwardError, LogitRows, MemoryNeed, Model, Session, SessionSize, WeightTypes};
+
+/// The cache that is read.
+const KV_TYPE: KvType = KvType::F32;
+
+/// Memory for the logits of two models, each of which takes the place of the other: those of all prompts are kept.
+pub fn memory_need(model: &OnDisk, weights: impl Into<WeightTypes>, prompts: &[Vec<u32>]) -> MemoryNeed {
+    let OnDisk { checkpoint, config, .. } = model;
+    let mut need = MemoryNeed::of_checkpoint(config, checkpoint, weights, &size(prompts), KV_TYPE);
+    let logits_bytes = size_of::<f32>() * count(prompts, config.vocab_size);
+    need.scratch_bytes = need.scratch_bytes.saturating_add(2 * logits_bytes as u64);
+    need
+}
+
+/// How many logits the prompts have.
+fn count(prompts: &[Vec<u32>], vocab_size: usize) -> usize {
+    prompts.iter().map(Vec::len).sum::<usize>() * vocab_size
+}
+
+/// One prompt at a time.
+fn size(prompts: &[Vec<u32>]) -> SessionSize {
+    let rows = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    SessionSize { context: rows, max_rows: rows, max_logit_rows: rows }
+}
 
 /// The logits of every position of the prompts, one after another; a cache of f32 is read.
 ///
 /// # Errors
 /// [`ForwardError`] if a logit is not finite.
 pub fn of_model(model: &Model, prompts: &[Vec<u32>]) -> Result<Vec<f32>, ForwardError> {
-    let rows = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let size = SessionSize { context: rows, max_rows: rows, max_logit_rows: rows };
-    let mut session = Session::new(model, size);
-    let mut logits = Vec::new();
+    let mut session = Session::new(model, size(prompts));
+    let mut logits = Vec::with_capacity(count(prompts, model.config().vocab_size));
     for prompt in prompts.iter().filter(|prompt| !prompt.is_empty()) {
-        let mut cache = session.new_cache(KvType::F32);
+        let mut cache = session.new_cache(KV_TYPE);
         let mut sequences = [Sequence { tokens: prompt, cache: &mut cache }];
         logits.extend_from_slice(session.forward(&mut sequences, LogitRows::All)?);
     }
@@ -56,4 +77,21 @@ pub fn compare(a: &[f32], b: &[f32], vocab_size: usize, must_be_equal: bool) -> 
 /// The place of the greatest logit; the first of several.
 fn likeliest(logits: &[f32]) -> usize {
     (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use tercet_kernels::Layout;
+
+    use super::*;
+    use crate::embedded;
+
+    #[test]
+    fn the_logits_of_all_prompts_of_both_models_are_counted() {
+        let model = OnDisk::open(embedded::stories()).unwrap();
+        let need = |prompts: &[Vec<u32>]| memory_need(&model, Layout::TwoBit, prompts).total_bytes();
+        let prompt = vec![1; 60];
+        let [one, six] = [1, 6].map(|count| need(&vec![prompt.clone(); count]));
+        assert_eq!(six - one, 5 * 2 * 60 * 4 * model.config.vocab_size as u64);
+    }
 }

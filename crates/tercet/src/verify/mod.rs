@@ -21,7 +21,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError};
 use crate::source::Source;
 
-pub use logits::{compare as compare_logits, of_model as logits_of};
+pub use logits::{compare as compare_logits, memory_need as logits_need, of_model as logits_of};
 pub use shape::compare as compare_shapes;
 pub use text::{TEXTS, compare as compare_tokenizers, compare_templates, prompts};
 pub use weights::compare as compare_weights;

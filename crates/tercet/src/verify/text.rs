@@ -2,7 +2,7 @@
 
 use super::{Check, Outcome};
 use crate::config::Config;
-use crate::convert::{ConvertError, chat_template};
+use crate::convert::{ConvertError, chat_templates};
 use crate::source::Source;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -79,12 +79,15 @@ pub fn compare(a: &Tokenizer, b: &Tokenizer, vocab_size: usize) -> Result<Check,
 /// # Errors
 /// [`ConvertError`] if one cannot be read.
 pub fn compare_templates(a: &Source, b: &Source) -> Result<Check, ConvertError> {
-    let (outcome, detail) = match (chat_template(a)?, chat_template(b)?) {
-        (None, None) => return Ok(Check::skipped("template", "neither has one")),
-        (Some(own), Some(other)) if own == other => (Outcome::Equal, format!("{} bytes", own.len())),
-        (Some(_), Some(_)) => (Outcome::Differs, "each has its own".to_owned()),
-        (Some(_), None) => (Outcome::Differs, "the second has none".to_owned()),
-        (None, Some(_)) => (Outcome::Differs, "the first has none".to_owned()),
+    let (own, other) = (chat_templates(a)?, chat_templates(b)?);
+    let ((own_count, own_bytes), (other_count, _)) = (own.size(), other.size());
+    let (outcome, detail) = match (own_count, other_count) {
+        (0, 0) => return Ok(Check::skipped("template", "neither has one")),
+        (_, 0) => (Outcome::Differs, "the second has none".to_owned()),
+        (0, _) => (Outcome::Differs, "the first has none".to_owned()),
+        _ if own != other => (Outcome::Differs, "each has its own".to_owned()),
+        (1, _) => (Outcome::Equal, format!("{own_bytes} bytes")),
+        _ => (Outcome::Equal, format!("{own_count} of {own_bytes} bytes")),
     };
     let differing = u64::from(outcome == Outcome::Differs);
     Ok(Check { name: "template", outcome, compared: 1, differing, largest_difference: 0.0, detail })

@@ -6,7 +6,7 @@ use tercet_kernels::Pool;
 
 use super::{Check, OnDisk, Outcome};
 use crate::checkpoint::{Dtype, TensorRef};
-use crate::config::{Config, ExpectedTensor, Linears, TensorKind};
+use crate::config::{Config, ExpectedTensor, Linears, TensorKind, module_name};
 use crate::convert::pairs;
 use crate::gguf::TensorType;
 use crate::model::{FirstError, LoadError, TernaryRows};
@@ -175,8 +175,7 @@ impl Comparison<'_> {
 }
 
 fn rows<'a>(pool: &Pool, model: &'a OnDisk, weight: &str) -> Result<TernaryRows<'a>, LoadError> {
-    let linear = weight.strip_suffix(".weight").unwrap_or(weight);
-    TernaryRows::open(pool, &model.checkpoint, &model.config, linear)
+    TernaryRows::open(pool, &model.checkpoint, &model.config, module_name(weight))
 }
 
 /// A tensor that `Config::read` has found.
@@ -240,6 +239,8 @@ struct Tally {
     beyond: u64,
     /// Relative to what the rounding is relative to.
     largest_difference: f64,
+    /// Whether that is the greatest number of a block.
+    is_of_block: bool,
     /// The tensor of which the most is wrong.
     worst: Option<(u64, String)>,
 }
@@ -248,6 +249,7 @@ impl Tally {
     /// Of two numbers that are about as great as `magnitude`.
     fn of(own: f64, other: f64, magnitude: f64, rounding: Rounding) -> Self {
         let difference = (own - other).abs();
+        const MIN: f64 = f64::MIN_POSITIVE;
         // Written so that NaN is beyond.
         let is_within = difference <= rounding.relative * magnitude + rounding.absolute;
         let is_same = own.to_bits() == other.to_bits() || own == other;
@@ -255,7 +257,9 @@ impl Tally {
             compared: 1,
             differing: u64::from(!is_same),
             beyond: u64::from(!is_within),
-            largest_difference: if magnitude > 0.0 { difference / magnitude } else { difference },
+            // What comes of 0 differs by all that it is.
+            largest_difference: difference / if magnitude > 0.0 { magnitude } else { other.abs().max(MIN) },
+            is_of_block: rounding.block > 1,
             worst: None,
         }
     }
@@ -268,14 +272,18 @@ impl Tally {
         self.compared += other.compared;
         self.differing += other.differing;
         self.beyond += other.beyond;
-        self.largest_difference = self.largest_difference.max(other.largest_difference);
+        if other.largest_difference > self.largest_difference {
+            (self.largest_difference, self.is_of_block) = (other.largest_difference, other.is_of_block);
+        }
         if other.worst > self.worst {
             self.worst.clone_from(&other.worst);
         }
     }
 
     fn check(self, name: &'static str) -> Check {
-        let Tally { compared, differing, beyond, largest_difference, worst } = self;
+        let Tally { compared, differing, beyond, largest_difference, is_of_block, worst } = self;
+        let whole = if is_of_block { "the greatest number of its block" } else { "the number" };
+        let most = format!("{} of {whole}", percent(largest_difference));
         let (outcome, detail) = match (compared, differing, worst) {
             (0, ..) => (Outcome::Skipped, "there are none".to_owned()),
             (_, 0, _) => (Outcome::Equal, format!("{compared}, the same to the last bit")),
@@ -283,17 +291,20 @@ impl Tally {
                 let worst = format!(
                     "{beyond} of {compared} differ by more than rounding, {count} of them in `{tensor}`"
                 );
-                (Outcome::Differs, format!("{worst}; the largest difference is {largest_difference:.2e}"))
+                (Outcome::Differs, format!("{worst}; the largest difference is {most}"))
             }
-            _ => (
-                Outcome::Rounded,
-                format!(
-                    "{differing} of {compared} were rounded, by {largest_difference:.2e} of their magnitude at most"
-                ),
-            ),
+            _ => (Outcome::Rounded, format!("{differing} of {compared} were rounded, by {most} at most")),
         };
         Check { name, outcome, compared, differing, largest_difference, detail }
     }
+}
+
+/// A fraction in percent, with two digits that count.
+fn percent(fraction: f64) -> String {
+    let percent = 100.0 * fraction;
+    let above_one = percent.log10().floor();
+    let decimals = if above_one.is_finite() { (1.0 - above_one).clamp(0.0, 12.0) as usize } else { 0 };
+    format!("{percent:.decimals$} %")
 }
 
 #[cfg(test)]
@@ -321,6 +332,33 @@ mod tests {
         }
         assert!(is_within(1e-7, f16::from_f32(1e-7).to_f32(), Dtype::F16));
         assert!(!is_within(1.0, f32::NAN, Dtype::BF16));
+    }
+
+    #[test]
+    fn fractions_are_said_in_percent() {
+        for (fraction, want) in [
+            (1.0, "100 %"),
+            (0.125, "12 %"),
+            (1.0 / 254.0, "0.39 %"),
+            (1.0 / 2048.0, "0.049 %"),
+            (1.2e-7, "0.000012 %"),
+            (0.0, "0 %"),
+            (f64::INFINITY, "inf %"),
+        ] {
+            assert_eq!(percent(fraction), want);
+        }
+    }
+
+    #[test]
+    fn what_a_difference_is_relative_to_is_said() {
+        let said = |own, other, magnitude, dtype| {
+            Tally::of(own, other, magnitude, Rounding::of(dtype)).check("floats").detail
+        };
+        let of_itself = said(1.0, 1.0 + 1.0 / 512.0, 1.0, Dtype::BF16);
+        assert_eq!(of_itself, "1 of 1 were rounded, by 0.20 % of the number at most");
+        let of_block = said(0.0, 0.03125, 8.0, Dtype::Block(TensorType::Q8_0));
+        assert_eq!(of_block, "1 of 1 were rounded, by 0.39 % of the greatest number of its block at most");
+        assert_eq!(Tally::of(0.0, 3.0, 0.0, Rounding::NONE).largest_difference, 1.0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::mpsc::sync_channel;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tercet::source::{SIDE_FILE_MAX_BYTES, Source};
-use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer};
+use tercet::tokenizer::{ChatTemplates, TOKENIZER_FILE, Tokenizer};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -31,10 +31,7 @@ use super::read::{Content, Reader, Wanted, without_long_words};
 use super::work::{Stage, Work};
 use crate::checkpoint::hex;
 use crate::config::{DataConfig, TokenizerConfig};
-pub use tercet::tokenizer::TOKENIZER_CONFIG_FILE;
-
-/// The file with the chat template, where it is not in [`TOKENIZER_CONFIG_FILE`].
-pub const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
+pub use tercet::tokenizer::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE};
 
 /// Files that go with a tokenizer where they exist.
 const SIDE_FILES: [&str; 3] = [TOKENIZER_CONFIG_FILE, "special_tokens_map.json", CHAT_TEMPLATE_FILE];
@@ -251,22 +248,15 @@ fn assemble(
     Ok(made)
 }
 
-/// The template of a tokenizer's configuration: one, or the one named `default` of several.
-fn template_of(file: &str, value: Option<&Value>) -> Result<Option<String>, DataError> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(template)) => Ok(Some(template.clone())),
-        Some(Value::Array(named)) => {
-            let default = named.iter().find(|template| template["name"] == "default");
-            Ok(default.and_then(|template| template["template"].as_str()).map(str::to_owned))
-        }
-        other => Err(DataError::TokenizerField {
-            file: file.to_owned(),
-            field: "chat_template".to_owned(),
-            found: kind(other).to_owned(),
-            expected: "a template, or a list of named ones".to_owned(),
-        }),
-    }
+/// The template of a tokenizer's configuration: the one that is used where none is asked for.
+fn template_of(file: &str, field: Option<&Value>) -> Result<Option<String>, DataError> {
+    let templates = ChatTemplates::of_field(field).map_err(|wrong| DataError::TokenizerField {
+        file: file.to_owned(),
+        field: "chat_template".to_owned(),
+        found: wrong.found,
+        expected: wrong.expected.to_owned(),
+    })?;
+    Ok(templates.default)
 }
 
 /// The greatest id of a `tokenizer.json`, within bounds.

@@ -25,9 +25,9 @@ use std::sync::Arc;
 pub use config::{Architecture, ModelError};
 pub(crate) use names::{gguf_name, model_name};
 pub(crate) use tokenizer::LLAMA3_PATTERN;
-pub(crate) use tokenizer_config::TEMPLATE_MAX_BYTES;
-pub(crate) use tokens::TURN_ENDS;
+pub(crate) use tokenizer_config::templates_entries;
 use tokens::Tokens;
+pub(crate) use tokens::{TURN_ENDS, token_type};
 
 use serde_json::Value;
 

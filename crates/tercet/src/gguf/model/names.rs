@@ -43,7 +43,7 @@ pub(crate) fn gguf_name(name: &str) -> String {
     }
     let part = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
     let (layer, part) = part.expect("gguf_name: a tensor of a layer");
-    let part = part.strip_suffix(".weight").unwrap_or(part);
+    let part = crate::config::module_name(part);
     let found = LINEARS.iter().chain(&NORMS).find(|(_, here)| *here == part);
     let (there, _) = found.expect("gguf_name: a tensor that a GGUF file has a name for");
     format!("blk.{layer}.{there}.weight")

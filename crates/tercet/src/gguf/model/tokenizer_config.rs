@@ -1,4 +1,5 @@
-//! `tokenizer_config.json` of the metadata of a GGUF file: the tokens that begin and end a text, and the chat template.
+//! `tokenizer_config.json` of the metadata of a GGUF file: the tokens that begin and end a text, and the templates of
+//! chats.
 //!
 //! It runs no template.
 
@@ -6,12 +7,19 @@ use serde_json::{Value, json};
 
 use super::config::Architecture;
 use super::tokens::Tokens;
-use crate::gguf::MetadataError;
+use crate::gguf::{MetadataError, NewValue};
+use crate::json::shown;
+use crate::tokenizer::ChatTemplates;
 
+/// The template that is used where none is asked for; with a dot and a name after it, the one of this name.
 const TEMPLATE: &str = "tokenizer.chat_template";
+/// The names.
+const NAMES: &str = "tokenizer.chat_templates";
 
-/// The longest template that is read.
-pub(crate) const TEMPLATE_MAX_BYTES: usize = 1 << 20;
+/// Bytes of all templates that are read.
+const TEMPLATES_MAX_BYTES: usize = 1 << 20;
+/// Templates with names that are read.
+const NAMES_MAX: usize = 64;
 
 /// What only the template has that bitnet.cpp's converter wrote into the files of BitNet b1.58 2B4T: a wrong role, and
 /// no end of a turn.
@@ -34,19 +42,75 @@ pub(super) fn of(tokens: &Tokens<'_>, architecture: Architecture) -> Result<Valu
             config[format!("{token}_token")] = json!(text);
         }
     }
-    if let Some(template) = template(tokens, architecture)? {
-        config["chat_template"] = json!(template);
+    if let Some(templates) = templates(tokens, architecture)?.to_field() {
+        config["chat_template"] = templates;
     }
     Ok(config)
 }
 
-fn template<'a>(tokens: &Tokens<'a>, architecture: Architecture) -> Result<Option<&'a str>, MetadataError> {
-    match tokens.metadata.string(TEMPLATE)? {
-        Some(long) if long.len() > TEMPLATE_MAX_BYTES => {
-            let found = format!("a text of {} bytes", long.len());
-            Err(tokens.metadata.out_of_range(TEMPLATE, found, format!("at most {TEMPLATE_MAX_BYTES}")))
-        }
-        Some(faulty) if architecture.is_2b4t() && faulty.contains(FAULT) => Ok(Some(TEMPLATE_2B4T)),
-        template => Ok(template),
+/// The keys of templates, or what of these a GGUF file cannot hold.
+pub(crate) fn templates_entries(templates: &ChatTemplates) -> Result<Vec<(String, NewValue)>, String> {
+    let (count, bytes) = templates.size();
+    if bytes > TEMPLATES_MAX_BYTES {
+        let what = if count == 1 { "a chat template" } else { "chat templates" };
+        return Err(format!("{what} of {bytes} bytes, more than {TEMPLATES_MAX_BYTES}"));
     }
+    let ChatTemplates { default, named } = templates;
+    if named.len() > NAMES_MAX {
+        return Err(format!("{} named chat templates, more than {NAMES_MAX}", named.len()));
+    }
+    if let Some(other) = named.keys().find(|name| !is_name(name)) {
+        return Err(format!(
+            "a chat template named `{}`: such names are letters, digits and `_` alone",
+            shown(other)
+        ));
+    }
+    let text = |key: String, template: &String| (key, NewValue::Text(template.clone()));
+    let mut entries: Vec<_> = default.iter().map(|template| text(TEMPLATE.to_owned(), template)).collect();
+    entries.extend(named.iter().map(|(name, template)| text(key_of(name), template)));
+    if !named.is_empty() {
+        entries.push((NAMES.to_owned(), NewValue::Texts(named.keys().cloned().collect())));
+    }
+    Ok(entries)
+}
+
+fn key_of(name: &str) -> String {
+    format!("{TEMPLATE}.{name}")
+}
+
+/// Whether a name is one as llama.cpp's converter writes them.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn templates(tokens: &Tokens<'_>, architecture: Architecture) -> Result<ChatTemplates, MetadataError> {
+    let metadata = tokens.metadata;
+    let (mut templates, mut bytes) = (ChatTemplates::default(), 0);
+    let mut text = |key: &str| -> Result<Option<String>, MetadataError> {
+        let Some(text) = metadata.string(key)? else { return Ok(None) };
+        bytes += text.len();
+        if bytes > TEMPLATES_MAX_BYTES {
+            let found = format!("a text of {} bytes", text.len());
+            let expected = format!("at most {TEMPLATES_MAX_BYTES} for all templates");
+            return Err(metadata.out_of_range(key, found, expected));
+        }
+        Ok(Some(text.to_owned()))
+    };
+    templates.default = match text(TEMPLATE)? {
+        Some(faulty) if architecture.is_2b4t() && faulty.contains(FAULT) => Some(TEMPLATE_2B4T.to_owned()),
+        template => template,
+    };
+    let Some(names) = metadata.strings(NAMES)? else { return Ok(templates) };
+    let wrong = |found: String, expected: String| metadata.out_of_range(NAMES, found, expected);
+    if names.len() > NAMES_MAX {
+        return Err(wrong(format!("a list of {}", names.len()), format!("at most {NAMES_MAX}")));
+    }
+    for name in names {
+        let key = key_of(name);
+        let template = text(&key)?.ok_or_else(|| metadata.missing(&shown(&key)))?;
+        if templates.named.insert(name.to_owned(), template).is_some() {
+            return Err(wrong(format!("`{}` twice", shown(name)), "each name once".to_owned()));
+        }
+    }
+    Ok(templates)
 }

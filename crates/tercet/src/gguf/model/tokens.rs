@@ -25,12 +25,16 @@ const TOKENS_JSON_MAX_BYTES: usize = 16 << 20;
 /// The names of control tokens that end a turn.
 pub(crate) const TURN_ENDS: [&str; 4] = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
 
-// The types of tokens.
-const NORMAL: u32 = 1;
-const UNKNOWN: u32 = 2;
-const CONTROL: u32 = 3;
-const USER_DEFINED: u32 = 4;
-const UNUSED: u32 = 5;
+/// The types of tokens.
+pub(crate) mod token_type {
+    pub(crate) const NORMAL: u32 = 1;
+    pub(crate) const UNKNOWN: u32 = 2;
+    pub(crate) const CONTROL: u32 = 3;
+    pub(crate) const USER_DEFINED: u32 = 4;
+    pub(crate) const UNUSED: u32 = 5;
+    pub(crate) const BYTE: u32 = 6;
+}
+use token_type::{CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 
 /// The tokens of a file.
 pub(super) struct Tokens<'a> {
