@@ -15,6 +15,7 @@ use tercet::model::LoadError;
 use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
 use tercet::verify::OpenError;
+use tercet_eval::tasks::TaskError;
 use tercet_eval::{AnswerError, StoreError};
 use tercet_hub::HubError;
 use tercet_kernels::{IsaError, SelfTestError};
@@ -167,6 +168,17 @@ impl From<HubError> for Failure {
             _ => Exit::Failed,
         };
         let hint = error.hint().map(str::to_owned);
+        Failure { hint, ..Failure::new(exit, error) }
+    }
+}
+
+impl From<TaskError> for Failure {
+    fn from(error: TaskError) -> Self {
+        let exit = match error {
+            TaskError::UnknownTask { .. } | TaskError::TaskFileKind { .. } | TaskError::Fewshot { .. } => Exit::Usage,
+            _ => Exit::Model,
+        };
+        let hint = error.hint();
         Failure { hint, ..Failure::new(exit, error) }
     }
 }

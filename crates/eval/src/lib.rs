@@ -11,6 +11,7 @@ mod digest;
 pub mod perplexity;
 mod python_random;
 mod request;
+pub mod results;
 pub mod score;
 mod store;
 pub mod tasks;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::description::Description;
 use super::documents::{first_document, ready_kind};
-use super::error::TaskError;
+use super::error::{TaskError, shown};
 use super::task::{OwnFiles, Rules, Task};
 
 /// The descriptions of `tasks/`.
@@ -144,7 +144,7 @@ pub fn task_file(path: &Path) -> Result<Task, TaskError> {
     let ending = [".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet"];
     let Some(stem) = ending.iter().find_map(|ending| name.strip_suffix(ending)) else {
         let found = name.rsplit_once('.').map_or(String::new(), |(_, ending)| format!(".{ending}"));
-        return Err(TaskError::TaskFileKind { path: path.to_path_buf(), found: super::error::shown(&found) });
+        return Err(TaskError::TaskFileKind { path: path.to_path_buf(), found: shown(&found) });
     };
     let (place, first) = first_document(path)?;
     let kind = ready_kind(&place, &first)?;
@@ -245,7 +245,7 @@ impl Catalog {
         }
         let Some((_, entry)) = self.entries.iter().find(|(known, _)| known == name) else {
             return Err(TaskError::UnknownTask {
-                name: super::error::shown(name),
+                name: shown(name),
                 nearest: self.nearest(name),
             });
         };
@@ -306,10 +306,14 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_told_the_nearest() {
-        let message = |name: &str| find(&[name]).expect_err("is unknown").to_string();
-        assert_eq!(message("arc_eazy"), "found no task `arc_eazy`\nhint: did you mean `arc_easy`?");
-        assert_eq!(message("boolq@0.3.1"), "found no task `boolq@0.3.1`\nhint: did you mean `boolq@0.3.0`?");
-        assert_eq!(message("xyz\n"), "found no task `xyz\\n`");
+        let check = |name: &str, hint: Option<&str>| {
+            let error = find(&[name]).expect_err("is unknown");
+            let want = format!("found no task `{}`, expected one of `tercet eval --list-tasks`", shown(name));
+            assert_eq!((error.to_string(), error.hint().as_deref()), (want, hint));
+        };
+        check("arc_eazy", Some("did you mean `arc_easy`?"));
+        check("boolq@0.3.1", Some("did you mean `boolq@0.3.0`?"));
+        check("xyz\n", None);
     }
 
     #[test]

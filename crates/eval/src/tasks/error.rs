@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum TaskError {
     // Names and descriptions.
-    #[error("found no task `{name}`{}", or_nearest(.nearest))]
+    #[error("found no task `{name}`, expected one of `tercet eval --list-tasks`")]
     UnknownTask { name: String, nearest: Option<String> },
     #[error("{file}: the description is wrong: {detail}")]
     Description { file: String, detail: String },
@@ -21,8 +21,7 @@ pub enum TaskError {
 
     // Finding files.
     #[error(
-        "{folder}: found no file of task `{task}`, split `{split}`, expected one of `{}`\n\
-         hint: the set is `{dataset}` of the Hugging Face Hub; docs/evaluation.md says which forms are read",
+        "{folder}: found no file of task `{task}`, split `{split}`, expected one of `{}`",
         .expected.join("`, `")
     )]
     NoFile { folder: PathBuf, task: String, split: String, expected: Vec<String>, dataset: String },
@@ -69,10 +68,18 @@ pub enum TaskError {
     Fewshot { task: String, found: usize, expected: &'static str },
 }
 
-fn or_nearest(nearest: &Option<String>) -> String {
-    match nearest {
-        Some(nearest) => format!("\nhint: did you mean `{nearest}`?"),
-        None => String::new(),
+impl TaskError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownTask { nearest, .. } => {
+                nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?"))
+            }
+            Self::NoFile { dataset, .. } => Some(format!(
+                "the set is `{dataset}` of the Hugging Face Hub; docs/evaluation.md says which forms are read"
+            )),
+            _ => None,
+        }
     }
 }
 

@@ -1,19 +1,26 @@
 //! `tercet eval`: how good a model is, by tasks and by the perplexity of a text.
 
 mod perplexity;
+mod report;
 mod subject;
+mod tasks;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use tercet::model::PROMPT_ROWS;
+use tercet_eval::results::compare;
 
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::terminal::{note, print_json};
 use crate::weight_types::{Head, Kv, Weights};
 use perplexity::Perplexity;
+use report::{Output, differences_json, write_differences};
+use tasks::{Answered, Questions, Tasks};
 
 /// Evaluate a model: zero-shot tasks as lm-evaluation-harness has them, and perplexity
 ///
@@ -25,13 +32,22 @@ pub(crate) struct Eval {
     model: Option<OsString>,
 
     #[command(flatten)]
+    tasks: Tasks,
+    /// Compare two models on the same tasks, document by document
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "perplexity", "output_path"])]
+    #[arg(help_heading = "Tasks")]
+    compare: Vec<OsString>,
+    #[command(flatten)]
     perplexity: Perplexity,
     #[command(flatten)]
     how: How,
 
     /// Only the first so many documents of a task, or windows of a text
     #[arg(short, long, value_name = "N", help_heading = "Results")]
-    limit: Option<usize>,
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    #[command(flatten)]
+    output: Output,
     /// Print one JSON object
     #[arg(long, help_heading = "Results")]
     json: bool,
@@ -71,6 +87,10 @@ struct How {
 
 const EXAMPLES: &str = "\
 Examples:
+  tercet eval --tasks arc_easy,piqa --limit 20
+  tercet eval ./my-model --tasks paper --data ./zero_shot
+  tercet eval --compare ./ternary ./dense --tasks arc_easy,piqa --data ./zero_shot
+  tercet eval ./my-model --task-file ./my-questions.jsonl
   tercet eval ./my-model --perplexity wiki.test.raw --window 2048
   tercet eval ./my-model --perplexity stories.txt --method paragraphs";
 
@@ -82,10 +102,64 @@ const BATCH_MAX: i64 = 1 << 16;
 impl Eval {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let interrupt = Interrupt::listen();
-        let Some(file) = &self.perplexity.perplexity else {
-            let message = "found neither `--tasks` nor `--perplexity`, expected what to evaluate";
-            return Err(Failure::message(Exit::Usage, message));
-        };
-        self.perplexity.run(file, self.model.as_deref(), (&self.how, self.limit), &interrupt, self.json)
+        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        if self.tasks.list_tasks {
+            let mut out = io::stdout().lock();
+            tercet_eval::tasks::names().iter().try_for_each(|name| writeln!(out, "{name}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        match (&self.perplexity.perplexity, self.tasks.is_empty()) {
+            (Some(file), true) => {
+                self.perplexity.run(file, self.model.as_deref(), (&self.how, limit), &interrupt, self.json)
+            }
+            (Some(_), false) => Err(usage("found both `--tasks` and `--perplexity`, expected one of them")),
+            (None, true) => {
+                let failure = usage("found neither `--tasks` nor `--perplexity`, expected what to evaluate");
+                Err(failure.with_hint("`tercet eval --tasks arc_easy,piqa`; `tercet eval --list-tasks` shows all"))
+            }
+            (None, false) => {
+                let questions = self.tasks.questions(limit)?;
+                questions.tell();
+                self.answer(&questions, &interrupt)
+            }
+        }
     }
+
+    fn answer(&self, questions: &Questions, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
+        let stopped = || {
+            note("stopped; the answers so far are kept, the same command goes on from there");
+            ExitCode::from(interrupt.exit_code().unwrap_or(Exit::Failed as u8))
+        };
+        let groups = &questions.groups;
+        let ask = |model| questions.ask(model, &self.how, interrupt);
+        if let [first, second] = self.compare.as_slice() {
+            let Some(first) = ask(Some(first))? else { return Ok(stopped()) };
+            let Some(second) = ask(Some(second))? else { return Ok(stopped()) };
+            let differences = compare(&first.results, &second.results, groups);
+            let models = [first.run.model.as_str(), second.run.model.as_str()];
+            if self.json {
+                print_json(&differences_json(models, &differences))?;
+            } else {
+                write_differences(models, &differences, &mut io::stdout().lock())?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Some(answered) = ask(self.model.as_deref())? else { return Ok(stopped()) };
+        answered.save(groups, &self.output)?;
+        self.print(&answered, questions)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, answered: &Answered, questions: &Questions) -> Result<(), Failure> {
+        if self.json {
+            return print_json(&answered.summary(&questions.groups));
+        }
+        answered.write(&questions.groups, &mut io::stdout().lock())?;
+        note(&format!("{} documents in {:.1} s", answered.documents(), answered.run.seconds));
+        Ok(())
+    }
+}
+
+fn usage(message: &str) -> Failure {
+    Failure::message(Exit::Usage, message)
 }

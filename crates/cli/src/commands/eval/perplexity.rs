@@ -1,5 +1,6 @@
 //! `tercet eval --perplexity`: of a text file, by the rules of papers, transformers or llama.cpp.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::ops::ControlFlow;
@@ -96,7 +97,7 @@ impl Perplexity {
     pub(super) fn run(
         &self,
         path: &Path,
-        model: Option<&std::ffi::OsStr>,
+        model: Option<&OsStr>,
         (how, limit): (&How, Option<usize>),
         interrupt: &Interrupt,
         json: bool,
@@ -117,7 +118,7 @@ impl Perplexity {
             return Err(Failure::message(Exit::Usage, message));
         }
         let positions = if way == Way::Paragraphs { encoder.max_length() } else { window };
-        let mut store = subject.store(how)?;
+        let mut store = Subject::store(how, subject.digest(how)?.as_deref())?;
         let loaded = subject.load(how, positions)?;
         let mut session = loaded.session();
         interrupt.expect();

@@ -42,18 +42,25 @@ impl Subject {
         Encoder::new(&self.tokenizer, self.ends, &self.origin.config, self.max_length)
     }
 
-    /// The answers of this model that are kept.
-    pub(super) fn store(&self, how: &How) -> Result<Store, Failure> {
-        let default = || machine::cache_folder().map(|folder| folder.join("eval"));
-        let Some(folder) = how.use_cache.clone().or_else(default).filter(|_| !how.no_cache) else {
-            return Ok(Store::in_memory());
-        };
+    /// A digest of what the model computes, where answers are kept under it.
+    pub(super) fn digest(&self, how: &How) -> Result<Option<String>, Failure> {
+        if how.no_cache {
+            return Ok(None);
+        }
         let (source, checkpoint) = self.origin.files().expect("Subject: a model that was opened has files");
         let config = source.read(CONFIG_FILE)?;
         let bytes = self.origin.memory_need(&NO_SESSION, how.kv.kv_type()).weight_bytes;
         let settings = [how.kv.name(), how.head.name()];
-        let digest = while_loading("its digest", bytes, || function_digest(checkpoint, &config, &settings));
-        Ok(Store::open(&folder, &digest)?)
+        Ok(Some(while_loading("its digest", bytes, || function_digest(checkpoint, &config, &settings))))
+    }
+
+    /// The answers of a model with this digest that are kept.
+    pub(super) fn store(how: &How, digest: Option<&str>) -> Result<Store, Failure> {
+        let default = || machine::cache_folder().map(|folder| folder.join("eval"));
+        match (digest, how.use_cache.clone().or_else(default)) {
+            (Some(digest), Some(folder)) => Ok(Store::open(&folder, digest)?),
+            _ => Ok(Store::in_memory()),
+        }
     }
 
     /// Loads the weights.

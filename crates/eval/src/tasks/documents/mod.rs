@@ -45,7 +45,7 @@ pub struct SplitFiles {
 }
 
 /// The documents of a task.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Documents {
     /// Where they come from.
     pub origin: Origin,
@@ -64,7 +64,7 @@ pub enum Origin {
 }
 
 /// What few-shot examples are drawn from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Fewshot {
     /// None are asked for.
     None,

@@ -1,0 +1,207 @@
+//! `tercet eval --tasks`: documents to requests, requests to answers, answers to results.
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use tercet_eval::results::{Run, TaskResult};
+use tercet_eval::tasks::{self, Documents, Example, ExampleSettings, Group, Selection, Source, Task};
+use tercet_eval::score::EncodeError;
+use tercet_eval::{AnswerError, Asked, Progress as Listener, Request, Respondent, Response};
+use tercet_kernels::Pool;
+
+use super::How;
+use super::subject::Subject;
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::terminal::note;
+
+#[derive(Args)]
+pub(super) struct Tasks {
+    /// These tasks and groups, parted by commas; `--list-tasks` shows all
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Tasks")]
+    tasks: Vec<String>,
+    /// A task of one's own: a file of documents, or a description; may be given several times
+    #[arg(long, value_name = "FILE", help_heading = "Tasks")]
+    task_file: Vec<PathBuf>,
+    /// Where the documents are; without it, small ones of this project's own
+    #[arg(long, value_name = "FOLDER", help_heading = "Tasks")]
+    data: Option<PathBuf>,
+    /// Solved examples before each question [default: 0, or what the task has]
+    #[arg(short = 'f', long, value_name = "N", help_heading = "Tasks")]
+    num_fewshot: Option<usize>,
+    /// The seed that chooses them
+    #[arg(long, value_name = "N", default_value_t = 1234, visible_alias = "seed", help_heading = "Tasks")]
+    fewshot_seed: u64,
+    /// Show the names of all tasks and groups
+    #[arg(long, help_heading = "Tasks")]
+    pub(super) list_tasks: bool,
+}
+
+impl Tasks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.task_file.is_empty()
+    }
+
+    /// What is asked about, with all its documents read, before any model is loaded.
+    pub(super) fn questions(&self, limit: Option<usize>) -> Result<Questions, Failure> {
+        let names: Vec<&str> = self.tasks.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+        let Selection { mut tasks, groups } = tasks::find(&names)?;
+        for path in &self.task_file {
+            let task = tasks::task_file(path)?;
+            if tasks.iter().any(|other| other.name == task.name) {
+                let message = format!("{}: a task is called `{}` already, expected another name", path.display(), task.name);
+                return Err(Failure::message(Exit::Usage, message));
+            }
+            tasks.push(Arc::new(task));
+        }
+        let source = self.data.clone().map_or(Source::Project, Source::Folder);
+        let tasks = tasks.into_iter().map(|task| {
+            let num_fewshot = self.num_fewshot.unwrap_or(task.num_fewshot);
+            let documents = task.documents(&source, num_fewshot)?;
+            let settings = ExampleSettings { num_fewshot, fewshot_seed: self.fewshot_seed, limit };
+            let examples = task.examples(&documents, &settings)?;
+            Ok(Question { task, num_fewshot, documents, examples })
+        });
+        let tasks = tasks.collect::<Result<_, Failure>>()?;
+        Ok(Questions { tasks, groups, limit, fewshot_seed: self.fewshot_seed })
+    }
+}
+
+/// A task and what it asks.
+struct Question {
+    task: Arc<Task>,
+    num_fewshot: usize,
+    documents: Documents,
+    examples: Vec<Example>,
+}
+
+/// All that is asked of a model.
+pub(super) struct Questions {
+    tasks: Vec<Question>,
+    pub(super) groups: Vec<Group>,
+    limit: Option<usize>,
+    fewshot_seed: u64,
+}
+
+/// What a model did with all questions.
+pub(super) struct Answered {
+    pub(super) run: Run,
+    pub(super) results: Vec<TaskResult>,
+}
+
+impl Answered {
+    /// How many documents were asked about.
+    pub(super) fn documents(&self) -> usize {
+        self.results.iter().map(|result| result.examples.len()).sum()
+    }
+}
+
+impl Questions {
+    /// Says in plain words which scores are not those of the data sets.
+    pub(super) fn tell(&self) {
+        let of_project = self.tasks.iter().filter(|question| question.documents.is_project());
+        let of_project: Vec<&str> = of_project.map(|question| question.task.name.as_str()).collect();
+        if !of_project.is_empty() {
+            note(&format!(
+                "{}: small documents of this project's own, not the data sets; their scores are not comparable with \
+                 published ones (`--data FOLDER` takes the real ones)",
+                of_project.join(", ")
+            ));
+        }
+    }
+
+    /// Asks a model; none if it was stopped.
+    pub(super) fn ask(
+        &self,
+        model: Option<&OsStr>,
+        how: &How,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Answered>, Failure> {
+        let date = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let started = Instant::now();
+        let subject = Subject::open(model, how)?;
+        let encoder = subject.encoder();
+        let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
+        let asked = self.tasks.iter().map(|question| {
+            let requests: Vec<Request> =
+                question.examples.iter().flat_map(|example| example.requests.iter().cloned()).collect();
+            let asked = Asked::encode(&encoder, &requests, threads);
+            asked.map_err(|error| {
+                let failure = Failure::message(Exit::Failed, format!("task `{}`: {error}", question.task.name));
+                match error {
+                    AnswerError::Encode { error: EncodeError::TooLong { .. }, .. } => {
+                        failure.with_hint("a greater `--ctx-size` lets the model read beyond what it was trained for")
+                    }
+                    _ => failure,
+                }
+            })
+        });
+        let asked: Vec<Vec<Asked>> = asked.collect::<Result<_, _>>()?;
+        let positions = asked.iter().flatten().map(Asked::positions).max().unwrap_or(1);
+        let digest = subject.digest(how)?;
+        let mut store = Subject::store(how, digest.as_deref())?;
+        let loaded = subject.load(how, positions)?;
+        let mut session = loaded.session();
+        interrupt.expect();
+        let mut answers = Vec::new();
+        for (question, asked) in self.tasks.iter().zip(&asked) {
+            let mut respondent = Respondent {
+                session: &mut session,
+                kv_type: how.kv.kv_type(),
+                lanes: loaded.lanes,
+                store: &mut store,
+            };
+            let mut shown = Shown { name: &question.task.name, progress: None, interrupt };
+            let Some(responses) = respondent.answers(&subject.tokenizer, asked, &mut shown)? else {
+                return Ok(None);
+            };
+            answers.push(responses);
+        }
+        interrupt.no_longer_expect();
+        let run = Run {
+            model: subject.origin.name(),
+            model_digest: digest,
+            numbers: [how.head.name(), how.kv.name()],
+            max_length: encoder.max_length(),
+            batch_size: how.batch_size as usize,
+            limit: self.limit,
+            fewshot_seed: self.fewshot_seed,
+            date,
+            seconds: started.elapsed().as_secs_f64(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let questions = self.tasks.iter().zip(answers);
+        let results = questions.map(|(question, responses)| question.result(responses)).collect();
+        Ok(Some(Answered { run, results }))
+    }
+}
+
+impl Question {
+    fn result(&self, responses: Vec<Response>) -> TaskResult {
+        let mut responses = responses.into_iter();
+        let of_example = |example: &Example| responses.by_ref().take(example.requests.len()).collect();
+        let by_example = self.examples.iter().map(of_example).collect();
+        let (task, documents) = (Arc::clone(&self.task), self.documents.clone());
+        TaskResult::new(task, self.num_fewshot, documents, self.examples.clone(), by_example)
+    }
+}
+
+/// Shows how far a task is, and hears a wish to stop.
+struct Shown<'a> {
+    name: &'a str,
+    progress: Option<Progress>,
+    interrupt: &'a Interrupt,
+}
+
+impl Listener for Shown<'_> {
+    fn progress(&mut self, tokens: usize, total_tokens: usize) -> ControlFlow<()> {
+        let begin = || Progress::begin_tokens(self.name, total_tokens as u64);
+        self.progress.get_or_insert_with(begin).set(tokens as u64);
+        if self.interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
