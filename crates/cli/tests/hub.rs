@@ -135,7 +135,11 @@ fn a_name_of_the_hub_is_downloaded_and_run() {
     assert_eq!(shown["family"], "bitnet");
     let ran = outcome(&mut scene.online(&["run", &format!("{STORIES}@v9"), "Once"]));
     assert_eq!(ran.code, Some(3));
-    assert!(ran.stderr.contains("error: tiny/stories: the model has no revision `v9`"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("error: tiny/stories: the repository has no revision `v9`"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

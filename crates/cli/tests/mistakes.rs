@@ -94,7 +94,7 @@ fn a_misspelt_name_of_the_hub() {
         &[("HF_HUB_OFFLINE", "0"), ("HF_ENDPOINT", &server.endpoint)],
         3,
         "\
-error: org/nmae: the Hub has no such model, or none that may be seen without a token
+error: org/nmae: the Hub has no such model or data set, or none that may be seen without a token
 hint: look at the spelling; for a private model set `HF_TOKEN`, or log in with `hf auth login`
 ",
     );

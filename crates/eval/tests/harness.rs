@@ -170,6 +170,25 @@ fn every_subject_of_mmlu_asks_as_the_harness_does() {
     }
 }
 
+/// `tools/reference_eval_old.py` says what its file holds.
+#[test]
+fn tasks_of_the_paper_ask_as_version_0_3_0_does() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/old.json");
+    let golden: Json = serde_json::from_str(&fs::read_to_string(path).expect("old.json")).expect("JSON");
+    let selection = find(&["paper"]).expect("known");
+    assert_eq!(selection.tasks.len(), golden.as_object().expect("by task").len());
+    for task in &selection.tasks {
+        let name = task.name.strip_suffix("@0.3.0").expect("of that version");
+        for num_fewshot in [0, 5] {
+            let (_, examples) = examples(task, num_fewshot);
+            let requests: Json =
+                examples.iter().flat_map(|example| &example.requests).map(arguments).collect();
+            let wanted = &golden[name][num_fewshot.to_string()];
+            assert_eq!(sha256(&requests.to_string()), *wanted, "{name}, {num_fewshot} shots");
+        }
+    }
+}
+
 #[test]
 fn every_task_has_documents_of_the_project() {
     for name in names() {

@@ -100,7 +100,7 @@ impl Client {
     /// [`HubError`] if the Hub cannot be reached, has no such model or revision, or answers nonsense.
     pub fn list(&self, id: &ModelId, listener: &mut Listener<'_>) -> Result<Repository, HubError> {
         let revision = percent_encoded(id.revision(), "");
-        let path = format!("/api/models/{}/revision/{revision}?blobs=true", id.name());
+        let path = format!("/api/{}/{}/revision/{revision}?blobs=true", id.kind(), id.name());
         let request = Request { id, file: None, path: &path, start: 0, is_head: false };
         let mut patience = Patience::new(self.retry_wait, false);
         loop {
@@ -125,8 +125,8 @@ impl Client {
 
     /// The address of a file, without the endpoint.
     pub(crate) fn file_path(repository: &Repository, file: &str) -> String {
-        let (name, commit) = (repository.id().name(), repository.commit());
-        format!("/{name}/resolve/{commit}/{}", percent_encoded(file, "/"))
+        let (path, commit) = (repository.id().path(), repository.commit());
+        format!("{path}/resolve/{commit}/{}", percent_encoded(file, "/"))
     }
 
     /// Sends a request and follows its redirects.

@@ -94,7 +94,7 @@ pub enum HubError {
         what: String,
     },
     /// There is no such repository, or the token does not open it.
-    #[error("{id}: the Hub has no such model, or none that may be seen {}", with_token(*has_token))]
+    #[error("{id}: the Hub has no such model or data set, or none that may be seen {}", with_token(*has_token))]
     NoRepository {
         /// The model.
         id: String,
@@ -102,7 +102,7 @@ pub enum HubError {
         has_token: bool,
     },
     /// The repository exists and its terms have to be agreed to.
-    #[error("{id}: the model is gated, and may not be downloaded {}", with_token(*has_token))]
+    #[error("{id}: the repository is gated, and may not be downloaded {}", with_token(*has_token))]
     Gated {
         /// The model.
         id: String,
@@ -116,7 +116,7 @@ pub enum HubError {
         id: String,
     },
     /// The repository has no such revision.
-    #[error("{id}: the model has no revision `{revision}`")]
+    #[error("{id}: the repository has no revision `{revision}`")]
     NoRevision {
         /// The model.
         id: String,
@@ -124,7 +124,7 @@ pub enum HubError {
         revision: String,
     },
     /// The repository has no such file.
-    #[error("{id}: the model has no file `{file}`")]
+    #[error("{id}: the repository has no file `{file}`")]
     NoFile {
         /// The model.
         id: String,

@@ -1,4 +1,4 @@
-//! What a model of the Hub is called: `org/name`, at a revision.
+//! What a model or a data set of the Hub is called: `org/name`, at a revision.
 //!
 //! The only file that says which names there may be. They become parts of paths and addresses, so
 //! they are checked here, once.
@@ -18,14 +18,32 @@ const REVISION_MAX_BYTES: usize = 255;
 /// Stands between the parts of an id in a folder's name, and so in no id.
 const SEPARATOR: &str = "--";
 
-/// A model of the Hub: `org/name` or `org/name@revision`; old ones have no `org`.
+/// A model of the Hub, or a data set: `org/name` or `org/name@revision`; old ones have no `org`.
+///
+/// A text is read as a model's; [`ModelId::as_data_set`] makes it a data set's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModelId {
     name: String,
     revision: Option<String>,
+    is_data_set: bool,
 }
 
 impl ModelId {
+    /// The data set of this name and revision.
+    pub fn as_data_set(self) -> Self {
+        Self { is_data_set: true, ..self }
+    }
+
+    /// Where the Hub's interface keeps repositories of this kind.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_data_set { "datasets" } else { "models" }
+    }
+
+    /// The path of the repository, without the endpoint.
+    pub(crate) fn path(&self) -> String {
+        if self.is_data_set { format!("/datasets/{}", self.name) } else { format!("/{}", self.name) }
+    }
+
     /// `org/name`.
     pub fn name(&self) -> &str {
         &self.name
@@ -46,9 +64,9 @@ impl ModelId {
         self.given_revision().filter(|revision| is_commit(revision))
     }
 
-    /// The folder of this model in a cache.
+    /// The folder of this repository in a cache.
     pub(crate) fn folder(&self) -> String {
-        format!("models{SEPARATOR}{}", self.name.replace('/', SEPARATOR))
+        format!("{}{SEPARATOR}{}", self.kind(), self.name.replace('/', SEPARATOR))
     }
 
     /// The model whose folder has this name; `None` for those of data sets and others.
@@ -73,7 +91,8 @@ impl FromStr for ModelId {
         if let Some(revision) = revision.filter(|revision| !is_revision(revision)) {
             return Err(HubError::Revision { id: name.to_owned(), found: revision.to_owned() });
         }
-        Ok(ModelId { name: name.to_owned(), revision: revision.map(str::to_owned) })
+        let revision = revision.map(str::to_owned);
+        Ok(ModelId { name: name.to_owned(), revision, is_data_set: false })
     }
 }
 
@@ -162,6 +181,7 @@ mod tests {
     fn folders_are_told_by_their_names() {
         let id: ModelId = "org/a-b".parse().unwrap();
         assert_eq!(id.folder(), "models--org--a-b");
+        assert_eq!(id.clone().as_data_set().folder(), "datasets--org--a-b");
         assert_eq!(ModelId::of_folder("models--org--a-b"), Some(id));
         assert_eq!(ModelId::of_folder("models--old").unwrap().name(), "old");
         for folder in ["datasets--org--a", "models--", "models--..--x", "models--a--b--c", ".locks"] {

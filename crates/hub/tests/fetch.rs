@@ -134,6 +134,29 @@ fn a_model_comes_whole_in_the_layout_that_all_share() {
 }
 
 #[test]
+fn a_data_set_comes_beside_a_model_of_its_name() {
+    let rows: Vec<File> = vec![("main/test/0000.parquet", b"rows".to_vec(), true)];
+    let server = Server::new(&[(ID, &files()), ("datasets/org/name", &rows)]);
+    let scene = Scene { server, folder: tempfile::tempdir().unwrap(), token: None };
+    let id: ModelId = "org/name@refs/convert/parquet".parse().unwrap();
+    let id = id.as_data_set();
+    let client = Client::new(&scene.settings()).unwrap();
+    let mut listener = |_: News<'_>| ControlFlow::Continue(());
+    let repository = client.list(&id, &mut listener).unwrap();
+    assert_eq!(repository.names().collect::<Vec<_>>(), [rows[0].0]);
+    let folder = client.fetch(&scene.cache(), &repository, &[rows[0].0], &mut listener).unwrap();
+    scene.cache().set_reference(&repository).unwrap();
+    assert_eq!(fs::read(folder.join(rows[0].0)).unwrap(), b"rows");
+    let set = scene.folder.path().join("datasets--org--name");
+    assert_eq!(fs::read_to_string(set.join("refs/refs/convert/parquet")).unwrap(), COMMIT);
+    assert!(scene.cache().snapshot(&id).unwrap().unwrap().has(rows[0].0));
+    assert!(!scene.model().exists());
+    assert!(scene.cache().models().unwrap().is_empty(), "a data set is no model");
+    scene.pull(ID).unwrap();
+    scene.assert_whole();
+}
+
+#[test]
 fn what_is_there_is_not_asked_for_again() {
     let scene = Scene::new();
     scene.pull(ID).unwrap();

@@ -1,5 +1,6 @@
 //! Models of the Hub: found in the cache, or downloaded into it.
 
+mod data_set;
 mod display;
 mod needed;
 
@@ -62,6 +63,14 @@ pub(crate) enum PullError {
 }
 
 impl PullError {
+    /// An error of a download, or the end that was wanted.
+    fn of(error: HubError) -> Self {
+        match error {
+            HubError::Stopped => Self::Stopped,
+            error => Self::Failed(error.into()),
+        }
+    }
+
     fn failure(self) -> Failure {
         match self {
             Self::Stopped => HubError::Stopped.into(),
@@ -153,13 +162,9 @@ impl Hub {
         wants_stop: &dyn Fn() -> bool,
     ) -> Result<PathBuf, PullError> {
         let mut display = Display::new(self.settings.shows_bars, is_quiet, wants_stop);
-        let stopped = |error: HubError| match error {
-            HubError::Stopped => PullError::Stopped,
-            error => PullError::Failed(error.into()),
-        };
         let client = Client::new(&self.settings)?;
         let mut listener = |news: News<'_>| display.hear(news);
-        let repository = client.list(id, &mut listener).map_err(stopped)?;
+        let repository = client.list(id, &mut listener).map_err(PullError::of)?;
         let names: Vec<&str> = repository.names().collect();
         let mut unfit = repository.unfit_names().filter(|name| patterns.takes(name));
         if let Some(name) = unfit.next().filter(|_| !patterns.include.is_empty()) {
@@ -169,10 +174,10 @@ impl Hub {
         let mut wanted: Vec<String> = needed.run.iter().chain(&needed.extra).cloned().collect();
         if needed.has_index() {
             let fetched = client.fetch(&self.cache, &repository, &[INDEX_FILE], &mut listener);
-            wanted.extend(shards(&repository, &fetched.map_err(stopped)?)?);
+            wanted.extend(shards(&repository, &fetched.map_err(PullError::of)?)?);
         }
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        let folder = client.fetch(&self.cache, &repository, &wanted, &mut listener).map_err(stopped)?;
+        let folder = client.fetch(&self.cache, &repository, &wanted, &mut listener).map_err(PullError::of)?;
         let is_whole = matches!(state_of(&self.cache.snapshot_of(&repository))?, Cached::Whole(_));
         if is_whole || !self.cache.has_reference(id)? {
             self.cache.set_reference(&repository)?;

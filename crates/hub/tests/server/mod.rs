@@ -256,13 +256,15 @@ fn stored(state: &State, path: &str) -> Answer {
 
 /// What the Hub answers.
 fn of_hub(state: &State, path: &str) -> Answer {
-    if let Some(rest) = path.strip_prefix("/api/models/") {
+    if let Some(rest) = path.strip_prefix("/api/") {
         let Some((id, revision)) = rest.split_once("/revision/") else { return plain(404, "") };
+        // Data sets are told from models here as in the paths of their files.
+        let id = id.strip_prefix("models/").unwrap_or(id);
         let Some((_, files)) = state.repositories.iter().find(|(other, _)| *other == id) else {
             return error(401, "RepoNotFound");
         };
         let revision = revision.strip_suffix("?blobs=true").unwrap_or(revision);
-        if !["main", "refs%2Fpr%2F1", &state.commit].contains(&revision) {
+        if !["main", "refs%2Fpr%2F1", "refs%2Fconvert%2Fparquet", &state.commit].contains(&revision) {
             return error(404, "RevisionNotFound");
         }
         let siblings: Vec<String> = files.iter().map(|file| sibling(state, file)).collect();

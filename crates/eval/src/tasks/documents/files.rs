@@ -7,6 +7,7 @@
 //! DIR/arc_easy.jsonl                   the task: the split that is evaluated
 //! DIR/arc_easy/test.parquet            a folder a task
 //! DIR/ai2_arc/ARC-Easy/test-00000-of-00001.parquet   as in the data set's repository
+//! DIR/ai2_arc/ARC-Easy/test/0000.parquet             as in the Hub's conversion to parquet
 //! DIR/wiki.test.raw                    pages of WikiText
 //! DIR/hellaswag_val_activitynet.jsonl  the task, the split and more, if there is none of those
 //! DIR/mmlu_test.parquet                the tasks of all subjects, if there is none of those either
@@ -39,6 +40,8 @@ enum NameKind {
     Stem,
     /// What such a name begins with.
     Start,
+    /// A number of four digits: a part of what the folder is named for.
+    Part,
 }
 
 /// The files of a split, several only if they are numbered parts of one.
@@ -90,17 +93,26 @@ fn wanted(dataset: &Dataset, folder: &Path, split: &str) -> [Vec<Wanted>; 3] {
     let here = || folder.to_path_buf();
     let aliases = aliases(split);
     let repository = dataset.path.rsplit('/').next().unwrap_or(&dataset.path);
-    let configuration = match &dataset.config {
-        Some(config) => folder.join(repository).join(config),
-        None => folder.join(repository),
+    let repository = || folder.join(repository);
+    // A set without configurations has its files at the top or in `data`; the Hub's conversion puts
+    // them under one of two names.
+    let (as_stored, as_converted) = match &dataset.config {
+        Some(config) => (vec![repository().join(config)], vec![repository().join(config)]),
+        None => (
+            vec![repository(), repository().join("data")],
+            vec![repository().join("default"), repository().join("plain_text")],
+        ),
     };
 
     let mut plain = Vec::new();
     for alias in aliases {
         plain.push(name(here(), format!("{}_{alias}", dataset.file_stem), NameKind::Stem));
         plain.push(name(folder.join(&dataset.file_stem), (*alias).to_owned(), NameKind::Stem));
-        if configuration != folder.join(&dataset.file_stem) {
-            plain.push(name(configuration.clone(), (*alias).to_owned(), NameKind::Stem));
+        for folder in as_stored.iter().filter(|stored| **stored != folder.join(&dataset.file_stem)) {
+            plain.push(name(folder.clone(), (*alias).to_owned(), NameKind::Stem));
+        }
+        for folder in &as_converted {
+            plain.push(name(folder.join(alias), (*alias).to_owned(), NameKind::Part));
         }
         if let Some(pages) = &dataset.pages {
             let pages = pages.replace("{split}", alias);
@@ -116,7 +128,7 @@ fn wanted(dataset: &Dataset, folder: &Path, split: &str) -> [Vec<Wanted>; 3] {
         let path = Path::new(file);
         let last = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let inner = path.parent().unwrap_or(Path::new(""));
-        for folder in [here(), folder.join(inner), folder.join(repository).join(inner)] {
+        for folder in [here(), folder.join(inner), repository().join(inner)] {
             plain.push(name(folder, last.clone(), NameKind::Whole));
         }
     }
@@ -141,13 +153,14 @@ fn aliases(split: &str) -> &'static [&'static str] {
 
 impl Wanted {
     fn shown(&self, folder: &Path) -> String {
-        let path = self.folder.join(&self.name);
-        let path = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
-        match self.kind {
-            NameKind::Whole => path,
-            NameKind::Stem => format!("{path}.jsonl"),
-            NameKind::Start => format!("{path}*.jsonl"),
-        }
+        let name = match self.kind {
+            NameKind::Whole => self.name.clone(),
+            NameKind::Stem => format!("{}.jsonl", self.name),
+            NameKind::Start => format!("{}*.jsonl", self.name),
+            NameKind::Part => "0000.parquet".to_owned(),
+        };
+        let path = self.folder.join(name);
+        path.strip_prefix(folder).unwrap_or(&path).display().to_string()
     }
 }
 
@@ -159,6 +172,10 @@ fn matched(name: &str, wanted: &Wanted) -> Option<String> {
     let ending =
         ENDINGS.iter().filter(|ending| name.ends_with(**ending)).max_by_key(|ending| ending.len())?;
     let stem = name.strip_suffix(ending)?;
+    if wanted.kind == NameKind::Part {
+        let is_part = stem.len() == 4 && stem.bytes().all(|byte| byte.is_ascii_digit());
+        return is_part.then(|| format!("{}{ending}", wanted.name));
+    }
     let stem = without_part(stem);
     let is_wanted = match wanted.kind {
         NameKind::Start => stem.starts_with(&wanted.name),
@@ -229,6 +246,13 @@ mod tests {
                 "ai2_arc/ARC-Easy/train-00001-of-00002.parquet",
             ],
         );
+        check(
+            "arc_easy",
+            "test",
+            &["ai2_arc/ARC-Easy/test/0000.parquet", "ai2_arc/ARC-Easy/test/0001.parquet"],
+        );
+        check("piqa", "validation", &["piqa/default/validation/0000.parquet"]);
+        check("hellaswag", "validation", &["hellaswag/data/validation-00000-of-00001.parquet"]);
         check("piqa", "validation", &["piqa_val.jsonl.gz"]);
         check("piqa", "validation", &["piqa/dev.jsonl"]);
         check("wikitext", "test", &["wiki.test.raw"]);

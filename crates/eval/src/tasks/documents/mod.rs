@@ -6,6 +6,7 @@
 
 mod columns;
 mod files;
+mod hub;
 mod json;
 mod project;
 mod read;

@@ -27,6 +27,9 @@ const TEXT_MAX_BYTES: u64 = 1 << 32;
 /// Documents that a file may have.
 pub(super) const DOCUMENTS_MAX: usize = 1 << 22;
 
+/// What some editors put before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// What the name of a file may end in.
 pub(super) const ENDINGS: [&str; 6] = [".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz", ".raw"];
 
@@ -105,6 +108,7 @@ fn lines(path: &Path, mut bytes: impl BufRead) -> Result<Vec<(Place, Json)>, Tas
         limit(path, total, documents.len())?;
         let text = std::str::from_utf8(&line);
         let text = text.map_err(|_| TaskError::Utf8 { path: path.to_path_buf(), line: number })?;
+        let text = if number == 1 { text.trim_start_matches(BYTE_ORDER_MARK) } else { text };
         if text.trim().is_empty() {
             continue;
         }
