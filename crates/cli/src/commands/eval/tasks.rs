@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use tercet_eval::results::{Run, TaskResult};
-use tercet_eval::tasks::{self, Documents, Example, ExampleSettings, Group, Selection, Source, Task};
+use tercet_eval::tasks::{self, Documents, Example, ExampleSettings, Group, Selection, Source, Task, TaskError};
 use tercet_eval::score::EncodeError;
 use tercet_eval::{AnswerError, Asked, Progress as Listener, Request, Respondent, Response};
 use tercet_kernels::Pool;
@@ -28,9 +28,9 @@ pub(super) struct Tasks {
     /// A task of one's own: a file of documents, or a description; may be given several times
     #[arg(long, value_name = "FILE", help_heading = "Tasks")]
     task_file: Vec<PathBuf>,
-    /// Where the documents are; without it, small ones of this project's own
+    /// Where the documents are; may be given several times. Without it, small ones of this project's own
     #[arg(long, value_name = "FOLDER", help_heading = "Tasks")]
-    data: Option<PathBuf>,
+    data: Vec<PathBuf>,
     /// Solved examples before each question [default: 0, or what the task has]
     #[arg(short = 'f', long, value_name = "N", help_heading = "Tasks")]
     num_fewshot: Option<usize>,
@@ -59,16 +59,31 @@ impl Tasks {
             }
             tasks.push(Arc::new(task));
         }
-        let source = self.data.clone().map_or(Source::Project, Source::Folder);
         let tasks = tasks.into_iter().map(|task| {
             let num_fewshot = self.num_fewshot.unwrap_or(task.num_fewshot);
-            let documents = task.documents(&source, num_fewshot)?;
+            let documents = self.documents(&task, num_fewshot)?;
             let settings = ExampleSettings { num_fewshot, fewshot_seed: self.fewshot_seed, limit };
             let examples = task.examples(&documents, &settings)?;
             Ok(Question { task, num_fewshot, documents, examples })
         });
         let tasks = tasks.collect::<Result<_, Failure>>()?;
         Ok(Questions { tasks, groups, limit, fewshot_seed: self.fewshot_seed })
+    }
+
+    /// A task's documents, from the first folder that has them.
+    fn documents(&self, task: &Task, num_fewshot: usize) -> Result<Documents, TaskError> {
+        let Some((first, others)) = self.data.split_first() else {
+            return task.documents(&Source::Project, num_fewshot);
+        };
+        let read = |folder: &PathBuf| task.documents(&Source::Folder(folder.clone()), num_fewshot);
+        let mut found = read(first);
+        for folder in others {
+            match found {
+                Err(TaskError::NoFile { .. }) => found = read(folder),
+                _ => break,
+            }
+        }
+        found
     }
 }
 
