@@ -6,6 +6,7 @@ mod converted;
 mod gguf;
 mod hub;
 mod llama_cpp;
+mod lm_eval;
 mod tensorboard;
 mod tiny_run;
 mod transformers;
@@ -20,17 +21,18 @@ use crate::venv;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The parts to run: transformers, gguf, llama-cpp, hub, tensorboard; all without one.
+    /// The parts to run: transformers, gguf, llama-cpp, lm-eval, hub, tensorboard; all without one.
     parts: Vec<String>,
 }
 
 /// A part: what it wants of other software, each with its name, reported.
 type Part = fn(&str, &mut Report) -> Result<()>;
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("transformers", transformers::run),
     ("gguf", gguf::run),
     ("llama-cpp", llama_cpp::run),
+    ("lm-eval", lm_eval::run),
     ("hub", hub::run),
     ("tensorboard", tensorboard::run),
 ];

@@ -16,14 +16,9 @@ use crate::terminal::note;
 /// # Errors
 /// Exit code 3 if the Hub has no such set or no files of a split, 4 if they are not in the cache and
 /// there is no network.
-#[expect(dead_code, reason = "`tercet eval` takes it up")]
-pub(crate) fn documents(
-    dataset: &Dataset,
-    num_fewshot: usize,
-    is_quiet: bool,
-    wants_stop: &dyn Fn() -> bool,
-) -> Result<Source, PullError> {
-    Hub::open()?.documents(dataset, num_fewshot, is_quiet, wants_stop)
+pub(crate) fn documents(dataset: &Dataset, num_fewshot: usize) -> Result<Source, Failure> {
+    // A signal ends the process; what was downloaded until then is taken up by the next.
+    Hub::open()?.documents(dataset, num_fewshot, false, &|| false).map_err(PullError::failure)
 }
 
 impl Hub {

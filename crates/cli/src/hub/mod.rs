@@ -1,6 +1,6 @@
 //! Models of the Hub: found in the cache, or downloaded into it.
 
-mod data_set;
+pub(crate) mod data_set;
 mod display;
 mod needed;
 

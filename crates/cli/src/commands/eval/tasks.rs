@@ -16,6 +16,7 @@ use tercet_kernels::Pool;
 use super::How;
 use super::subject::Subject;
 use crate::failure::{Exit, Failure};
+use crate::hub::data_set;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::terminal::note;
@@ -28,7 +29,8 @@ pub(super) struct Tasks {
     /// A task of one's own: a file of documents, or a description; may be given several times
     #[arg(long, value_name = "FILE", help_heading = "Tasks")]
     task_file: Vec<PathBuf>,
-    /// Where the documents are; may be given several times. Without it, small ones of this project's own
+    /// The folder with the documents, or `hub` for the Hugging Face Hub; may be given several times, and the first
+    /// that has them is taken. Without it, small ones of this project's own
     #[arg(long, value_name = "FOLDER", help_heading = "Tasks")]
     data: Vec<PathBuf>,
     /// Solved examples before each question [default: 0, or what the task has]
@@ -41,6 +43,9 @@ pub(super) struct Tasks {
     #[arg(long, help_heading = "Tasks")]
     pub(super) list_tasks: bool,
 }
+
+/// The place of `--data` that is no folder.
+const HUB: &str = "hub";
 
 impl Tasks {
     pub(super) fn is_empty(&self) -> bool {
@@ -71,19 +76,22 @@ impl Tasks {
     }
 
     /// A task's documents, from the first folder that has them.
-    fn documents(&self, task: &Task, num_fewshot: usize) -> Result<Documents, TaskError> {
-        let Some((first, others)) = self.data.split_first() else {
-            return task.documents(&Source::Project, num_fewshot);
-        };
-        let read = |folder: &PathBuf| task.documents(&Source::Folder(folder.clone()), num_fewshot);
-        let mut found = read(first);
-        for folder in others {
-            match found {
-                Err(TaskError::NoFile { .. }) => found = read(folder),
-                _ => break,
+    fn documents(&self, task: &Task, num_fewshot: usize) -> Result<Documents, Failure> {
+        let mut missing = None;
+        for place in &self.data {
+            let source = match &task.dataset {
+                Some(dataset) if place.as_os_str() == HUB => data_set::documents(dataset, num_fewshot)?,
+                _ => Source::Folder(place.clone()),
+            };
+            match task.documents(&source, num_fewshot) {
+                Err(error @ TaskError::NoFile { .. }) => missing = missing.or(Some(error)),
+                found => return Ok(found?),
             }
         }
-        found
+        match missing {
+            Some(error) => Err(error.into()),
+            None => Ok(task.documents(&Source::Project, num_fewshot)?),
+        }
     }
 }
 
@@ -124,7 +132,7 @@ impl Questions {
         if !of_project.is_empty() {
             note(&format!(
                 "{}: small documents of this project's own, not the data sets; their scores are not comparable with \
-                 published ones (`--data FOLDER` takes the real ones)",
+                 published ones (`--data FOLDER` or `--data hub` takes the real ones)",
                 of_project.join(", ")
             ));
         }

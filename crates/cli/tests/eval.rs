@@ -1,0 +1,180 @@
+//! `tercet eval`: tasks over the project's own documents, perplexity, what is kept, and what is refused.
+
+mod command;
+
+use std::fs;
+use std::path::Path;
+
+use command::{Outcome, command, outcome, tercet};
+use serde_json::Value;
+
+fn eval(arguments: &[&str]) -> Outcome {
+    tercet(["eval"].iter().chain(arguments))
+}
+
+/// With the answers kept in a folder.
+fn eval_kept(cache: &Path, arguments: &[&str]) -> Outcome {
+    outcome(command().arg("eval").args(arguments).arg("--use-cache").arg(cache))
+}
+
+fn results(outcome: Outcome) -> Value {
+    outcome.success().json()["results"].clone()
+}
+
+const TASKS: [&str; 5] = ["--tasks", "arc_easy,piqa", "--limit", "20", "--json"];
+
+#[test]
+fn tasks_run_with_nothing_but_the_binary() {
+    let found = eval(&TASKS).success();
+    assert!(found.stderr.starts_with("arc_easy, piqa: small documents of this project's own"), "{}", found.stderr);
+    let json = found.json();
+    assert_eq!(json["tercet"]["project_documents"], serde_json::json!(["arc_easy", "piqa"]));
+    for task in ["arc_easy", "piqa"] {
+        assert_eq!(json["results"][task]["sample_len"], 20);
+        for metric in ["acc,none", "acc_norm,none", "acc_stderr,none"] {
+            let value = json["results"][task][metric].as_f64().unwrap();
+            assert!((0.0..=1.0).contains(&value), "{task} {metric} {value}");
+        }
+        assert_eq!(json["n-shot"][task], 0);
+        assert_eq!(json["higher_is_better"][task]["acc"], true);
+    }
+}
+
+#[test]
+fn every_task_runs_to_its_end() {
+    // A greater context than the model's, for the longest texts.
+    let names = "arc_challenge,boolq,c4,commonsense_qa,copa,gsm8k,hellaswag,lambada_openai,mmlu_virology,openbookqa,\
+                 sciq,social_iqa,wikitext,winogrande,wsc273,boolq@0.3.0";
+    let found = eval(&["--tasks", names, "--limit", "2", "--json", "-c", "2048", "--no-cache"]).success().json();
+    for name in names.split(',') {
+        assert_eq!(found["results"][name]["sample_len"], 2, "{name}");
+    }
+    assert!(found["results"]["gsm8k"]["exact_match,strict-match"].is_number());
+    assert!(found["results"]["wikitext"]["word_perplexity,none"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn results_are_the_same_however_they_are_computed() {
+    let tasks = [&TASKS[..], &["--no-cache", "--num-fewshot", "2"]].concat();
+    let want = results(eval(&tasks));
+    for how in [["-t", "1"], ["-t", "3"], ["-b", "7"], ["-b", "300"], ["--weights", "1.6bit"]] {
+        assert_eq!(results(eval(&[&tasks[..], &how].concat())), want, "{how:?}");
+    }
+}
+
+#[test]
+fn what_was_answered_is_not_asked_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let want = results(eval_kept(cache.path(), &TASKS));
+    let file = fs::read_dir(cache.path()).unwrap().next().unwrap().unwrap().path();
+    let kept = fs::read_to_string(&file).unwrap();
+    // As a killed process leaves it: half of the answers, the last cut off.
+    fs::write(&file, &kept[..kept.len() / 2]).unwrap();
+    assert_eq!(results(eval_kept(cache.path(), &TASKS)), want);
+    let mended = fs::read_to_string(&file).unwrap();
+    assert_eq!(mended.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), kept.lines().count());
+    assert_eq!(results(eval_kept(cache.path(), &TASKS)), want);
+    assert_eq!(fs::read_to_string(&file).unwrap(), mended, "all was known");
+    // Another function has another file.
+    eval_kept(cache.path(), &[&TASKS[..], &["--head", "q8"]].concat()).success();
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn files_are_those_of_the_harness() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().to_str().unwrap();
+    eval(&["--tasks", "arc_easy", "--limit", "3", "-o", path, "--log-samples", "--no-cache"]).success();
+    let folder = out.path().join("the model inside");
+    let mut names: Vec<String> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names[0].starts_with("results_20") && names[0].ends_with(".json"), "{names:?}");
+    assert!(names[1].starts_with("samples_arc_easy_20") && names[1].ends_with(".jsonl"), "{names:?}");
+    let lines = fs::read_to_string(folder.join(&names[1])).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    let first = &lines[0];
+    assert_eq!(first["doc_id"], 0);
+    assert!(first["arguments"]["gen_args_0"]["arg_0"].as_str().unwrap().starts_with("Question: "));
+    assert!(first["filtered_resps"][0][0].as_str().unwrap().parse::<f64>().unwrap() < 0.0);
+    assert_eq!(first["doc_hash"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn two_models_are_compared_document_by_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name).display().to_string());
+    for (path, form) in [(&a, "hf-packed"), (&b, "hf-autobitlinear")] {
+        tercet(["convert", path, "--to", form, "--no-verify"]).success();
+    }
+    let found = eval(&["--compare", &a, &b, "--tasks", "arc_easy", "--no-cache"]).success();
+    assert!(found.stdout.contains("| arc_easy "), "{}", found.stdout);
+    let arguments = ["--compare", &a, &b, "--tasks", "arc_easy,lambada_openai", "--json", "--no-cache", "-c", "2048"];
+    let json = eval(&arguments).success().json();
+    let rows = json["differences"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert_eq!((row["difference"].as_f64(), row["p_value"].as_f64()), (Some(0.0), Some(1.0)), "{row}");
+    }
+}
+
+#[test]
+fn a_task_of_ones_own_is_a_file_of_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.jsonl");
+    let document = r#"{"ctx": "Once upon a", "choices": ["time", "xylophone"], "gold": 0}"#;
+    fs::write(&path, format!("{document}\n{document}\n")).unwrap();
+    let json = eval(&["--task-file", path.to_str().unwrap(), "--json", "--no-cache"]).success().json();
+    assert_eq!(json["results"]["mine"]["acc,none"], 1.0);
+    fs::write(&path, document.replace("\"gold\": 0", "\"gold\": 2")).unwrap();
+    let found = eval(&["--task-file", path.to_str().unwrap()]);
+    assert_eq!(found.failure(), Some(3));
+    assert!(found.stderr.contains("line 1: `gold` is 2"), "{}", found.stderr);
+}
+
+#[test]
+fn perplexity_has_the_ways_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text.txt");
+    let story = "Once upon a time, there was a little girl named Lily. She liked to play.\n\n";
+    fs::write(&path, story.repeat(40)).unwrap();
+    let text = path.to_str().unwrap();
+    let run = |more: &[&str]| {
+        eval(&[&["--perplexity", text, "--json", "--no-cache", "--window", "64"], more].concat()).success().json()
+    };
+    let number = |json: &Value, key: &str| json[key].as_f64().unwrap();
+    let papers = run(&[]);
+    assert_eq!((&papers["method"], &papers["window"]), (&"papers".into(), &64.into()));
+    assert_eq!(number(&papers, "tokens"), 63.0 * number(&papers, "windows"));
+    assert!((number(&papers, "loss").exp() - number(&papers, "perplexity")).abs() < 1e-9);
+    let strided = run(&["--stride", "32"]);
+    assert!(number(&strided, "tokens") > number(&papers, "tokens"), "the rest is scored too");
+    assert!(number(&strided, "loss") < number(&papers, "loss"), "with more of the text before it");
+    let llama = run(&["--method", "llama.cpp"]);
+    assert_eq!(number(&llama, "tokens"), 31.0 * number(&llama, "windows"));
+    let paragraphs = run(&["--method", "paragraphs"]);
+    assert_eq!(number(&paragraphs, "bytes"), 40.0 * (story.len() - 2) as f64);
+    assert_eq!(run(&["--method", "paragraphs", "-b", "5", "-t", "1"])["loss"], paragraphs["loss"]);
+    assert_eq!(run(&["--limit", "3"])["windows"], 3);
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_said() {
+    for (arguments, code, want) in [
+        (&[][..], 2, "found neither `--tasks` nor `--perplexity`"),
+        (&["--tasks", "arc_eazy"], 2, "hint: did you mean `arc_easy`?"),
+        (&["--tasks", "piqa", "--perplexity", "x"], 2, "found both `--tasks` and `--perplexity`"),
+        (&["--tasks", "piqa", "--data", "/no/such"], 3, "/no/such"),
+        (&["--perplexity", "/no/such/text"], 1, "/no/such/text: cannot be read"),
+        (&["--perplexity", "Cargo.toml", "--stride", "9", "--method", "papers"], 2, "`--stride` is of `--method strided`"),
+        (&["--perplexity", "Cargo.toml", "--stride", "99", "--window", "64"], 2, "expected at most the window's 64"),
+        (&["--perplexity", "Cargo.toml", "--window", "500000", "-c", "500000"], 1, "expected at least one window"),
+        (&["--tasks", "piqa", "--data", "hub"], 4, "HF_HUB_OFFLINE"),
+        (&["--tasks", "piqa", "-c", "20"], 1, "a greater `--ctx-size`"),
+    ] {
+        let found = eval(arguments);
+        assert_eq!(found.code, Some(code), "{arguments:?}: {}", found.stderr);
+        assert!(found.stderr.contains(want), "{arguments:?}: {}", found.stderr);
+    }
+}
