@@ -175,7 +175,9 @@ impl From<HubError> for Failure {
 impl From<TaskError> for Failure {
     fn from(error: TaskError) -> Self {
         let exit = match error {
-            TaskError::UnknownTask { .. } | TaskError::TaskFileKind { .. } | TaskError::Fewshot { .. } => Exit::Usage,
+            TaskError::UnknownTask { .. } | TaskError::TaskFileKind { .. } | TaskError::Fewshot { .. } => {
+                Exit::Usage
+            }
             _ => Exit::Model,
         };
         let hint = error.hint();

@@ -26,7 +26,11 @@ const TASKS: [&str; 5] = ["--tasks", "arc_easy,piqa", "--limit", "20", "--json"]
 #[test]
 fn tasks_run_with_nothing_but_the_binary() {
     let found = eval(&TASKS).success();
-    assert!(found.stderr.starts_with("arc_easy, piqa: small documents of this project's own"), "{}", found.stderr);
+    assert!(
+        found.stderr.starts_with("arc_easy, piqa: small documents of this project's own"),
+        "{}",
+        found.stderr
+    );
     let json = found.json();
     assert_eq!(json["tercet"]["project_documents"], serde_json::json!(["arc_easy", "piqa"]));
     for task in ["arc_easy", "piqa"] {
@@ -45,7 +49,8 @@ fn every_task_runs_to_its_end() {
     // A greater context than the model's, for the longest texts.
     let names = "arc_challenge,boolq,c4,commonsense_qa,copa,gsm8k,hellaswag,lambada_openai,mmlu_virology,openbookqa,\
                  sciq,social_iqa,wikitext,winogrande,wsc273,boolq@0.3.0";
-    let found = eval(&["--tasks", names, "--limit", "2", "--json", "-c", "2048", "--no-cache"]).success().json();
+    let found =
+        eval(&["--tasks", names, "--limit", "2", "--json", "-c", "2048", "--no-cache"]).success().json();
     for name in names.split(',') {
         assert_eq!(found["results"][name]["sample_len"], 2, "{name}");
     }
@@ -72,7 +77,10 @@ fn what_was_answered_is_not_asked_again() {
     fs::write(&file, &kept[..kept.len() / 2]).unwrap();
     assert_eq!(results(eval_kept(cache.path(), &TASKS)), want);
     let mended = fs::read_to_string(&file).unwrap();
-    assert_eq!(mended.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), kept.lines().count());
+    assert_eq!(
+        mended.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(),
+        kept.lines().count()
+    );
     assert_eq!(results(eval_kept(cache.path(), &TASKS)), want);
     assert_eq!(fs::read_to_string(&file).unwrap(), mended, "all was known");
     // Another function has another file.
@@ -86,8 +94,10 @@ fn files_are_those_of_the_harness() {
     let path = out.path().to_str().unwrap();
     eval(&["--tasks", "arc_easy", "--limit", "3", "-o", path, "--log-samples", "--no-cache"]).success();
     let folder = out.path().join("the model inside");
-    let mut names: Vec<String> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert!(names[0].starts_with("results_20") && names[0].ends_with(".json"), "{names:?}");
     assert!(names[1].starts_with("samples_arc_easy_20") && names[1].ends_with(".jsonl"), "{names:?}");
@@ -110,7 +120,8 @@ fn two_models_are_compared_document_by_document() {
     }
     let found = eval(&["--compare", &a, &b, "--tasks", "arc_easy", "--no-cache"]).success();
     assert!(found.stdout.contains("| arc_easy "), "{}", found.stdout);
-    let arguments = ["--compare", &a, &b, "--tasks", "arc_easy,lambada_openai", "--json", "--no-cache", "-c", "2048"];
+    let arguments =
+        ["--compare", &a, &b, "--tasks", "arc_easy,lambada_openai", "--json", "--no-cache", "-c", "2048"];
     let json = eval(&arguments).success().json();
     let rows = json["differences"].as_array().unwrap();
     assert_eq!(rows.len(), 4);
@@ -141,7 +152,9 @@ fn perplexity_has_the_ways_of_others() {
     fs::write(&path, story.repeat(40)).unwrap();
     let text = path.to_str().unwrap();
     let run = |more: &[&str]| {
-        eval(&[&["--perplexity", text, "--json", "--no-cache", "--window", "64"], more].concat()).success().json()
+        eval(&[&["--perplexity", text, "--json", "--no-cache", "--window", "64"], more].concat())
+            .success()
+            .json()
     };
     let number = |json: &Value, key: &str| json[key].as_f64().unwrap();
     let papers = run(&[]);
@@ -167,9 +180,21 @@ fn what_cannot_be_evaluated_is_said() {
         (&["--tasks", "piqa", "--perplexity", "x"], 2, "found both `--tasks` and `--perplexity`"),
         (&["--tasks", "piqa", "--data", "/no/such"], 3, "/no/such"),
         (&["--perplexity", "/no/such/text"], 1, "/no/such/text: cannot be read"),
-        (&["--perplexity", "Cargo.toml", "--stride", "9", "--method", "papers"], 2, "`--stride` is of `--method strided`"),
-        (&["--perplexity", "Cargo.toml", "--stride", "99", "--window", "64"], 2, "expected at most the window's 64"),
-        (&["--perplexity", "Cargo.toml", "--window", "500000", "-c", "500000"], 1, "expected at least one window"),
+        (
+            &["--perplexity", "Cargo.toml", "--stride", "9", "--method", "papers"],
+            2,
+            "`--stride` is of `--method strided`",
+        ),
+        (
+            &["--perplexity", "Cargo.toml", "--stride", "99", "--window", "64"],
+            2,
+            "expected at most the window's 64",
+        ),
+        (
+            &["--perplexity", "Cargo.toml", "--window", "500000", "-c", "500000"],
+            1,
+            "expected at least one window",
+        ),
         (&["--tasks", "piqa", "--data", "hub"], 4, "HF_HUB_OFFLINE"),
         (&["--tasks", "piqa", "-c", "20"], 1, "a greater `--ctx-size`"),
     ] {

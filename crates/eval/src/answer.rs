@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::{slice, thread};
 
 use tercet::generate::{
-    FinishReason, GenerateError, GenerationParams, Listener as GenerationListener, SamplingParams, Speculative,
-    generate,
+    FinishReason, GenerateError, GenerationParams, Listener as GenerationListener, SamplingParams,
+    Speculative, generate,
 };
 use tercet::model::{ForwardError, Session};
 use tercet::tokenizer::Tokenizer;
@@ -61,7 +61,11 @@ impl Asked {
     ///
     /// # Errors
     /// [`AnswerError::Encode`] for the first that cannot be given to the model.
-    pub fn encode(encoder: &Encoder<'_>, requests: &[Request], threads: usize) -> Result<Vec<Asked>, AnswerError> {
+    pub fn encode(
+        encoder: &Encoder<'_>,
+        requests: &[Request],
+        threads: usize,
+    ) -> Result<Vec<Asked>, AnswerError> {
         let share = requests.len().div_ceil(threads.max(1)).max(1);
         let encode = |(number, request): (usize, &Request)| {
             Asked::new(encoder, request).map_err(|error| AnswerError::Encode { number, error })
@@ -72,7 +76,8 @@ impl Asked {
                 scope.spawn(move || numbers.zip(requests).map(encode).collect::<Vec<_>>())
             });
             let shares: Vec<_> = shares.collect();
-            let results = shares.into_iter().flat_map(|share| share.join().expect("encode: no thread panics"));
+            let results =
+                shares.into_iter().flat_map(|share| share.join().expect("encode: no thread panics"));
             results.collect()
         })
     }
@@ -262,4 +267,3 @@ impl GenerationListener for Text<'_> {
         self.listener.progress(self.done, self.total)
     }
 }
-

@@ -74,14 +74,16 @@ impl Store {
             move |error| StoreError::Io { path, action, error }
         };
         fs::create_dir_all(folder).map_err(failed("made"))?;
-        let file = OpenOptions::new().create(true).append(true).read(true).open(&path).map_err(failed("opened"))?;
+        let file =
+            OpenOptions::new().create(true).append(true).read(true).open(&path).map_err(failed("opened"))?;
         let mut answers = HashMap::new();
         let mut reader = BufReader::new(&file);
         let mut line = Vec::new();
         let mut is_whole = true;
         loop {
             line.clear();
-            let read = reader.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line).map_err(failed("read"))?;
+            let read =
+                reader.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line).map_err(failed("read"))?;
             if read == 0 {
                 break;
             }

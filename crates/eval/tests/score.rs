@@ -57,7 +57,8 @@ fn scores(model: &Model, items: &[ScoredTokens], lanes: usize, max_rows: usize) 
 /// Each by itself, in f64, as the definition has it.
 fn plain(model: &Model, item: &ScoredTokens) -> (f64, bool) {
     let rows = item.input.len();
-    let mut session = Session::new(model, SessionSize { context: rows, max_rows: rows, max_logit_rows: rows });
+    let mut session =
+        Session::new(model, SessionSize { context: rows, max_rows: rows, max_logit_rows: rows });
     let mut cache = session.new_cache(KvType::F32);
     let mut sequences = [Sequence { tokens: &item.input, cache: &mut cache }];
     let logits = session.forward(&mut sequences, LogitRows::All).unwrap();
@@ -76,7 +77,8 @@ fn stretches() -> impl Strategy<Value = Vec<ScoredTokens>> {
     let one = (0usize..6, 0usize..30, prop::collection::vec(3u32..9, 1..6), 1usize..40);
     prop::collection::vec(one, 1..24).prop_map(|parts| {
         let parts = parts.into_iter().map(|(trunk, cut, own, targets)| {
-            let mut whole: Vec<u32> = (0..40).map(|i| 3 + (i * (trunk as u32 + 7)) % 300).take(cut + 2).collect();
+            let mut whole: Vec<u32> =
+                (0..40).map(|i| 3 + (i * (trunk as u32 + 7)) % 300).take(cut + 2).collect();
             whole.extend(own);
             let targets = targets.min(whole.len() - 1);
             let input = whole[..whole.len() - 1].to_vec();

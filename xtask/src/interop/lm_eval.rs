@@ -25,15 +25,18 @@ const TERNARY_TASKS: &str = "arc_easy,piqa,winogrande,lambada_openai";
 const CLOSE: f64 = 1e-3;
 /// And that of a page, which is a sum of hundreds of tokens: as a share of itself.
 const CLOSE_PAGE: f64 = 1e-6;
-/// What rounding flips may do to the log-likelihood of a continuation, in nats.
-const FLIPPED: f64 = 0.5;
+/// What rounding flips may do to a log-likelihood, as a share of itself.
+const FLIPPED: f64 = 2e-2;
+/// How much likelier, in nats, a choice may be that they turn.
+const TURNED: f64 = 0.1;
 
 pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     let Some(shared) = env::var_os("TERCET_SHARED") else {
         bail!("TERCET_SHARED is not set; it names the folder with `data/zero_shot` and `models/stories260K`");
     };
     let shared = Path::new(&shared).canonicalize().context("TERCET_SHARED")?;
-    let built = process::command("cargo", &["build", "--release", "--quiet", "--package", "tercet-cli"]).status()?;
+    let built =
+        process::command("cargo", &["build", "--release", "--quiet", "--package", "tercet-cli"]).status()?;
     if !built.success() {
         bail!("tercet cannot be built");
     }
@@ -42,7 +45,10 @@ pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     let stories = shared.join("models/stories260K");
     let (weights, words) = (stories.join("stories260K.bin"), stories.join("tok512.bin"));
     run_quietly(
-        process::command(python, &["tools/import_llama2c.py"]).args([&weights, &dense]).arg("--tokenizer").arg(&words),
+        process::command(python, &["tools/import_llama2c.py"])
+            .args([&weights, &dense])
+            .arg("--tokenizer")
+            .arg(&words),
     )?;
     compare(python, &shared, &dense, TASKS, report)?;
     let ternary = folder.path().join("ternary");
@@ -67,19 +73,43 @@ fn compare(python: &str, shared: &Path, model: &Path, tasks: &str, report: &mut 
     let is_ternary = tasks == TERNARY_TASKS;
     let kind = if is_ternary { "ternary" } else { "dense" };
     let data = shared.join("data");
-    let script = process::command(python, &["tools/interop/lm_eval_run.py"]).arg(model).arg(&data).args([tasks, LIMIT]).output()?;
-    let theirs: Value = serde_json::from_slice(&script.stdout)
-        .with_context(|| format!("the harness printed no JSON: {}", String::from_utf8_lossy(&script.stderr)))?;
+    let script = process::command(python, &["tools/interop/lm_eval_run.py"])
+        .arg(model)
+        .arg(&data)
+        .args([tasks, LIMIT])
+        .output()?;
+    let theirs: Value = serde_json::from_slice(&script.stdout).with_context(|| {
+        format!("the harness printed no JSON: {}", String::from_utf8_lossy(&script.stderr))
+    })?;
     let version = |name: &str| theirs[name].as_str().unwrap_or("?").to_owned();
-    println!("  lm-eval {}, transformers {}, torch {}", version("harness"), version("transformers"), version("torch"));
+    println!(
+        "  lm-eval {}, transformers {}, torch {}",
+        version("harness"),
+        version("transformers"),
+        version("torch")
+    );
     let out = tempfile::tempdir()?;
     let mut command = tercet(&["eval"]);
-    command.arg(model).args(["--tasks", tasks, "--limit", LIMIT, "--no-cache", "--log-samples", "--output-path"]);
-    command.arg(out.path()).arg("--data").arg(data.join("zero_shot")).arg("--data").arg(data.join("wikitext-2"));
+    command.arg(model).args([
+        "--tasks",
+        tasks,
+        "--limit",
+        LIMIT,
+        "--no-cache",
+        "--log-samples",
+        "--output-path",
+    ]);
+    command
+        .arg(out.path())
+        .arg("--data")
+        .arg(data.join("zero_shot"))
+        .arg("--data")
+        .arg(data.join("wikitext-2"));
     run_quietly(&mut command)?;
     for task in tasks.split(',') {
         let ours = samples(out.path(), task)?;
-        let documents = theirs["tasks"][task]["documents"].as_array().context("the harness has no such task")?;
+        let documents =
+            theirs["tasks"][task]["documents"].as_array().context("the harness has no such task")?;
         let theirs: Vec<Vec<f64>> = documents.iter().map(log_likelihoods).collect();
         check_task(&format!("{kind}, {task}"), is_ternary, &ours, &theirs, report);
     }
@@ -89,18 +119,25 @@ fn compare(python: &str, shared: &Path, model: &Path, tasks: &str, report: &mut 
 /// Compares what both found for each document of a task.
 fn check_task(name: &str, is_ternary: bool, ours: &[Vec<f64>], theirs: &[Vec<f64>], report: &mut Report) {
     if ours.len() != theirs.len() || ours.is_empty() {
-        return super::check(report, name, false, &format!("{} documents, the harness has {}", ours.len(), theirs.len()));
+        return super::check(
+            report,
+            name,
+            false,
+            &format!("{} documents, the harness has {}", ours.len(), theirs.len()),
+        );
     }
     let pairs = || ours.iter().zip(theirs);
     let differences = pairs().flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).abs()));
     let greatest = differences.fold(0.0, f64::max);
-    let relative = pairs().flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs())).fold(0.0, f64::max);
-    let turned: Vec<f64> =
-        pairs().filter(|(a, b)| likeliest(a) != likeliest(b)).map(|(a, b)| b[likeliest(b)] - b[likeliest(a)]).collect();
+    let relative =
+        pairs().flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs())).fold(0.0, f64::max);
+    let turned: Vec<f64> = pairs()
+        .filter(|(a, b)| likeliest(a) != likeliest(b))
+        .map(|(a, b)| b[likeliest(b)] - b[likeliest(a)])
+        .collect();
     let is_page = ours[0].len() == 1 && name.ends_with("wikitext");
     let is_close = match (is_ternary, is_page) {
-        // A turned choice is one between two that flips of rounding can put in either order.
-        (true, _) => greatest <= FLIPPED && turned.iter().all(|margin| *margin <= 2.0 * greatest),
+        (true, _) => relative <= FLIPPED && turned.iter().all(|margin| *margin <= TURNED),
         (false, true) => relative <= CLOSE_PAGE,
         (false, false) => greatest <= CLOSE && turned.is_empty(),
     };
@@ -129,7 +166,8 @@ fn log_likelihoods(document: &Value) -> Vec<f64> {
 fn samples(folder: &Path, task: &str) -> Result<Vec<Vec<f64>>> {
     let is_of_task = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.strip_prefix(&format!("samples_{task}_")).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        name.strip_prefix(&format!("samples_{task}_"))
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     let model = fs::read_dir(folder)?.next().context("tercet wrote no results")??.path();
     let files = fs::read_dir(model)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -137,7 +175,8 @@ fn samples(folder: &Path, task: &str) -> Result<Vec<Vec<f64>>> {
     let parse = |line: &str| -> Result<Vec<f64>> {
         let sample: Value = serde_json::from_str(line)?;
         let responses = sample["filtered_resps"].as_array().context("a sample has responses")?;
-        let number = |response: &Value| response.as_str().or_else(|| response[0].as_str()).unwrap_or_default().parse();
+        let number =
+            |response: &Value| response.as_str().or_else(|| response[0].as_str()).unwrap_or_default().parse();
         Ok(responses.iter().map(number).collect::<Result<_, _>>()?)
     };
     fs::read_to_string(file)?.lines().map(parse).collect()

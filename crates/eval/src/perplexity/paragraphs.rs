@@ -53,9 +53,10 @@ impl<R: BufRead> Iterator for Paragraphs<R> {
             }
         }
         while paragraph.pop_if(|byte| matches!(byte, b'\n' | b'\r')).is_some() {}
-        Some(String::from_utf8(paragraph).map_err(|error| {
-            PieceError::NotText { at: first + error.utf8_error().valid_up_to() as u64 }
-        }))
+        Some(
+            String::from_utf8(paragraph)
+                .map_err(|error| PieceError::NotText { at: first + error.utf8_error().valid_up_to() as u64 }),
+        )
     }
 }
 

@@ -58,7 +58,15 @@ pub struct Pieces<'a, R> {
 impl<'a, R: BufRead> Pieces<'a, R> {
     /// Reads from `reader`.
     pub fn new(reader: R, tokenizer: &'a Tokenizer) -> Self {
-        Pieces { reader, tokenizer, text: String::new(), rest: Vec::new(), done: 0, piece_bytes: PIECE_BYTES, has_ended: false }
+        Pieces {
+            reader,
+            tokenizer,
+            text: String::new(),
+            rest: Vec::new(),
+            done: 0,
+            piece_bytes: PIECE_BYTES,
+            has_ended: false,
+        }
     }
 
     /// The tokens of the next piece, with its bytes; none at the end.
@@ -72,7 +80,8 @@ impl<'a, R: BufRead> Pieces<'a, R> {
             if self.text.is_empty() {
                 return Ok(None);
             }
-            let cut = if self.has_ended { Some(Cut { end: self.text.len(), skipped: 0 }) } else { self.cut()? };
+            let cut =
+                if self.has_ended { Some(Cut { end: self.text.len(), skipped: 0 }) } else { self.cut()? };
             if let Some(Cut { end, skipped }) = cut {
                 let tokens = self.tokenizer.encode(&self.text[..end], false)?;
                 let bytes = (end + skipped) as u64;

@@ -112,11 +112,7 @@ mod tests {
             let got = windows(Method::Strided { stride: 2 }, 4, 7, part);
             assert_eq!(
                 got,
-                [
-                    (vec![1, 2, 3], vec![2, 3, 4]),
-                    (vec![3, 4, 5], vec![5, 6]),
-                    (vec![5, 6], vec![7]),
-                ]
+                [(vec![1, 2, 3], vec![2, 3, 4]), (vec![3, 4, 5], vec![5, 6]), (vec![5, 6], vec![7]),]
             );
             let got = windows(Method::LlamaCpp { bos: Some(0) }, 4, 9, part);
             assert_eq!(got, [(vec![0, 2, 3], vec![4]), (vec![0, 6, 7], vec![8])]);

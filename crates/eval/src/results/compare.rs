@@ -77,7 +77,8 @@ pub fn compare(first: &[TaskResult], second: &[TaskResult], groups: &[Group]) ->
     for group in groups {
         let of = |results: &[TaskResult]| of_group(group, results);
         let is_in = |result: &&TaskResult| group.tasks.contains(&result.task.name);
-        let (a, b): (Vec<_>, Vec<_>) = (first.iter().filter(is_in).collect(), second.iter().filter(is_in).collect());
+        let (a, b): (Vec<_>, Vec<_>) =
+            (first.iter().filter(is_in).collect(), second.iter().filter(is_in).collect());
         for (metric, other) in of(first).iter().zip(&of(second)) {
             // A mean of tasks is none of documents, so no document's answer tests it.
             let pairs = if group.weight_by_size { pairs(&a, &b, metric) } else { Vec::new() };
@@ -91,7 +92,8 @@ pub fn compare(first: &[TaskResult], second: &[TaskResult], groups: &[Group]) ->
 fn pairs(first: &[&TaskResult], second: &[&TaskResult], metric: &Metric) -> Vec<[f64; 2]> {
     let values = |results: &[&TaskResult]| -> Vec<f64> {
         let measures = results.iter().flat_map(|result| &result.measures);
-        let filtered = measures.flat_map(|measures| &measures.filtered).filter(|read| read.filter == metric.filter);
+        let filtered =
+            measures.flat_map(|measures| &measures.filtered).filter(|read| read.filter == metric.filter);
         let values = filtered.flat_map(|read| &read.values).filter(|(name, _)| *name == metric.name);
         let numbers = values.map(|(_, value)| match *value {
             Value::Number(number) => number,
@@ -110,7 +112,8 @@ fn difference(name: &str, metric: &Metric, other: &Metric, pairs: &[[f64; 2]]) -
     let (test, p_value) = if pairs.is_empty() {
         (None, None)
     } else if are_truths {
-        let only = |right: usize| pairs.iter().filter(|pair| pair[right] == 1.0 && pair[1 - right] == 0.0).count();
+        let only =
+            |right: usize| pairs.iter().filter(|pair| pair[right] == 1.0 && pair[1 - right] == 0.0).count();
         let (only_first, only_second) = (only(0), only(1));
         (Some(Test::McNemar { only_first, only_second }), Some(mcnemar(only_first, only_second)))
     } else {

@@ -52,7 +52,8 @@ impl TaskResult {
         responses: Vec<Vec<Response>>,
     ) -> Self {
         let pairs = examples.iter().zip(&responses);
-        let measures: Vec<Measures> = pairs.map(|(example, responses)| task.measure(example, responses)).collect();
+        let measures: Vec<Measures> =
+            pairs.map(|(example, responses)| task.measure(example, responses)).collect();
         let metrics = aggregate(&task, &measures);
         TaskResult { task, num_fewshot, documents, examples, responses, measures, metrics }
     }

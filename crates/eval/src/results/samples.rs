@@ -9,9 +9,8 @@ use crate::tasks::{FilteredResponse, Value as Measure};
 /// One object a document and filter, in order.
 pub fn samples(result: &TaskResult) -> impl Iterator<Item = Value> {
     let filters = result.measures.first().map_or(0, |measures| measures.filtered.len());
-    (0..filters).flat_map(move |filter| {
-        (0..result.examples.len()).map(move |index| sample(result, index, filter))
-    })
+    (0..filters)
+        .flat_map(move |filter| (0..result.examples.len()).map(move |index| sample(result, index, filter)))
 }
 
 fn sample(result: &TaskResult, index: usize, filter: usize) -> Value {
@@ -20,7 +19,8 @@ fn sample(result: &TaskResult, index: usize, filter: usize) -> Value {
     let arguments = example.arguments();
     let arguments = arguments.as_array().into_iter().flatten().enumerate().map(|(request, arguments)| {
         let arguments = arguments.as_array().into_iter().flatten().enumerate();
-        let arguments: Map<_, _> = arguments.map(|(at, argument)| (format!("arg_{at}"), argument.clone())).collect();
+        let arguments: Map<_, _> =
+            arguments.map(|(at, argument)| (format!("arg_{at}"), argument.clone())).collect();
         (format!("gen_args_{request}"), Value::Object(arguments))
     });
     let target = match serde_json::to_value(&example.target) {

@@ -50,8 +50,7 @@ pub fn summary(run: &Run, results: &[TaskResult], groups: &[Group]) -> Value {
         by_group.insert(group.name.clone(), row.clone());
         by_name.insert(group.name.clone(), row);
     }
-    let members: Map<_, _> =
-        groups.iter().map(|group| (group.name.clone(), json!(group.members))).collect();
+    let members: Map<_, _> = groups.iter().map(|group| (group.name.clone(), json!(group.members))).collect();
     let sanitized = sanitized(&run.model);
     let mut summary = json!({
         "results": by_name,

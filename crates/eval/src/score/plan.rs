@@ -37,9 +37,9 @@ impl Plan {
             (0..order.len()).map(|at| if at == 0 { 0 } else { common(input(at - 1), input(at)) }).collect();
         let mut groups = Vec::new();
         let (mut rows, mut own_rows, mut first) = (0, 0, 0);
-        for at in 0..order.len() {
+        for (at, shared) in shared.iter().copied().enumerate() {
             let length = input(at).len();
-            let belongs = 2 * shared[at] >= length && (own_rows < GROUP_ROWS || shared[at] == length);
+            let belongs = 2 * shared >= length && (own_rows < GROUP_ROWS || shared == length);
             if at > 0 && !belongs {
                 groups.push(first..at);
                 first = at;
@@ -48,8 +48,8 @@ impl Plan {
                 rows += length;
                 own_rows = 0;
             } else {
-                rows += length - shared[at];
-                own_rows += length - shared[at];
+                rows += length - shared;
+                own_rows += length - shared;
             }
         }
         if first < order.len() {

@@ -50,7 +50,9 @@ pub enum EncodeError {
         expected: usize,
     },
     /// Neither the tokenizer nor the model says how a text begins or ends.
-    #[error("the model has neither a token that begins a text nor one that ends it, expected one to score a text from its start")]
+    #[error(
+        "the model has neither a token that begins a text nor one that ends it, expected one to score a text from its start"
+    )]
     NoPrefix,
 }
 
@@ -140,14 +142,22 @@ impl<'a> Encoder<'a> {
         while scored < tokens.len() {
             let end = tokens.len().min(scored + self.max_length);
             let first = (end - 1).saturating_sub(self.max_length);
-            windows.push(ScoredTokens { input: tokens[first..end - 1].to_vec(), targets: tokens[scored..end].to_vec() });
+            windows.push(ScoredTokens {
+                input: tokens[first..end - 1].to_vec(),
+                targets: tokens[scored..end].to_vec(),
+            });
             scored = end;
         }
         Ok(windows)
     }
 
     /// The input and targets of a split sequence, cut to the context from the left.
-    fn scored(&self, context: &[u32], targets: &[u32], continuation: &str) -> Result<ScoredTokens, EncodeError> {
+    fn scored(
+        &self,
+        context: &[u32],
+        targets: &[u32],
+        continuation: &str,
+    ) -> Result<ScoredTokens, EncodeError> {
         // Without a context left, context and continuation are one token: nothing stands before it.
         let Some(([_, ..], (_, all_but_last))) = targets.split_last().map(|split| (context, split)) else {
             return Err(EncodeError::NoContinuation { continuation: continuation.to_owned() });

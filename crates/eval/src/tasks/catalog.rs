@@ -244,10 +244,7 @@ impl Catalog {
             return Ok(());
         }
         let Some((_, entry)) = self.entries.iter().find(|(known, _)| known == name) else {
-            return Err(TaskError::UnknownTask {
-                name: shown(name),
-                nearest: self.nearest(name),
-            });
+            return Err(TaskError::UnknownTask { name: shown(name), nearest: self.nearest(name) });
         };
         let (file, description) = &self.descriptions[entry.description];
         let task = Task::new(file, description, entry.rules, entry.subject.as_deref(), None)?;

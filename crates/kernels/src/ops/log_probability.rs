@@ -53,7 +53,8 @@ pub fn log_probabilities(
             assert!(token < vocabulary, "log_probabilities: every token is in the vocabulary");
             let logit = logits[token];
             let (before, after) = logits.split_at(token);
-            let is_greedy = before.iter().all(|other| *other < logit) && after.iter().all(|other| *other <= logit);
+            let is_greedy =
+                before.iter().all(|other| *other < logit) && after.iter().all(|other| *other <= logit);
             mine.push((index, TokenScore { log_probability: f64::from(logit), is_greedy }));
         }
         let (max, sum) = dispatch::softmax(worker.isa(), logits, vocabulary);
@@ -70,7 +71,13 @@ mod tests {
     use super::*;
     use crate::{Isa, Pool};
 
-    fn scores(isa: Isa, threads: usize, logits: &[f32], vocabulary: usize, targets: &[(usize, u32)]) -> Vec<TokenScore> {
+    fn scores(
+        isa: Isa,
+        threads: usize,
+        logits: &[f32],
+        vocabulary: usize,
+        targets: &[(usize, u32)],
+    ) -> Vec<TokenScore> {
         let pool = Pool::new(isa, threads);
         let mut buffer = Buffer::zeroed(&pool, logits.len());
         buffer.as_mut_slice().copy_from_slice(logits);
@@ -85,7 +92,8 @@ mod tests {
     #[test]
     fn it_is_the_formula_with_the_same_bits_everywhere() {
         let vocabulary = 515;
-        let logits: Vec<f32> = (0..7 * vocabulary).map(|i| ((i * 7919) % 1013) as f32 / 40.0 - 12.0).collect();
+        let logits: Vec<f32> =
+            (0..7 * vocabulary).map(|i| ((i * 7919) % 1013) as f32 / 40.0 - 12.0).collect();
         let targets: Vec<(usize, u32)> = vec![(0, 0), (0, 514), (2, 77), (3, 1), (3, 1), (6, 300)];
         let got = scores(Isa::scalar(), 1, &logits, vocabulary, &targets);
         for (score, (row, token)) in got.iter().zip(&targets) {

@@ -69,16 +69,23 @@ mod tests {
         let model = Config::read(&source, &Checkpoint::open(&source).unwrap()).unwrap();
         let tokenizer = Tokenizer::read(&source, &model).unwrap();
         let (first, second) = (tokenizer.id_to_token(0).unwrap(), tokenizer.id_to_token(1).unwrap());
-        let config = serde_json::json!({"bos_token": first, "eos_token": {"content": second, "special": true}});
+        let config =
+            serde_json::json!({"bos_token": first, "eos_token": {"content": second, "special": true}});
         assert_eq!(read(&config.to_string()).unwrap(), TextEnds { bos: Some(0), eos: Some(1) });
         assert_eq!(read(r#"{"bos_token": null}"#).unwrap(), TextEnds::default());
-        assert_eq!(TextEnds::read(&Source::Memory(MemoryFolder::default()), &tokenizer).unwrap(), TextEnds::default());
+        assert_eq!(
+            TextEnds::read(&Source::Memory(MemoryFolder::default()), &tokenizer).unwrap(),
+            TextEnds::default()
+        );
     }
 
     #[test]
     fn an_unknown_token_is_an_error() {
         for (config, want) in [
-            (r#"{"bos_token": "no such"}"#, "field `bos_token` is `no such`, expected a token of `tokenizer.json`"),
+            (
+                r#"{"bos_token": "no such"}"#,
+                "field `bos_token` is `no such`, expected a token of `tokenizer.json`",
+            ),
             (r#"{"eos_token": 7}"#, "field `eos_token` is a number, expected a token"),
         ] {
             let message = read(config).unwrap_err().to_string();

@@ -115,7 +115,8 @@ impl Eval {
             (Some(_), false) => Err(usage("found both `--tasks` and `--perplexity`, expected one of them")),
             (None, true) => {
                 let failure = usage("found neither `--tasks` nor `--perplexity`, expected what to evaluate");
-                Err(failure.with_hint("`tercet eval --tasks arc_easy,piqa`; `tercet eval --list-tasks` shows all"))
+                Err(failure
+                    .with_hint("`tercet eval --tasks arc_easy,piqa`; `tercet eval --list-tasks` shows all"))
             }
             (None, false) => {
                 let questions = self.tasks.questions(limit)?;

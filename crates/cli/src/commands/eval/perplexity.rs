@@ -112,9 +112,11 @@ impl Perplexity {
         let subject = Subject::open(model, how)?;
         let encoder = subject.encoder();
         let window = self.window.map_or(WINDOW_DEFAULT.min(encoder.max_length()), |window| window as usize);
-        let stride = (way == Way::Strided).then(|| self.stride.map_or(window.div_ceil(2), |stride| stride as usize));
+        let stride =
+            (way == Way::Strided).then(|| self.stride.map_or(window.div_ceil(2), |stride| stride as usize));
         if stride.is_some_and(|stride| stride > window) {
-            let message = format!("a stride of {} tokens, expected at most the window's {window}", stride.unwrap_or(0));
+            let message =
+                format!("a stride of {} tokens, expected at most the window's {window}", stride.unwrap_or(0));
             return Err(Failure::message(Exit::Usage, message));
         }
         let positions = if way == Way::Paragraphs { encoder.max_length() } else { window };
@@ -162,8 +164,10 @@ impl Perplexity {
             return Ok(ExitCode::from(exit_code));
         }
         if total.tokens == 0 {
-            let message = format!("{}: found no {} tokens, expected at least one window", path.display(), window);
-            return Err(Failure::message(Exit::Failed, message).with_hint("a smaller `--window`, or `--method paragraphs`"));
+            let message =
+                format!("{}: found no {} tokens, expected at least one window", path.display(), window);
+            return Err(Failure::message(Exit::Failed, message)
+                .with_hint("a smaller `--window`, or `--method paragraphs`"));
         }
         let report = Report {
             model: subject.origin.name(),
@@ -274,7 +278,11 @@ impl Scoring<'_, '_> {
         self.flush()
     }
 
-    fn paragraphs(&mut self, reader: impl io::BufRead, encoder: &Encoder<'_>) -> Result<ControlFlow<()>, Error> {
+    fn paragraphs(
+        &mut self,
+        reader: impl io::BufRead,
+        encoder: &Encoder<'_>,
+    ) -> Result<ControlFlow<()>, Error> {
         let mut paragraphs = Paragraphs::new(reader);
         while self.left > 0 {
             let Some(paragraph) = paragraphs.next() else { break };
@@ -327,7 +335,8 @@ impl Scoring<'_, '_> {
 /// A paragraph in windows, the token before it not scored.
 fn paragraph_windows(encoder: &Encoder<'_>, paragraph: &str) -> Result<Vec<ScoredTokens>, TokenizerError> {
     let tokens = encoder.text(paragraph)?;
-    let mut windows = Windows::new(Method::Strided { stride: encoder.max_length() }, encoder.max_length() + 1);
+    let mut windows =
+        Windows::new(Method::Strided { stride: encoder.max_length() }, encoder.max_length() + 1);
     let begins = encoder.prefix().filter(|prefix| tokens.first() != Some(prefix));
     let mut all = windows.push(&begins.into_iter().collect::<Vec<_>>());
     all.extend(windows.push(&tokens));

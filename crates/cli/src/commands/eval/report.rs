@@ -32,7 +32,8 @@ impl Answered {
 
     /// A table for people: groups first, as the harness has it.
     pub(super) fn write(&self, groups: &[Group], out: &mut impl Write) -> io::Result<()> {
-        let mut table = Table::new(&["task", "filter", ">n-shot", "metric", ">value", ">± stderr", ">documents"]);
+        let mut table =
+            Table::new(&["task", "filter", ">n-shot", "metric", ">value", ">± stderr", ">documents"]);
         for group in groups {
             add_rows(&mut table, &group.name, "", &of_group(group, &self.results));
         }
@@ -48,7 +49,9 @@ impl Answered {
         let folder = folder.join(sanitized(&self.run.model));
         let failed = |path: &Path| {
             let path = path.display().to_string();
-            move |error: io::Error| Failure::message(Exit::Failed, format!("{path}: cannot be written: {error}"))
+            move |error: io::Error| {
+                Failure::message(Exit::Failed, format!("{path}: cannot be written: {error}"))
+            }
         };
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let date = date(self.run.date);
@@ -57,7 +60,8 @@ impl Answered {
         note(&format!("results: {}", path.display()));
         for result in self.results.iter().filter(|_| output.log_samples) {
             let path = folder.join(format!("samples_{}_{date}.jsonl", sanitized(&result.task.name)));
-            let write = |out: &mut dyn Write| samples(result).try_for_each(|sample| writeln!(out, "{sample}"));
+            let write =
+                |out: &mut dyn Write| samples(result).try_for_each(|sample| writeln!(out, "{sample}"));
             write_file(&path, write).map_err(failed(&path))?;
         }
         Ok(())
@@ -119,7 +123,11 @@ pub(super) fn write_differences(
     let mut table =
         Table::new(&["task", "metric", ">A", ">B", ">B - A", ">± stderr", ">p", "test", ">documents"]);
     for one in differences {
-        let metric = if one.filter == "none" { one.metric.clone() } else { format!("{} ({})", one.metric, one.filter) };
+        let metric = if one.filter == "none" {
+            one.metric.clone()
+        } else {
+            format!("{} ({})", one.metric, one.filter)
+        };
         let test = match one.test {
             Some(Test::McNemar { only_first, only_second }) => {
                 format!("McNemar, {only_first} right in A alone, {only_second} in B")

@@ -70,7 +70,8 @@ impl Subject {
         let size = SessionSize { context: positions.max(1), max_rows: rows, max_logit_rows: rows };
         let one = self.origin.memory_need(&size, how.kv.kv_type());
         let with_lanes = |lanes: usize| MemoryNeed { cache_bytes: one.cache_bytes * lanes as u64, ..one };
-        let lanes = std::iter::successors(Some(LANES), |lanes| Some(lanes / 2)).take_while(|lanes| *lanes > 1);
+        let lanes =
+            std::iter::successors(Some(LANES), |lanes| Some(lanes / 2)).take_while(|lanes| *lanes > 1);
         let lanes = lanes.into_iter().find(|lanes| fit::fits(&with_lanes(*lanes))).unwrap_or(1);
         let smaller = SessionSize { max_rows: 16, max_logit_rows: 16, ..size };
         let smaller = self.origin.memory_need(&smaller, how.kv.kv_type());

@@ -8,8 +8,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use tercet_eval::results::{Run, TaskResult};
-use tercet_eval::tasks::{self, Documents, Example, ExampleSettings, Group, Selection, Source, Task, TaskError};
 use tercet_eval::score::EncodeError;
+use tercet_eval::tasks::{
+    self, Documents, Example, ExampleSettings, Group, Selection, Source, Task, TaskError,
+};
 use tercet_eval::{AnswerError, Asked, Progress as Listener, Request, Respondent, Response};
 use tercet_kernels::Pool;
 
@@ -54,12 +56,17 @@ impl Tasks {
 
     /// What is asked about, with all its documents read, before any model is loaded.
     pub(super) fn questions(&self, limit: Option<usize>) -> Result<Questions, Failure> {
-        let names: Vec<&str> = self.tasks.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&str> =
+            self.tasks.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
         let Selection { mut tasks, groups } = tasks::find(&names)?;
         for path in &self.task_file {
             let task = tasks::task_file(path)?;
             if tasks.iter().any(|other| other.name == task.name) {
-                let message = format!("{}: a task is called `{}` already, expected another name", path.display(), task.name);
+                let message = format!(
+                    "{}: a task is called `{}` already, expected another name",
+                    path.display(),
+                    task.name
+                );
                 return Err(Failure::message(Exit::Usage, message));
             }
             tasks.push(Arc::new(task));
@@ -155,11 +162,12 @@ impl Questions {
                 question.examples.iter().flat_map(|example| example.requests.iter().cloned()).collect();
             let asked = Asked::encode(&encoder, &requests, threads);
             asked.map_err(|error| {
-                let failure = Failure::message(Exit::Failed, format!("task `{}`: {error}", question.task.name));
+                let failure =
+                    Failure::message(Exit::Failed, format!("task `{}`: {error}", question.task.name));
                 match error {
-                    AnswerError::Encode { error: EncodeError::TooLong { .. }, .. } => {
-                        failure.with_hint("a greater `--ctx-size` lets the model read beyond what it was trained for")
-                    }
+                    AnswerError::Encode { error: EncodeError::TooLong { .. }, .. } => failure.with_hint(
+                        "a greater `--ctx-size` lets the model read beyond what it was trained for",
+                    ),
                     _ => failure,
                 }
             })
