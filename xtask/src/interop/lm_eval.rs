@@ -12,6 +12,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::ties;
 use crate::process;
 use crate::report::Report;
 
@@ -44,7 +45,7 @@ pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     let dense = folder.path().join("dense");
     let stories = shared.join("models/stories260K");
     let (weights, words) = (stories.join("stories260K.bin"), stories.join("tok512.bin"));
-    run_quietly(
+    super::run_quietly(
         process::command(python, &["tools/import_llama2c.py"])
             .args([&weights, &dense])
             .arg("--tokenizer")
@@ -52,20 +53,12 @@ pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     )?;
     compare(python, &shared, &dense, TASKS, report)?;
     let ternary = folder.path().join("ternary");
-    run_quietly(tercet(&["convert"]).arg(&ternary).args(["--to", "hf-autobitlinear", "--no-verify"]))?;
+    super::run_quietly(tercet(&["convert"]).arg(&ternary).args(["--to", "hf-autobitlinear", "--no-verify"]))?;
     compare(python, &shared, &ternary, TERNARY_TASKS, report)
 }
 
 fn tercet(arguments: &[&str]) -> Command {
     process::command(&process::root().join("target/release/tercet").to_string_lossy(), arguments)
-}
-
-fn run_quietly(command: &mut Command) -> Result<()> {
-    let output = command.output()?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
 }
 
 /// Lets both evaluate a model.
@@ -105,15 +98,40 @@ fn compare(python: &str, shared: &Path, model: &Path, tasks: &str, report: &mut 
         .arg(data.join("zero_shot"))
         .arg("--data")
         .arg(data.join("wikitext-2"));
-    run_quietly(&mut command)?;
+    super::run_quietly(&mut command)?;
     for task in tasks.split(',') {
         let ours = samples(out.path(), task)?;
         let documents =
             theirs["tasks"][task]["documents"].as_array().context("the harness has no such task")?;
         let theirs: Vec<Vec<f64>> = documents.iter().map(log_likelihoods).collect();
-        check_task(&format!("{kind}, {task}"), is_ternary, &ours, &theirs, report);
+        let log_likelihoods: Vec<Vec<f64>> =
+            ours.iter().map(|sample| sample.log_likelihoods.clone()).collect();
+        check_task(&format!("{kind}, {task}"), is_ternary, &log_likelihoods, &theirs, report);
+        if is_ternary {
+            let turned =
+                |(ours, theirs): (&Sample, &Vec<f64>)| likeliest(&ours.log_likelihoods) != likeliest(theirs);
+            let turned: Vec<usize> = ours
+                .iter()
+                .zip(&theirs)
+                .enumerate()
+                .filter(|(_, pair)| turned(*pair))
+                .map(|(at, _)| at)
+                .collect();
+            // The documents whose choice turned, and one where it did not.
+            for at in turned.iter().chain(&[0]) {
+                let name = format!("{kind}, {task}, document {at}");
+                ties::trace(python, &name, model, &ours[*at].text, report)?;
+            }
+        }
     }
     Ok(())
+}
+
+/// What tercet found for a document.
+struct Sample {
+    log_likelihoods: Vec<f64>,
+    /// Context and continuation of the first request.
+    text: String,
 }
 
 /// Compares what both found for each document of a task.
@@ -163,7 +181,7 @@ fn log_likelihoods(document: &Value) -> Vec<f64> {
 }
 
 /// The same from the lines that `tercet eval --log-samples` wrote.
-fn samples(folder: &Path, task: &str) -> Result<Vec<Vec<f64>>> {
+fn samples(folder: &Path, task: &str) -> Result<Vec<Sample>> {
     let is_of_task = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.strip_prefix(&format!("samples_{task}_"))
@@ -172,12 +190,15 @@ fn samples(folder: &Path, task: &str) -> Result<Vec<Vec<f64>>> {
     let model = fs::read_dir(folder)?.next().context("tercet wrote no results")??.path();
     let files = fs::read_dir(model)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let file = files.iter().find(|path| is_of_task(path)).context("tercet wrote no samples")?;
-    let parse = |line: &str| -> Result<Vec<f64>> {
+    let parse = |line: &str| -> Result<Sample> {
         let sample: Value = serde_json::from_str(line)?;
         let responses = sample["filtered_resps"].as_array().context("a sample has responses")?;
         let number =
             |response: &Value| response.as_str().or_else(|| response[0].as_str()).unwrap_or_default().parse();
-        Ok(responses.iter().map(number).collect::<Result<_, _>>()?)
+        let log_likelihoods = responses.iter().map(number).collect::<Result<_, _>>()?;
+        let first = &sample["arguments"]["gen_args_0"];
+        let text = ["arg_0", "arg_1"].map(|at| first[at].as_str().unwrap_or_default()).concat();
+        Ok(Sample { log_likelihoods, text })
     };
     fs::read_to_string(file)?.lines().map(parse).collect()
 }

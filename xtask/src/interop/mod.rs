@@ -8,6 +8,7 @@ mod hub;
 mod llama_cpp;
 mod lm_eval;
 mod tensorboard;
+mod ties;
 mod tiny_run;
 mod transformers;
 
@@ -64,6 +65,15 @@ fn check(report: &mut Report, name: &str, is_right: bool, detail: &str) {
     } else {
         report.add_failure(format!("{name}: {detail}"));
     }
+}
+
+/// Runs a command that only has to succeed.
+fn run_quietly(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 /// Runs a script and reads the JSON object that it prints; its exit code is part of no report.

@@ -38,7 +38,7 @@ pub(crate) fn attend_block_avx512<T: Stored, const G: usize>(
 ) -> [BlockSoftmax; G] {
     let vectors = Avx512::new();
     if q[0].len() < Avx512::LANES {
-        return scalar::attend_block(q, block, valid, scale, out);
+        return attend_block_avx2(q, block, valid, scale, out);
     }
     let seen = valid[G - 1];
     let mut weights = if seen <= KV_BLOCK / 2 {
