@@ -200,6 +200,8 @@ fn what_cannot_be_is_refused_with_a_reason() {
     check_refused(&[&to, "--to", "gguf-i2_s"], 2, &["found no `.gguf` at the end"]);
     let nowhere = folder.path().join("no/such/out.gguf").display().to_string();
     check_refused(&[&nowhere, "--to", "gguf-i2_s"], 1, &["no/such: found no such folder"]);
+    check_refused(&[&dense, "", "--to", "hf-bf16"], 2, &["found an empty path, expected a place"]);
+    check_refused(&["", &to, "--to", "hf-bf16"], 3, &["found an empty path, expected a model folder"]);
     assert!(!Path::new(&to).exists() && !Path::new(&file).exists());
     fs::create_dir(&to).unwrap();
     check_refused(&[&to, "--to", "hf-packed"], 1, &["found something there already"]);
