@@ -209,3 +209,15 @@ fn what_cannot_be_is_refused_with_a_reason() {
     assert_eq!(found.code, Some(2));
     assert!(found.stderr.contains("gguf-i2_s"), "{}", found.stderr);
 }
+
+#[test]
+fn what_cannot_be_written_is_named_as_the_result_would_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let dense = golden().join("llama-dense-h48-f32").display().to_string();
+    // Longer than a name may be.
+    let to = folder.path().join("x".repeat(300)).display().to_string();
+    check_refused(&[&dense, &to, "--to", "hf-bf16"], 1, &[&format!("{to}: cannot be written")]);
+    let file = format!("{to}.gguf");
+    check_refused(&[&dense, &file, "--to", "gguf-bf16"], 1, &[&format!("{file}: cannot be written")]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}

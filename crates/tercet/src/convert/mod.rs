@@ -148,10 +148,11 @@ impl<'a> Conversion<'a> {
             .tempdir_in(parent.unwrap_or(Path::new(".")))
             .map_err(failed)?;
         let partial = scratch.path().join(destination.file_name().unwrap_or_default());
-        match &self.container {
-            Container::Folder { files } => self.write_folder(&partial, files, on_written)?,
-            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written)?,
-        }
+        let written = match &self.container {
+            Container::Folder { files } => self.write_folder(&partial, files, on_written),
+            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written),
+        };
+        written.map_err(|error| error.at(&partial, destination))?;
         if is_there() {
             return exists();
         }
