@@ -221,3 +221,19 @@ fn what_cannot_be_written_is_named_as_the_result_would_be() {
     check_refused(&[&dense, &file, "--to", "gguf-bf16"], 1, &[&format!("{file}: cannot be written")]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_template_without_a_tokenizer_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (model, file) = (path("model"), path("model.gguf"));
+    convert(&[&model, "--to", "hf-packed", "--no-verify"]).success();
+    fs::remove_file(folder.path().join("model/tokenizer.json")).unwrap();
+    check_refused(
+        &[&model, &file, "--to", "gguf-i2_s"],
+        3,
+        &["tokenizer.json: the metadata of a GGUF file cannot hold a chat template without a tokenizer"],
+    );
+    assert!(!Path::new(&file).exists());
+    convert(&[&model, &path("again"), "--to", "hf-packed"]).success();
+}

@@ -65,7 +65,7 @@ impl ConvertError {
                 Some("docs/models.md has a table of what each form can hold")
             }
             Self::ScaleRange { .. } | Self::Range { .. } => Some("a form with f32 or bf16 can hold it"),
-            Self::Tokenizer { .. } => Some("the `hf-` forms keep `tokenizer.json` as it is"),
+            Self::Tokenizer { .. } => Some("the `hf-` forms keep tokenizer and templates as they are"),
             Self::Exists { .. } => Some("name another place, or remove it first"),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room on the disk, or name a place on another one")
