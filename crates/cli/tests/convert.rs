@@ -237,3 +237,16 @@ fn a_template_without_a_tokenizer_is_refused_before_anything_is_written() {
     assert!(!Path::new(&file).exists());
     convert(&[&model, &path("again"), "--to", "hf-packed"]).success();
 }
+
+#[test]
+fn side_files_that_are_no_json_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let model = path("model");
+    convert(&[&model, "--to", "hf-packed", "--no-verify"]).success();
+    for (text, says) in [("[]", "found a list, expected an object"), ("{", "EOF while parsing an object")] {
+        fs::write(folder.path().join("model/tokenizer_config.json"), text).unwrap();
+        let says = format!("tokenizer_config.json: cannot be parsed: {says}");
+        check_refused(&[&model, &path("out.gguf"), "--to", "gguf-i2_s"], 3, &[&says]);
+    }
+}

@@ -35,6 +35,8 @@ pub enum ConvertError {
     Tokenizer { file: String, what: String },
     #[error("{file}: field `{field}` is {found}, expected {expected}")]
     SideFile { file: String, field: &'static str, found: String, expected: &'static str },
+    #[error("{file}: cannot be parsed: {source}")]
+    Json { file: String, source: serde_json::Error },
     #[error("{path}: found something there already, expected nothing")]
     Exists { path: PathBuf },
     #[error("{path}: cannot be written: {source}")]
@@ -75,7 +77,11 @@ impl ConvertError {
             Self::Config(error) => error.hint(),
             Self::Load(error) => error.hint(),
             Self::Text(error) => error.hint(),
-            Self::NotFinite { .. } | Self::SideFile { .. } | Self::Io { .. } | Self::Stopped => None,
+            Self::NotFinite { .. }
+            | Self::SideFile { .. }
+            | Self::Json { .. }
+            | Self::Io { .. }
+            | Self::Stopped => None,
         }
     }
 
