@@ -250,3 +250,17 @@ fn side_files_that_are_no_json_are_named() {
         check_refused(&[&model, &path("out.gguf"), "--to", "gguf-i2_s"], 3, &[&says]);
     }
 }
+
+#[test]
+fn norms_of_other_places_are_told_apart_in_words() {
+    let models = ["bitnet-packed-h100", "llama-bitlinear-rmsnorm-h100"];
+    let [one, other] = models.map(|name| golden().join(name));
+    let found = tercet(["verify".as_ref(), one.as_os_str(), other.as_os_str()]);
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    for says in [
+        "norms before `o_proj` and `down_proj` are in the first alone",
+        "norms inside every linear are in the second alone",
+    ] {
+        assert!(found.stdout.contains(says), "{}", found.stdout);
+    }
+}
