@@ -264,3 +264,21 @@ fn norms_of_other_places_are_told_apart_in_words() {
         assert!(found.stdout.contains(says), "{}", found.stdout);
     }
 }
+
+#[test]
+fn a_card_calls_ternary_models_alone_bitnet() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let card = |name: &str| fs::read_to_string(folder.path().join(name).join("README.md")).unwrap();
+    let dense = golden().join("llama-dense-h48-f32").display().to_string();
+    let packed = golden().join("llama-bitlinear-h96-headdim").display().to_string();
+    for (model, form, begins) in [
+        (&dense, "hf-bf16", "# llama-dense-h48-f32, converted\n"),
+        (&packed, "hf-dequantized", "# llama-bitlinear-h96-headdim, converted\n"),
+        (&packed, "hf-bf16", "---\ntags:\n- bitnet\n---\n\n# llama-bitlinear-h96-headdim, converted\n"),
+    ] {
+        let to = format!("{form}-{}", begins.len());
+        convert(&[model, &path(&to), "--to", form, "--no-verify"]).success();
+        assert!(card(&to).starts_with(begins), "{form}: {}", card(&to));
+    }
+}

@@ -101,7 +101,9 @@ impl<'a> Conversion<'a> {
                 metadata: gguf_file::metadata(source, &name, &plan.config, architecture, linears)?,
             },
             _ => {
-                let card = card::Card { name: &name, target: options.target, config, changes: &plan.changes };
+                let (target, changes) = (options.target, plan.changes.as_slice());
+                let is_ternary = plan.config.linears != Linears::Dense;
+                let card = card::Card { name: &name, target, config, changes, is_ternary };
                 Container::Folder { files: side_files::files(source, &plan, &card)? }
             }
         };
