@@ -10,7 +10,7 @@ use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet_hub::ModelId;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::hub::{self, Cached, Hub};
 
 /// Whether a lone positional argument is a MODEL and not a PROMPT.
@@ -34,6 +34,10 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
 /// Exit code 3: nothing is there, or nothing this version reads; 4: only the Hub could have it, and
 /// cannot be asked.
 pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
+    if model.is_empty() {
+        let message = "found an empty path, expected a model folder or a `.gguf` file";
+        return Err(Failure::message(Exit::Model, message));
+    }
     let path = expand_home(model);
     if path.exists() {
         return source(&path);
@@ -94,7 +98,7 @@ pub(crate) fn expand_home(argument: &OsStr) -> PathBuf {
     tercet_hub::expand_home(Path::new(argument), std::env::home_dir().as_deref())
 }
 
-/// The model folder whose path is most like a path that does not exist.
+/// The model whose path is most like a path that does not exist.
 fn nearest(path: &Path) -> Option<PathBuf> {
     let parts: Vec<&OsStr> = path.components().map(Component::as_os_str).collect();
     let mut found = PathBuf::new();
@@ -111,12 +115,12 @@ fn nearest(path: &Path) -> Option<PathBuf> {
     Some(found)
 }
 
-/// The name in a folder that is most like `name`: of a model's folder, or of one on the way to it.
+/// The name in a folder that is most like `name`: of a model, or of a folder on the way to it.
 fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
     let name = name.to_string_lossy();
     let entries = fs::read_dir(folder).ok()?.flatten().filter(|entry| {
         let path = entry.path();
-        path.is_dir() && (!is_model || is_on_disk(&path))
+        if is_model { is_on_disk(&path) } else { path.is_dir() }
     });
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let distance = |other: &String| strsim::damerau_levenshtein(&name, other);
@@ -176,7 +180,9 @@ mod tests {
             let want = want.map(|want| root.path().join(want));
             assert_eq!(nearest(&root.path().join(missing)), want, "{missing}");
         };
+        fs::write(root.path().join("models/tales.gguf"), "").unwrap();
         check("models/storis", Some("models/stories"));
+        check("models/tale.gguf", Some("models/tales.gguf"));
         check("models/note", Some("models/2b4t"));
         check("modles/stories", Some("models/stories"));
         check("modles/2b", Some("models/2b4t"));

@@ -200,10 +200,85 @@ fn what_cannot_be_is_refused_with_a_reason() {
     check_refused(&[&to, "--to", "gguf-i2_s"], 2, &["found no `.gguf` at the end"]);
     let nowhere = folder.path().join("no/such/out.gguf").display().to_string();
     check_refused(&[&nowhere, "--to", "gguf-i2_s"], 1, &["no/such: found no such folder"]);
+    check_refused(&[&dense, "", "--to", "hf-bf16"], 2, &["found an empty path, expected a place"]);
+    check_refused(&["", &to, "--to", "hf-bf16"], 3, &["found an empty path, expected a model folder"]);
     assert!(!Path::new(&to).exists() && !Path::new(&file).exists());
     fs::create_dir(&to).unwrap();
     check_refused(&[&to, "--to", "hf-packed"], 1, &["found something there already"]);
     let found = outcome(command::command().args(["convert", &to, "--to", "gguf-q4"]));
     assert_eq!(found.code, Some(2));
     assert!(found.stderr.contains("gguf-i2_s"), "{}", found.stderr);
+}
+
+#[test]
+fn what_cannot_be_written_is_named_as_the_result_would_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let dense = golden().join("llama-dense-h48-f32").display().to_string();
+    // Longer than a name may be.
+    let to = folder.path().join("x".repeat(300)).display().to_string();
+    check_refused(&[&dense, &to, "--to", "hf-bf16"], 1, &[&format!("{to}: cannot be written")]);
+    let file = format!("{to}.gguf");
+    check_refused(&[&dense, &file, "--to", "gguf-bf16"], 1, &[&format!("{file}: cannot be written")]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_template_without_a_tokenizer_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (model, file) = (path("model"), path("model.gguf"));
+    convert(&[&model, "--to", "hf-packed", "--no-verify"]).success();
+    fs::remove_file(folder.path().join("model/tokenizer.json")).unwrap();
+    check_refused(
+        &[&model, &file, "--to", "gguf-i2_s"],
+        3,
+        &["tokenizer.json: the metadata of a GGUF file cannot hold a chat template without a tokenizer"],
+    );
+    assert!(!Path::new(&file).exists());
+    convert(&[&model, &path("again"), "--to", "hf-packed"]).success();
+}
+
+#[test]
+fn side_files_that_are_no_json_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let model = path("model");
+    convert(&[&model, "--to", "hf-packed", "--no-verify"]).success();
+    for (text, says) in [("[]", "found a list, expected an object"), ("{", "EOF while parsing an object")] {
+        fs::write(folder.path().join("model/tokenizer_config.json"), text).unwrap();
+        let says = format!("tokenizer_config.json: cannot be parsed: {says}");
+        check_refused(&[&model, &path("out.gguf"), "--to", "gguf-i2_s"], 3, &[&says]);
+    }
+}
+
+#[test]
+fn norms_of_other_places_are_told_apart_in_words() {
+    let models = ["bitnet-packed-h100", "llama-bitlinear-rmsnorm-h100"];
+    let [one, other] = models.map(|name| golden().join(name));
+    let found = tercet(["verify".as_ref(), one.as_os_str(), other.as_os_str()]);
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    for says in [
+        "norms before `o_proj` and `down_proj` are in the first alone",
+        "norms inside every linear are in the second alone",
+    ] {
+        assert!(found.stdout.contains(says), "{}", found.stdout);
+    }
+}
+
+#[test]
+fn a_card_calls_ternary_models_alone_bitnet() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let card = |name: &str| fs::read_to_string(folder.path().join(name).join("README.md")).unwrap();
+    let dense = golden().join("llama-dense-h48-f32").display().to_string();
+    let packed = golden().join("llama-bitlinear-h96-headdim").display().to_string();
+    for (model, form, begins) in [
+        (&dense, "hf-bf16", "# llama-dense-h48-f32, converted\n"),
+        (&packed, "hf-dequantized", "# llama-bitlinear-h96-headdim, converted\n"),
+        (&packed, "hf-bf16", "---\ntags:\n- bitnet\n---\n\n# llama-bitlinear-h96-headdim, converted\n"),
+    ] {
+        let to = format!("{form}-{}", begins.len());
+        convert(&[model, &path(&to), "--to", form, "--no-verify"]).success();
+        assert!(card(&to).starts_with(begins), "{form}: {}", card(&to));
+    }
 }

@@ -89,6 +89,16 @@ fn models_are_listed_with_their_revisions_and_sizes() {
 }
 
 #[test]
+fn contents_that_lie_in_a_snapshot_are_counted() {
+    let scene = Scene::new();
+    scene.write(&format!("models--org--plain/snapshots/{FIRST}/a.json"), &[0; 30]);
+    let models = scene.cache().models().unwrap();
+    let plain = models.iter().find(|model| model.id.name() == "org/plain").unwrap();
+    assert_eq!((plain.bytes, plain.revisions[0].bytes), (30, 30));
+    assert_eq!(scene.remove("org/plain").unwrap(), Some(30));
+}
+
+#[test]
 fn a_revision_is_found_by_its_name_or_commit() {
     let scene = Scene::new();
     let commit = |id: &str| Some(scene.cache().snapshot(&id.parse().unwrap()).unwrap()?.commit);

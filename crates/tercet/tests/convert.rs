@@ -317,7 +317,7 @@ fn templates_that_a_gguf_file_cannot_hold_are_refused() {
     for (number, (field, want)) in [
         (
             serde_json::json!([named("a.b")]),
-            "cannot hold a chat template named `a.b`: such names are letters",
+            "tokenizer_config.json: the metadata of a GGUF file cannot hold a chat template named `a.b`: such names",
         ),
         (many.iter().map(|name| named(name)).collect(), "cannot hold 65 named chat templates, more than 64"),
         (serde_json::json!("t".repeat(1_048_577)), "cannot hold a chat template of 1048577 bytes"),

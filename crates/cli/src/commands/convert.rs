@@ -162,6 +162,10 @@ impl Convert {
 fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Failure> {
     let path = model_argument::expand_home(argument);
     let shown = path.display();
+    if path.as_os_str().is_empty() {
+        let message = "found an empty path, expected a place for the result";
+        return Err(Failure::message(Exit::Usage, message));
+    }
     if options.target.gguf_type().is_some()
         && !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
     {

@@ -15,6 +15,8 @@ pub(super) struct Card<'a> {
     /// The configuration of the source.
     pub(super) config: &'a Config,
     pub(super) changes: &'a [Change],
+    /// Whether the result is a ternary model.
+    pub(super) is_ternary: bool,
 }
 
 impl Card<'_> {
@@ -25,13 +27,14 @@ impl Card<'_> {
             false => String::new(),
         };
         let (front_matter, body) = split_front_matter(&own);
-        let front_matter = front_matter.unwrap_or("---\ntags:\n- bitnet\n---\n");
+        let tags = if self.is_ternary { "---\ntags:\n- bitnet\n---\n\n" } else { "" };
+        let front_matter = front_matter.map_or_else(|| tags.to_owned(), |own| format!("{own}\n"));
         let body = if body.trim().is_empty() { String::new() } else { format!("\n{}", body.trim_start()) };
-        Ok(format!("{front_matter}\n{}{body}", self.section()))
+        Ok(format!("{front_matter}{}{body}", self.section()))
     }
 
     fn section(&self) -> String {
-        let Card { name, target, config, changes } = self;
+        let Card { name, target, config, changes, .. } = self;
         let mut text = format!(
             "# {name}, converted\n\nConverted to `{target}` by tercet {} from {}.\n",
             env!("CARGO_PKG_VERSION"),

@@ -1,7 +1,7 @@
 //! Why a model was not converted.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Target;
 use crate::checkpoint::CheckpointError;
@@ -35,6 +35,8 @@ pub enum ConvertError {
     Tokenizer { file: String, what: String },
     #[error("{file}: field `{field}` is {found}, expected {expected}")]
     SideFile { file: String, field: &'static str, found: String, expected: &'static str },
+    #[error("{file}: cannot be parsed: {source}")]
+    Json { file: String, source: serde_json::Error },
     #[error("{path}: found something there already, expected nothing")]
     Exists { path: PathBuf },
     #[error("{path}: cannot be written: {source}")]
@@ -65,14 +67,36 @@ impl ConvertError {
                 Some("docs/models.md has a table of what each form can hold")
             }
             Self::ScaleRange { .. } | Self::Range { .. } => Some("a form with f32 or bf16 can hold it"),
-            Self::Tokenizer { .. } => Some("the `hf-` forms keep `tokenizer.json` as it is"),
+            Self::Tokenizer { .. } => Some("the `hf-` forms keep tokenizer and templates as they are"),
             Self::Exists { .. } => Some("name another place, or remove it first"),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("make room on the disk, or name a place on another one")
+            }
             Self::Source(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Load(error) => error.hint(),
             Self::Text(error) => error.hint(),
-            Self::NotFinite { .. } | Self::SideFile { .. } | Self::Io { .. } | Self::Stopped => None,
+            Self::NotFinite { .. }
+            | Self::SideFile { .. }
+            | Self::Json { .. }
+            | Self::Io { .. }
+            | Self::Stopped => None,
+        }
+    }
+
+    /// With the path where a file would have been in the end, in place of that where it was written.
+    pub(super) fn at(self, partial: &Path, destination: &Path) -> Self {
+        match self {
+            Self::Io { path, source } => {
+                let path = match path.strip_prefix(partial) {
+                    Ok(rest) if rest.as_os_str().is_empty() => destination.to_owned(),
+                    Ok(rest) => destination.join(rest),
+                    Err(_) => path,
+                };
+                Self::Io { path, source }
+            }
+            error => error,
         }
     }
 

@@ -101,7 +101,9 @@ impl<'a> Conversion<'a> {
                 metadata: gguf_file::metadata(source, &name, &plan.config, architecture, linears)?,
             },
             _ => {
-                let card = card::Card { name: &name, target: options.target, config, changes: &plan.changes };
+                let (target, changes) = (options.target, plan.changes.as_slice());
+                let is_ternary = plan.config.linears != Linears::Dense;
+                let card = card::Card { name: &name, target, config, changes, is_ternary };
                 Container::Folder { files: side_files::files(source, &plan, &card)? }
             }
         };
@@ -148,10 +150,11 @@ impl<'a> Conversion<'a> {
             .tempdir_in(parent.unwrap_or(Path::new(".")))
             .map_err(failed)?;
         let partial = scratch.path().join(destination.file_name().unwrap_or_default());
-        match &self.container {
-            Container::Folder { files } => self.write_folder(&partial, files, on_written)?,
-            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written)?,
-        }
+        let written = match &self.container {
+            Container::Folder { files } => self.write_folder(&partial, files, on_written),
+            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written),
+        };
+        written.map_err(|error| error.at(&partial, destination))?;
         if is_there() {
             return exists();
         }

@@ -63,8 +63,7 @@ fn side_file(
 
 fn object(source: &Source, file: &'static str) -> Result<Map<String, Value>, ConvertError> {
     let bytes = source.read(file)?;
-    parse_object(&bytes)
-        .map_err(|error| side_file(source, file, "(the whole)", &error.to_string(), "a JSON object"))
+    parse_object(&bytes).map_err(|error| ConvertError::Json { file: source.file_name(file), source: error })
 }
 
 /// The source's fields, with those of the result's configuration in their place.

@@ -33,9 +33,20 @@ pub fn compare(a: &Config, b: &Config) -> Check {
     if a.bos_token_id.is_some() && a.bos_token_id != b.bos_token_id {
         differences.push(format!("`bos_token_id` is {:?} and {:?}", a.bos_token_id, b.bos_token_id));
     }
-    let norms = |config: &Config| (config.norms.pre, config.norms.sub.is_some(), config.norms.in_linear_eps);
-    if norms(a) != norms(b) {
-        differences.push(format!("norms sit at {:?} and {:?}", a.norms, b.norms));
+    for (place, [own, other]) in [
+        ("before attention and MLP", [a, b].map(|config| config.norms.pre)),
+        ("before `o_proj` and `down_proj`", [a, b].map(|config| config.norms.sub.is_some())),
+        ("inside every linear", [a, b].map(|config| config.norms.in_linear_eps.is_some())),
+    ] {
+        if own != other {
+            let owner = if own { "first" } else { "second" };
+            differences.push(format!("norms {place} are in the {owner} alone"));
+        }
+    }
+    if let (Some(own), Some(other)) = (a.norms.in_linear_eps, b.norms.in_linear_eps)
+        && own != other
+    {
+        differences.push(format!("the epsilon of norms inside every linear is {own} and {other}"));
     }
     // A GGUF file knows tokens that end a turn by their names, so it may have more.
     if let Some(end) = a.eos_token_ids.iter().find(|end| !b.eos_token_ids.contains(end)) {
