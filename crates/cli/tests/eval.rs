@@ -89,6 +89,25 @@ fn what_was_answered_is_not_asked_again() {
 }
 
 #[test]
+fn another_end_of_text_is_another_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, cache) = (folder.path().join("model"), folder.path().join("cache"));
+    let path = model.to_str().unwrap();
+    tercet(["convert", path, "--to", "hf-autobitlinear", "--no-verify"]).success();
+    for file in ["generation_config.json", "tokenizer.json"] {
+        let kept = || fs::read_dir(&cache).map_or(0, Iterator::count);
+        let arguments = [path, "--tasks", "arc_easy", "--limit", "1"];
+        eval_kept(&cache, &arguments).success();
+        let before = kept();
+        // White space is enough: what a file says is not looked into.
+        let text = fs::read_to_string(model.join(file)).unwrap();
+        fs::write(model.join(file), text + "\n").unwrap();
+        eval_kept(&cache, &arguments).success();
+        assert_eq!(kept(), before + 1, "{file}");
+    }
+}
+
+#[test]
 fn files_are_those_of_the_harness() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().to_str().unwrap();
