@@ -195,6 +195,17 @@ fn perplexity_has_the_ways_of_others() {
 fn what_cannot_be_evaluated_is_said() {
     for (arguments, code, want) in [
         (&[][..], 2, "found neither `--tasks` nor `--perplexity`"),
+        (&["--tasks", ","], 2, "found neither `--tasks` nor `--perplexity`"),
+        (&["--perplexity", "Cargo.toml", "-o", "x"], 2, "'--output-path <FOLDER>'"),
+        (&["--perplexity", "Cargo.toml", "--data", "x"], 2, "'--data <FOLDER>'"),
+        (&["--perplexity", "Cargo.toml", "-f", "1"], 2, "'--num-fewshot <N>'"),
+        (&["--perplexity", "Cargo.toml", "--seed", "1"], 2, "'--fewshot-seed <N>'"),
+        (
+            &["--perplexity", "Cargo.toml", "--method", "llama.cpp", "--window", "2"],
+            2,
+            "expected 3 at least with `--method llama.cpp`",
+        ),
+        (&["--perplexity", "/dev/null", "--method", "paragraphs"], 1, "found no paragraph"),
         (&["--tasks", "arc_eazy"], 2, "hint: did you mean `arc_easy`?"),
         (&["--tasks", "piqa", "--perplexity", "x"], 2, "found both `--tasks` and `--perplexity`"),
         (&["--tasks", "piqa", "--data", "/no/such"], 3, "/no/such"),
