@@ -89,6 +89,25 @@ fn what_was_answered_is_not_asked_again() {
 }
 
 #[test]
+fn another_end_of_text_is_another_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, cache) = (folder.path().join("model"), folder.path().join("cache"));
+    let path = model.to_str().unwrap();
+    tercet(["convert", path, "--to", "hf-autobitlinear", "--no-verify"]).success();
+    for file in ["generation_config.json", "tokenizer.json"] {
+        let kept = || fs::read_dir(&cache).map_or(0, Iterator::count);
+        let arguments = [path, "--tasks", "arc_easy", "--limit", "1"];
+        eval_kept(&cache, &arguments).success();
+        let before = kept();
+        // White space is enough: what a file says is not looked into.
+        let text = fs::read_to_string(model.join(file)).unwrap();
+        fs::write(model.join(file), text + "\n").unwrap();
+        eval_kept(&cache, &arguments).success();
+        assert_eq!(kept(), before + 1, "{file}");
+    }
+}
+
+#[test]
 fn files_are_those_of_the_harness() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().to_str().unwrap();
@@ -176,6 +195,17 @@ fn perplexity_has_the_ways_of_others() {
 fn what_cannot_be_evaluated_is_said() {
     for (arguments, code, want) in [
         (&[][..], 2, "found neither `--tasks` nor `--perplexity`"),
+        (&["--tasks", ","], 2, "found neither `--tasks` nor `--perplexity`"),
+        (&["--perplexity", "Cargo.toml", "-o", "x"], 2, "'--output-path <FOLDER>'"),
+        (&["--perplexity", "Cargo.toml", "--data", "x"], 2, "'--data <FOLDER>'"),
+        (&["--perplexity", "Cargo.toml", "-f", "1"], 2, "'--num-fewshot <N>'"),
+        (&["--perplexity", "Cargo.toml", "--seed", "1"], 2, "'--fewshot-seed <N>'"),
+        (
+            &["--perplexity", "Cargo.toml", "--method", "llama.cpp", "--window", "2"],
+            2,
+            "expected 3 at least with `--method llama.cpp`",
+        ),
+        (&["--perplexity", "/dev/null", "--method", "paragraphs"], 1, "found no paragraph"),
         (&["--tasks", "arc_eazy"], 2, "hint: did you mean `arc_easy`?"),
         (&["--tasks", "piqa", "--perplexity", "x"], 2, "found both `--tasks` and `--perplexity`"),
         (&["--tasks", "piqa", "--data", "/no/such"], 3, "/no/such"),

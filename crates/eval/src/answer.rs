@@ -149,7 +149,6 @@ impl Respondent<'_, '_> {
         let mut keeper = Keeper { items: &unknown, store: self.store, listener, failed: None };
         let scored = score(self.session, self.kv_type, self.lanes, &unknown, &mut keeper);
         let failed = keeper.failed;
-        self.store.flush()?;
         failed.map_or(Ok(()), Err)?;
         if scored?.is_break() {
             return Ok(None);
@@ -203,7 +202,6 @@ impl Respondent<'_, '_> {
                 return Ok(());
             }
             self.store.keep_text(prompt, until, *max_tokens, &text.text)?;
-            self.store.flush()?;
             done += one.positions();
             if listener.progress(done, total).is_break() {
                 return Ok(());

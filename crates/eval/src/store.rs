@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ struct Line {
 /// Answers of one model, in memory and in a file if there is one.
 pub struct Store {
     answers: HashMap<String, Answer>,
-    file: Option<(PathBuf, BufWriter<File>)>,
+    file: Option<(PathBuf, File)>,
 }
 
 impl Store {
@@ -74,7 +74,7 @@ impl Store {
             move |error| StoreError::Io { path, action, error }
         };
         fs::create_dir_all(folder).map_err(failed("made"))?;
-        let file =
+        let mut file =
             OpenOptions::new().create(true).append(true).read(true).open(&path).map_err(failed("opened"))?;
         let mut answers = HashMap::new();
         let mut reader = BufReader::new(&file);
@@ -92,7 +92,6 @@ impl Store {
                 answers.insert(key, answer);
             }
         }
-        let mut file = BufWriter::new(file);
         if !is_whole {
             file.write_all(b"\n").map_err(failed("written"))?;
         }
@@ -142,20 +141,12 @@ impl Store {
         self.keep(text_key(prompt, until, max_tokens), Answer::Text { text: text.to_owned() })
     }
 
-    /// Writes what is still in a buffer.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] if it cannot be written.
-    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
-        file.flush().map_err(|error| StoreError::Io { path: path.clone(), action: "written", error })
-    }
-
     fn keep(&mut self, key: String, answer: Answer) -> Result<(), StoreError> {
         let line = Line { key, answer };
         if let Some((path, file)) = &mut self.file {
-            let written = serde_json::to_writer(&mut *file, &line).map_err(io::Error::from);
-            let written = written.and_then(|()| file.write_all(b"\n"));
+            // At once, for the next answer may take long; in one piece, for others may append to the file.
+            let bytes = serde_json::to_vec(&line).map_err(io::Error::from);
+            let written = bytes.and_then(|bytes| file.write_all(&[&bytes, b"\n".as_slice()].concat()));
             written.map_err(|error| StoreError::Io { path: path.clone(), action: "written", error })?;
         }
         self.answers.insert(line.key, line.answer);
@@ -205,13 +196,35 @@ mod tests {
         let mut store = Store::open(folder.path(), "m").unwrap();
         store.keep_score(&tokens(&[1, 2], &[3]), SCORE).unwrap();
         store.keep_text(&[1, 2], &["\n".to_owned()], 7, "é\n").unwrap();
-        drop(store);
+        // As after a kill: what keeps them is not closed.
+        std::mem::forget(store);
         let store = Store::open(folder.path(), "m").unwrap();
         assert_eq!(store.score(&tokens(&[1, 2], &[3])), Some(SCORE));
         assert_eq!(store.score(&tokens(&[1], &[2, 3])), None, "the same numbers, split otherwise");
         assert_eq!(store.text(&[1, 2], &["\n".to_owned()], 7), Some("é\n"));
         assert_eq!(store.text(&[1, 2], &["\n".to_owned()], 8), None);
         assert_eq!(Store::open(folder.path(), "other").unwrap().score(&tokens(&[1, 2], &[3])), None);
+    }
+
+    #[test]
+    fn lines_of_two_processes_are_not_mixed() {
+        const EACH: u32 = 500;
+        let folder = tempfile::tempdir().unwrap();
+        let mut stores = [0, 1].map(|_| Store::open(folder.path(), "m").unwrap());
+        for number in 0..EACH {
+            for (process, store) in (0..).zip(&mut stores) {
+                store.keep_score(&tokens(&[process, number], &[number]), SCORE).unwrap();
+            }
+        }
+        drop(stores);
+        let store = Store::open(folder.path(), "m").unwrap();
+        for (process, number) in (0..2).flat_map(|process| (0..EACH).map(move |number| (process, number))) {
+            assert_eq!(
+                store.score(&tokens(&[process, number], &[number])),
+                Some(SCORE),
+                "{process} {number}"
+            );
+        }
     }
 
     #[test]

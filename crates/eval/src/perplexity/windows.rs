@@ -1,6 +1,7 @@
 //! Windows over the tokens of a text, whose tokens may come in parts.
 
 use std::collections::VecDeque;
+use std::iter;
 
 use crate::score::ScoredTokens;
 
@@ -24,6 +25,17 @@ pub enum Method {
     },
 }
 
+impl Method {
+    /// The shortest window that has a token to score.
+    pub fn window_min(self) -> usize {
+        match self {
+            Method::Papers | Method::Strided { .. } => 2,
+            // The middle and one after it.
+            Method::LlamaCpp { .. } => 3,
+        }
+    }
+}
+
 /// Cuts tokens into windows of `window` tokens.
 pub struct Windows {
     method: Method,
@@ -37,9 +49,9 @@ impl Windows {
     /// Cuts by a method.
     ///
     /// # Panics
-    /// If a window has less than two tokens, or a stride is 0 or longer than a window.
+    /// If a window is shorter than [`Method::window_min`], or a stride is 0 or longer than a window.
     pub fn new(method: Method, window: usize) -> Self {
-        assert!(window >= 2, "Windows: a window has two tokens at least");
+        assert!(window >= method.window_min(), "Windows: a window has something to score");
         if let Method::Strided { stride } = method {
             assert!((1..=window).contains(&stride), "Windows: a stride is at most a window");
         }
@@ -47,12 +59,15 @@ impl Windows {
         Windows { method, window, tokens: VecDeque::new(), scored: 1 }
     }
 
-    /// Takes more of the text; the windows that are full now.
-    pub fn push(&mut self, tokens: &[u32]) -> Vec<ScoredTokens> {
+    /// Takes more of the text; the windows that are full now, each made when it is asked for, since those
+    /// that overlap are many times as long as the text.
+    pub fn push(&mut self, tokens: &[u32]) -> impl Iterator<Item = ScoredTokens> {
         self.tokens.extend(tokens);
-        let mut full = Vec::new();
-        while self.tokens.len() >= self.window {
-            full.push(self.front(self.window));
+        iter::from_fn(|| {
+            if self.tokens.len() < self.window {
+                return None;
+            }
+            let full = self.front(self.window);
             let step = match self.method {
                 Method::Strided { stride } => stride,
                 Method::Papers | Method::LlamaCpp { .. } => self.window,
@@ -64,8 +79,8 @@ impl Windows {
             };
             // With windows side by side, the first token of each has nothing before it.
             self.scored = self.scored.max(1);
-        }
-        full
+            Some(full)
+        })
     }
 
     /// The rest, where the method has one.
@@ -99,7 +114,8 @@ mod tests {
     fn windows(method: Method, window: usize, tokens: u32, part: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
         let tokens: Vec<u32> = (1..=tokens).collect();
         let mut windows = Windows::new(method, window);
-        let mut all: Vec<ScoredTokens> = tokens.chunks(part).flat_map(|part| windows.push(part)).collect();
+        let mut all = Vec::new();
+        tokens.chunks(part).for_each(|part| all.extend(windows.push(part)));
         all.extend(windows.finish());
         all.into_iter().map(|stretch| (stretch.input, stretch.targets)).collect()
     }
@@ -117,6 +133,21 @@ mod tests {
             let got = windows(Method::LlamaCpp { bos: Some(0) }, 4, 9, part);
             assert_eq!(got, [(vec![0, 2, 3], vec![4]), (vec![0, 6, 7], vec![8])]);
         }
+    }
+
+    #[test]
+    fn the_shortest_window_scores_one_token() {
+        for method in [Method::Papers, Method::Strided { stride: 1 }, Method::LlamaCpp { bos: None }] {
+            let got = windows(method, method.window_min(), 3, 3);
+            assert_eq!(got[0].1.len(), 1, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn windows_that_are_not_asked_for_are_not_made() {
+        let mut windows = Windows::new(Method::Strided { stride: 1 }, 4);
+        assert_eq!(windows.push(&[1, 2, 3, 4, 5, 6]).take(1).count(), 1);
+        assert_eq!(windows.tokens.len(), 5);
     }
 
     #[test]

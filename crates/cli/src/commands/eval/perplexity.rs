@@ -103,22 +103,12 @@ impl Perplexity {
         json: bool,
     ) -> Result<ExitCode, Failure> {
         let way = self.method.unwrap_or(if self.stride.is_some() { Way::Strided } else { Way::Papers });
-        if self.stride.is_some() && way != Way::Strided {
-            let message = format!("`--stride` is of `--method strided`, found `--method {}`", way.name());
-            return Err(Failure::message(Exit::Usage, message));
-        }
         let file = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, file) = file.map_err(|error| at(path, &error.into()))?;
         let subject = Subject::open(model, how)?;
         let encoder = subject.encoder();
         let window = self.window.map_or(WINDOW_DEFAULT.min(encoder.max_length()), |window| window as usize);
-        let stride =
-            (way == Way::Strided).then(|| self.stride.map_or(window.div_ceil(2), |stride| stride as usize));
-        if stride.is_some_and(|stride| stride > window) {
-            let message =
-                format!("a stride of {} tokens, expected at most the window's {window}", stride.unwrap_or(0));
-            return Err(Failure::message(Exit::Usage, message));
-        }
+        let method = self.windows_method(way, window, &encoder)?;
         let positions = if way == Way::Paragraphs { encoder.max_length() } else { window };
         let mut store = Subject::store(how, subject.digest(how)?.as_deref())?;
         let loaded = subject.load(how, positions)?;
@@ -143,18 +133,9 @@ impl Perplexity {
             },
         };
         let reader = BufReader::with_capacity(1 << 16, file);
-        let outcome = match way {
-            Way::Paragraphs => scoring.paragraphs(reader, &encoder),
-            _ => {
-                // Of a tokenizer that begins texts by itself.
-                let bos = encoder.text("")?.first().copied();
-                let method = match (way, stride) {
-                    (Way::Strided, Some(stride)) => Method::Strided { stride },
-                    (Way::LlamaCpp, _) => Method::LlamaCpp { bos },
-                    _ => Method::Papers,
-                };
-                scoring.windows(reader, &subject, &encoder, Windows::new(method, window))
-            }
+        let outcome = match method {
+            None => scoring.paragraphs(reader, &encoder),
+            Some(method) => scoring.windows(reader, &subject, &encoder, Windows::new(method, window)),
         };
         let is_whole = outcome.map_err(|error| error.into_failure(path))?.is_continue();
         let total = scoring.total;
@@ -164,17 +145,28 @@ impl Perplexity {
             return Ok(ExitCode::from(exit_code));
         }
         if total.tokens == 0 {
-            let message =
-                format!("{}: found no {} tokens, expected at least one window", path.display(), window);
-            return Err(Failure::message(Exit::Failed, message)
-                .with_hint("a smaller `--window`, or `--method paragraphs`"));
+            let path = path.display();
+            return Err(match method {
+                None => Failure::message(
+                    Exit::Failed,
+                    format!("{path}: found no paragraph, expected one at least"),
+                ),
+                Some(_) => {
+                    let message = format!("{path}: found no {window} tokens, expected at least one window");
+                    Failure::message(Exit::Failed, message)
+                        .with_hint("a smaller `--window`, or `--method paragraphs`")
+                }
+            });
         }
         let report = Report {
             model: subject.origin.name(),
             file: path.display().to_string(),
             method: way.name(),
-            window: (way != Way::Paragraphs).then_some(window),
-            stride,
+            window: method.map(|_| window),
+            stride: match method {
+                Some(Method::Strided { stride }) => Some(stride),
+                _ => None,
+            },
             windows: total.windows,
             tokens: total.tokens,
             bytes: total.bytes,
@@ -190,6 +182,41 @@ impl Perplexity {
         };
         if json { print_json(&report) } else { Ok(report.write(&loaded, &mut io::stdout().lock())?) }?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// How windows are cut, unless there are none.
+    fn windows_method(
+        &self,
+        way: Way,
+        window: usize,
+        encoder: &Encoder<'_>,
+    ) -> Result<Option<Method>, Failure> {
+        let usage = |message| Err(Failure::message(Exit::Usage, message));
+        if self.stride.is_some() && way != Way::Strided {
+            return usage(format!("`--stride` is of `--method strided`, found `--method {}`", way.name()));
+        }
+        let method = match way {
+            Way::Paragraphs => return Ok(None),
+            Way::Papers => Method::Papers,
+            Way::Strided => {
+                let stride = self.stride.map_or(window.div_ceil(2), |stride| stride as usize);
+                if stride > window {
+                    return usage(format!(
+                        "a stride of {stride} tokens, expected at most the window's {window}"
+                    ));
+                }
+                Method::Strided { stride }
+            }
+            // Of a tokenizer that begins texts by itself.
+            Way::LlamaCpp => Method::LlamaCpp { bos: encoder.text("")?.first().copied() },
+        };
+        if window < method.window_min() {
+            let (name, least) = (way.name(), method.window_min());
+            return usage(format!(
+                "a window of {window} tokens, expected {least} at least with `--method {name}`"
+            ));
+        }
+        Ok(Some(method))
     }
 }
 
@@ -258,14 +285,15 @@ impl Scoring<'_, '_> {
         encoder: &Encoder<'_>,
         mut windows: Windows,
     ) -> Result<ControlFlow<()>, Error> {
-        let mut ready = windows.push(&encoder.text("")?);
+        // What begins a text by itself.
+        let mut before = encoder.text("")?;
         let mut pieces = Pieces::new(reader, &subject.tokenizer);
         while let Some((tokens, bytes)) = pieces.next_piece().map_err(Error::Piece)? {
             self.total.bytes += bytes;
             self.total.text_tokens += tokens.len() as u64;
             self.shown.read_bytes += bytes;
-            ready.extend(windows.push(&tokens));
-            if self.take(std::mem::take(&mut ready))?.is_break() {
+            before.extend(tokens);
+            if self.take(windows.push(&std::mem::take(&mut before)))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             if self.left == 0 {
@@ -338,8 +366,8 @@ fn paragraph_windows(encoder: &Encoder<'_>, paragraph: &str) -> Result<Vec<Score
     let mut windows =
         Windows::new(Method::Strided { stride: encoder.max_length() }, encoder.max_length() + 1);
     let begins = encoder.prefix().filter(|prefix| tokens.first() != Some(prefix));
-    let mut all = windows.push(&begins.into_iter().collect::<Vec<_>>());
-    all.extend(windows.push(&tokens));
+    let tokens: Vec<u32> = begins.into_iter().chain(tokens).collect();
+    let mut all: Vec<ScoredTokens> = windows.push(&tokens).collect();
     all.extend(windows.finish());
     Ok(all)
 }

@@ -17,7 +17,7 @@ use crate::terminal::note;
 #[derive(Args)]
 pub(super) struct Output {
     /// Write the results into a folder of the model's name in this one, as lm-evaluation-harness does
-    #[arg(short, long, value_name = "FOLDER", help_heading = "Results")]
+    #[arg(short, long, value_name = "FOLDER", conflicts_with = "perplexity", help_heading = "Results")]
     pub(super) output_path: Option<PathBuf>,
     /// Write every document with its requests and answers there too
     #[arg(long, requires = "output_path", help_heading = "Results")]

@@ -3,9 +3,10 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use tercet::config::CONFIG_FILE;
+use tercet::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
 use tercet::model::{MemoryNeed, Model, Session, SessionSize};
-use tercet::tokenizer::{TextEnds, Tokenizer};
+use tercet::source::SourceError;
+use tercet::tokenizer::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TextEnds, Tokenizer};
 use tercet_eval::score::Encoder;
 use tercet_eval::{Store, function_digest};
 use tercet_kernels::{Isa, Pool};
@@ -18,6 +19,10 @@ use crate::{fit, machine};
 
 /// Sequences that are computed side by side: enough that the branches of questions fill a pass.
 const LANES: usize = 16;
+
+/// What tells one function of tokens and its texts from another, beside the weights.
+const FUNCTION_FILES: [&str; 4] =
+    [CONFIG_FILE, GENERATION_CONFIG_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE];
 
 /// A model with its tokenizer; no weights yet.
 pub(super) struct Subject {
@@ -48,10 +53,13 @@ impl Subject {
             return Ok(None);
         }
         let (source, checkpoint) = self.origin.files().expect("Subject: a model that was opened has files");
-        let config = source.read(CONFIG_FILE)?;
+        let files = FUNCTION_FILES.into_iter().filter(|file| source.has(file));
+        let files: Vec<_> =
+            files.map(|file| Ok((file, source.read(file)?))).collect::<Result<_, SourceError>>()?;
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_ref())).collect();
         let bytes = self.origin.memory_need(&NO_SESSION, how.kv.kv_type()).weight_bytes;
         let settings = [how.kv.name(), how.head.name()];
-        Ok(Some(while_loading("its digest", bytes, || function_digest(checkpoint, &config, &settings))))
+        Ok(Some(while_loading("its digest", bytes, || function_digest(checkpoint, &files, &settings))))
     }
 
     /// The answers of a model with this digest that are kept.

@@ -33,13 +33,20 @@ pub(super) struct Tasks {
     task_file: Vec<PathBuf>,
     /// The folder with the documents, or `hub` for the Hugging Face Hub; may be given several times, and the first
     /// that has them is taken. Without it, small ones of this project's own
-    #[arg(long, value_name = "FOLDER", help_heading = "Tasks")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "perplexity", help_heading = "Tasks")]
     data: Vec<PathBuf>,
     /// Solved examples before each question [default: 0, or what the task has]
-    #[arg(short = 'f', long, value_name = "N", help_heading = "Tasks")]
+    #[arg(short = 'f', long, value_name = "N", conflicts_with = "perplexity", help_heading = "Tasks")]
     num_fewshot: Option<usize>,
     /// The seed that chooses them
-    #[arg(long, value_name = "N", default_value_t = 1234, visible_alias = "seed", help_heading = "Tasks")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1234,
+        visible_alias = "seed",
+        conflicts_with = "perplexity"
+    )]
+    #[arg(help_heading = "Tasks")]
     fewshot_seed: u64,
     /// Show the names of all tasks and groups
     #[arg(long, help_heading = "Tasks")]
@@ -51,13 +58,17 @@ const HUB: &str = "hub";
 
 impl Tasks {
     pub(super) fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.task_file.is_empty()
+        self.names().next().is_none() && self.task_file.is_empty()
+    }
+
+    /// The names that are asked for, without those that are empty.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.tasks.iter().map(|name| name.trim()).filter(|name| !name.is_empty())
     }
 
     /// What is asked about, with all its documents read, before any model is loaded.
     pub(super) fn questions(&self, limit: Option<usize>) -> Result<Questions, Failure> {
-        let names: Vec<&str> =
-            self.tasks.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&str> = self.names().collect();
         let Selection { mut tasks, groups } = tasks::find(&names)?;
         for path in &self.task_file {
             let task = tasks::task_file(path)?;

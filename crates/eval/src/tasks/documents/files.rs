@@ -283,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_with_its_data_set() {
-        let message =
-            found("arc_easy", "test", &["arc_easy_train.jsonl"]).expect_err("is missing").to_string();
+        let error = found("arc_easy", "test", &["arc_easy_train.jsonl"]).expect_err("is missing");
+        let message = format!("{error}\n{}", error.hint().unwrap_or_default());
         for wanted in [
             "`arc_easy_test.jsonl`",
             "`ai2_arc/ARC-Easy/test.jsonl`",
