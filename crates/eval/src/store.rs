@@ -1,7 +1,7 @@
 //! Answers that were given before, so that an interrupted evaluation goes on and a repeated one is done.
 //!
 //! ```text
-//! FOLDER/<what computes>.jsonl      {"key":"9f…","log_likelihood":-3.25,"sum_of_squares":4.5,"is_greedy":true}
+//! FOLDER/<what computes>.jsonl      {"key":"9f…","log_likelihood":-3.25,"sum_of_squares":4.5,"is_greedy":true,"crc":7}
 //! ```
 //!
 //! A file belongs to one function of tokens: the weights, the numbers of head and cache. A key is a digest of
@@ -49,6 +49,24 @@ struct Line {
     key: String,
     #[serde(flatten)]
     answer: Answer,
+    /// CRC-32C of key and answer, so that a changed digit is not believed.
+    crc: u32,
+}
+
+impl Line {
+    fn new(key: String, answer: Answer) -> Self {
+        let crc = Self::crc(&key, &answer);
+        Line { key, answer, crc }
+    }
+
+    fn crc(key: &str, answer: &Answer) -> u32 {
+        let text = serde_json::to_vec(&(key, answer)).expect("Line: strings and finite numbers");
+        crc32c::crc32c(&text)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.crc == Self::crc(&self.key, &self.answer)
+    }
 }
 
 /// Answers of one model, in memory and in a file if there is one.
@@ -88,8 +106,8 @@ impl Store {
                 break;
             }
             is_whole = line.ends_with(b"\n");
-            if let Ok(Line { key, answer }) = serde_json::from_slice(&line) {
-                answers.insert(key, answer);
+            if let Some(line) = serde_json::from_slice::<Line>(&line).ok().filter(Line::is_whole) {
+                answers.insert(line.key, line.answer);
             }
         }
         if !is_whole {
@@ -142,7 +160,7 @@ impl Store {
     }
 
     fn keep(&mut self, key: String, answer: Answer) -> Result<(), StoreError> {
-        let line = Line { key, answer };
+        let line = Line::new(key, answer);
         if let Some((path, file)) = &mut self.file {
             // At once, for the next answer may take long; in one piece, for others may append to the file.
             let bytes = serde_json::to_vec(&line).map_err(io::Error::from);
@@ -225,6 +243,16 @@ mod tests {
                 "{process} {number}"
             );
         }
+    }
+
+    #[test]
+    fn a_changed_digit_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.jsonl");
+        Store::open(folder.path(), "m").unwrap().keep_score(&tokens(&[1], &[1]), SCORE).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("-0.30", "-0.40")).unwrap();
+        assert_eq!(Store::open(folder.path(), "m").unwrap().score(&tokens(&[1], &[1])), None);
     }
 
     #[test]

@@ -211,10 +211,7 @@ fn few_shot_examples_that_are_missing_are_named() {
         |i: usize| json!({"goal": i.to_string(), "sol1": "a", "sol2": "b", "label": 1}).to_string() + "\n";
     folder.write("piqa_val.jsonl", line(0));
     let task = &find(&["piqa"]).unwrap().tasks[0];
-    check_refused(
-        examples(task, &folder.source(), 2),
-        &["split `train`", "`piqa_train.jsonl`", "`baber/piqa"],
-    );
+    check_refused(examples(task, &folder.source(), 2), &["split `train`", "`piqa_train.jsonl`"]);
     folder.write("piqa_train.jsonl", line(1) + &line(2));
     check_refused(examples(task, &folder.source(), 2), &["found 2 documents for 2 few-shot", "at least 3"]);
     folder.write("piqa_train.jsonl", line(0) + &line(0) + &line(1) + &line(2));

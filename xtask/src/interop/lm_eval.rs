@@ -136,12 +136,16 @@ struct Sample {
 
 /// Compares what both found for each document of a task.
 fn check_task(name: &str, is_ternary: bool, ours: &[Vec<f64>], theirs: &[Vec<f64>], report: &mut Report) {
-    if ours.len() != theirs.len() || ours.is_empty() {
+    let is_like = |(a, b): (&Vec<f64>, &Vec<f64>)| {
+        a.len() == b.len() && !a.is_empty() && a.iter().chain(b).all(|number| number.is_finite())
+    };
+    let have_same_requests = ours.iter().zip(theirs).all(is_like);
+    if ours.len() != theirs.len() || ours.is_empty() || !have_same_requests {
         return super::check(
             report,
             name,
             false,
-            &format!("{} documents, the harness has {}", ours.len(), theirs.len()),
+            &format!("{} documents, the harness has {}, or their requests differ", ours.len(), theirs.len()),
         );
     }
     let pairs = || ours.iter().zip(theirs);
@@ -177,7 +181,7 @@ fn likeliest(log_likelihoods: &[f64]) -> usize {
 /// Of each request of a document: `[[-1.5, true], …]` or `[[-1.5]]`.
 fn log_likelihoods(document: &Value) -> Vec<f64> {
     let requests = document.as_array().into_iter().flatten();
-    requests.filter_map(|response| response[0].as_f64()).collect()
+    requests.map(|response| response[0].as_f64().unwrap_or(f64::NAN)).collect()
 }
 
 /// The same from the lines that `tercet eval --log-samples` wrote.

@@ -8,8 +8,8 @@
 //! paragraphs  |ab|cde|fg|      each by itself from its first token on, those of the beginning not scored
 //! ```
 //!
-//! The file is read, encoded and scored a part at a time, so memory does not grow with it. It knows
-//! nothing of tasks: those have rules of their own.
+//! The file is read, encoded and scored a part at a time, so memory does not grow with it, but for the
+//! answers of a [`Store`](crate::Store). It knows nothing of tasks: those have rules of their own.
 
 mod paragraphs;
 mod pieces;

@@ -18,6 +18,7 @@ use tercet_eval::{Progress as Listener, Respondent};
 use super::How;
 use super::subject::{Loaded, Subject};
 use crate::failure::{Exit, Failure};
+use crate::figures;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::terminal::{note, print_json};
@@ -123,6 +124,7 @@ impl Perplexity {
                 store: &mut store,
             },
             batch: Vec::new(),
+            batch_tokens: 0,
             total: Total::default(),
             left: limit.unwrap_or(usize::MAX),
             shown: Shown {
@@ -145,41 +147,10 @@ impl Perplexity {
             return Ok(ExitCode::from(exit_code));
         }
         if total.tokens == 0 {
-            let path = path.display();
-            return Err(match method {
-                None => Failure::message(
-                    Exit::Failed,
-                    format!("{path}: found no paragraph, expected one at least"),
-                ),
-                Some(_) => {
-                    let message = format!("{path}: found no {window} tokens, expected at least one window");
-                    Failure::message(Exit::Failed, message)
-                        .with_hint("a smaller `--window`, or `--method paragraphs`")
-                }
-            });
+            return Err(nothing_to_score(path, method.map(|_| window)));
         }
-        let report = Report {
-            model: subject.origin.name(),
-            file: path.display().to_string(),
-            method: way.name(),
-            window: method.map(|_| window),
-            stride: match method {
-                Some(Method::Strided { stride }) => Some(stride),
-                _ => None,
-            },
-            windows: total.windows,
-            tokens: total.tokens,
-            bytes: total.bytes,
-            loss: total.loss(),
-            loss_stderr: total.loss_stderr(),
-            perplexity: total.perplexity(),
-            perplexity_stderr: total.perplexity_stderr(),
-            bits_per_byte: total.bits_per_byte(),
-            kv: how.kv.name(),
-            head: how.head.name(),
-            seconds: started.elapsed().as_secs_f64(),
-            version: env!("CARGO_PKG_VERSION"),
-        };
+        let report =
+            Report::new(&subject, path, way, method.map(|method| (method, window)), how, &total, started);
         if json { print_json(&report) } else { Ok(report.write(&loaded, &mut io::stdout().lock())?) }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -221,6 +192,40 @@ impl Perplexity {
 }
 
 impl Report {
+    fn new(
+        subject: &Subject,
+        path: &Path,
+        way: Way,
+        windows: Option<(Method, usize)>,
+        how: &How,
+        total: &Total,
+        started: Instant,
+    ) -> Self {
+        let stride = match windows {
+            Some((Method::Strided { stride }, _)) => Some(stride),
+            _ => None,
+        };
+        Report {
+            model: subject.origin.name(),
+            file: path.display().to_string(),
+            method: way.name(),
+            window: windows.map(|(_, window)| window),
+            stride,
+            windows: total.windows,
+            tokens: total.tokens,
+            bytes: total.bytes,
+            loss: total.loss(),
+            loss_stderr: total.loss_stderr(),
+            perplexity: total.perplexity(),
+            perplexity_stderr: total.perplexity_stderr(),
+            bits_per_byte: total.bits_per_byte(),
+            kv: how.kv.name(),
+            head: how.head.name(),
+            seconds: started.elapsed().as_secs_f64(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
     fn write(&self, loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "perplexity     {:.4} ± {:.4}", self.perplexity, self.perplexity_stderr)?;
         writeln!(out, "loss           {:.4} ± {:.4} nats a token", self.loss, self.loss_stderr)?;
@@ -236,10 +241,20 @@ impl Report {
             "{tokens} tokens of {windows} {what} ({method}), {} bytes, in {:.1} s: {rate:.0} tokens/s on {}",
             self.bytes,
             self.seconds,
-            crate::figures::threads(loaded.model.pool().threads()),
+            figures::threads(loaded.model.pool().threads()),
         ));
         Ok(())
     }
+}
+
+/// A text that is too short.
+fn nothing_to_score(path: &Path, window: Option<usize>) -> Failure {
+    let path = path.display();
+    let Some(window) = window else {
+        return Failure::message(Exit::Failed, format!("{path}: found no paragraph, expected one at least"));
+    };
+    let message = format!("{path}: found no {window} tokens, expected at least one window");
+    Failure::message(Exit::Failed, message).with_hint("a smaller `--window`, or `--method paragraphs`")
 }
 
 /// Why a text was not scored.
@@ -271,6 +286,7 @@ fn at(path: &Path, error: &PieceError) -> Failure {
 struct Scoring<'a, 'model> {
     respondent: Respondent<'a, 'model>,
     batch: Vec<ScoredTokens>,
+    batch_tokens: usize,
     total: Total,
     /// Windows or paragraphs that may still be scored.
     left: usize,
@@ -293,17 +309,34 @@ impl Scoring<'_, '_> {
             self.total.text_tokens += tokens.len() as u64;
             self.shown.read_bytes += bytes;
             before.extend(tokens);
-            if self.take(windows.push(&std::mem::take(&mut before)))?.is_break() {
+            if self.take_wanted(windows.push(&std::mem::take(&mut before)))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             if self.left == 0 {
                 return self.flush();
             }
         }
-        if self.take(windows.finish())?.is_break() {
+        if self.take_wanted(windows.finish())?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         self.flush()
+    }
+
+    /// Takes windows, as many as are wanted.
+    fn take_wanted(
+        &mut self,
+        windows: impl IntoIterator<Item = ScoredTokens>,
+    ) -> Result<ControlFlow<()>, Error> {
+        for window in windows {
+            if self.left == 0 {
+                break;
+            }
+            self.left -= 1;
+            if self.take(window)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn paragraphs(
@@ -312,42 +345,40 @@ impl Scoring<'_, '_> {
         encoder: &Encoder<'_>,
     ) -> Result<ControlFlow<()>, Error> {
         let mut paragraphs = Paragraphs::new(reader);
+        let mut count = 0;
         while self.left > 0 {
             let Some(paragraph) = paragraphs.next() else { break };
             let paragraph = paragraph.map_err(Error::Piece)?;
+            self.left -= 1;
+            count += 1;
             self.total.bytes += paragraph.len() as u64;
             self.shown.read_bytes = paragraphs.bytes_read();
-            let windows = paragraph_windows(encoder, &paragraph)?;
-            self.total.text_tokens += windows.iter().map(|window| window.targets.len() as u64).sum::<u64>();
-            self.left -= 1;
-            let left = std::mem::replace(&mut self.left, usize::MAX);
-            let taken = self.take(windows)?;
-            self.left = left;
-            if taken.is_break() {
-                return Ok(taken);
+            for window in paragraph_windows(encoder, &paragraph)? {
+                self.total.text_tokens += window.targets.len() as u64;
+                if self.take(window)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
+        }
+        let end = self.flush()?;
+        // One that is longer than the context went in several windows.
+        self.total.windows = count;
+        Ok(end)
+    }
+
+    /// Takes a window, and scores when there are enough.
+    fn take(&mut self, window: ScoredTokens) -> Result<ControlFlow<()>, Error> {
+        self.batch_tokens += window.input.len();
+        self.batch.push(window);
+        if self.batch_tokens < BATCH_TOKENS {
+            return Ok(ControlFlow::Continue(()));
         }
         self.flush()
     }
 
-    /// Takes windows, as many as are wanted, and scores when there are enough.
-    fn take(&mut self, windows: impl IntoIterator<Item = ScoredTokens>) -> Result<ControlFlow<()>, Error> {
-        for window in windows {
-            if self.left == 0 {
-                break;
-            }
-            self.left -= 1;
-            self.batch.push(window);
-            let tokens: usize = self.batch.iter().map(|window| window.input.len()).sum();
-            if tokens >= BATCH_TOKENS && self.flush()?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
     fn flush(&mut self) -> Result<ControlFlow<()>, Error> {
         let batch = std::mem::take(&mut self.batch);
+        self.batch_tokens = 0;
         let stretches: Vec<&ScoredTokens> = batch.iter().collect();
         let Some(scores) = self.respondent.scores(&stretches, &mut self.shown)? else {
             return Ok(ControlFlow::Break(()));

@@ -172,16 +172,7 @@ impl Questions {
             let requests: Vec<Request> =
                 question.examples.iter().flat_map(|example| example.requests.iter().cloned()).collect();
             let asked = Asked::encode(&encoder, &requests, threads);
-            asked.map_err(|error| {
-                let failure =
-                    Failure::message(Exit::Failed, format!("task `{}`: {error}", question.task.name));
-                match error {
-                    AnswerError::Encode { error: EncodeError::TooLong { .. }, .. } => failure.with_hint(
-                        "a greater `--ctx-size` lets the model read beyond what it was trained for",
-                    ),
-                    _ => failure,
-                }
-            })
+            asked.map_err(|error| question.not_encoded(error))
         });
         let asked: Vec<Vec<Asked>> = asked.collect::<Result<_, _>>()?;
         let positions = asked.iter().flatten().map(Asked::positions).max().unwrap_or(1);
@@ -224,6 +215,27 @@ impl Questions {
 }
 
 impl Question {
+    /// Why a request cannot be given to the model, with the document it is of.
+    fn not_encoded(&self, error: AnswerError) -> Failure {
+        let AnswerError::Encode { number, error } = error else { return error.into() };
+        let mut first_of_next = 0;
+        let example = self.examples.iter().find(|example| {
+            first_of_next += example.requests.len();
+            number < first_of_next
+        });
+        let document = example.map_or(0, |example| example.index);
+        let failure = Failure::message(
+            Exit::Failed,
+            format!("task `{}`, document {document}: {error}", self.task.name),
+        );
+        match error {
+            EncodeError::TooLong { .. } => {
+                failure.with_hint("a greater `--ctx-size` lets the model read beyond what it was trained for")
+            }
+            _ => failure,
+        }
+    }
+
     fn result(&self, responses: Vec<Response>) -> TaskResult {
         let mut responses = responses.into_iter();
         let of_example = |example: &Example| responses.by_ref().take(example.requests.len()).collect();
