@@ -1,8 +1,8 @@
-//! Why a ternary model's scores differ between two implementations: rounding of activations near a tie, and nothing else.
+//! Why a ternary model's scores differ between two implementations: activations rounded near a tie, and nothing else.
 //!
 //! Each layer computes each token of a text alone, here and in transformers, from the same numbers. Where no activation
-//! lies within the last bits of the middle between two codes, both must agree to the last bits; where one does, its code
-//! may be another one, and the output differs by some thousandth.
+//! lies within the last bits of the middle between two codes, both must agree to the last bits; where one does, its
+//! code may be another one, and the output differs by some thousandth.
 
 use std::fs;
 use std::path::Path;
