@@ -9,6 +9,7 @@ mod energy_counter;
 mod failure;
 mod figures;
 mod fit;
+mod flag_bounds;
 mod hub;
 mod interrupt;
 mod machine;

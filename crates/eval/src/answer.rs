@@ -181,8 +181,13 @@ impl Respondent<'_, '_> {
         asked: &[Asked],
         listener: &mut dyn Progress,
     ) -> Result<(), AnswerError> {
-        let is_known = |store: &Store, one: &Asked| response(one, store).is_some();
-        let unknown: Vec<&Asked> = asked.iter().filter(|one| !is_known(self.store, one)).collect();
+        let is_unknown = |one: &&Asked| match one {
+            Asked::Generate { prompt, until, max_tokens } => {
+                self.store.text(prompt, until, *max_tokens).is_none()
+            }
+            _ => false,
+        };
+        let unknown: Vec<&Asked> = asked.iter().filter(is_unknown).collect();
         let total = unknown.iter().map(|one| one.positions()).sum();
         let mut done = 0;
         for one in unknown {

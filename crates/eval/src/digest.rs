@@ -32,7 +32,12 @@ pub fn function_digest(checkpoint: &Checkpoint, files: &[(&str, &[u8])], setting
         add(tensor.bytes);
         tensor.give_back(0..tensor.bytes.len());
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize())
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
 use crate::score::{Score, ScoredTokens};
 
 /// Why answers cannot be kept.
@@ -195,7 +196,7 @@ fn text_key(prompt: &[u32], until: &[String], max_tokens: usize) -> String {
 
 /// The first half of a digest is enough to tell requests apart.
 fn key(digest: Sha256) -> String {
-    digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize()[..16])
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! `data/zero_shot` and `data/wikitext-2`. `reference.json` there has, for each task, a digest of
 //! all request strings and the scores of random log-likelihoods.
 
+#[path = "../../tercet/tests/skipping/mod.rs"]
 mod skipping;
 
 use std::fs;

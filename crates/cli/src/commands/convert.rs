@@ -18,6 +18,7 @@ use tercet_kernels::{Isa, Pool};
 
 use super::verify::{compare, write_checks};
 use crate::failure::{Exit, Failure};
+use crate::flag_bounds::THREADS_MAX;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::terminal::{note, print_json, printable};
@@ -46,7 +47,7 @@ pub(crate) struct Convert {
     #[arg(long)]
     no_verify: bool,
     /// How many threads; as many as there are processors without it
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
     /// Print one JSON object
     #[arg(long)]

@@ -11,6 +11,7 @@ use tercet_kernels::{Isa, Pool, self_test};
 
 use crate::ceilings::Rates;
 use crate::failure::{Exit, Failure};
+use crate::flag_bounds::THREADS_MAX;
 use crate::machine::{self, Memory};
 use crate::table::Table;
 use crate::terminal::{print_json, printable};
@@ -26,7 +27,7 @@ use crate::{ceilings, figures};
 pub(crate) struct Doctor {
     /// Threads [default: the cores this process may use]
     #[arg(short, long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
     /// Print one JSON object
     #[arg(long)]

@@ -17,6 +17,7 @@ use tercet::verify::{
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
 use crate::failure::{Exit, Failure};
+use crate::flag_bounds::THREADS_MAX;
 use crate::table::Table;
 use crate::terminal::{print_json, while_loading};
 use crate::{figures, fit, machine, model_argument};
@@ -34,7 +35,7 @@ pub(crate) struct Verify {
     /// Another, made from the first perhaps
     second: OsString,
     /// How many threads; as many as there are processors without it
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
     /// Print one JSON object
     #[arg(long)]

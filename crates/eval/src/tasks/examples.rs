@@ -10,9 +10,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::description::{Kind, Sampler};
-use super::documents::{Document, Documents, Fewshot, Json, hex};
+use super::documents::{Document, Documents, Fewshot, Json};
 use super::error::TaskError;
 use super::task::{Parts, Rules, Task};
+use crate::digest::hex;
 use crate::{PythonRandom, Request};
 
 /// Few-shot examples at most, so that a mistyped number is an error and not a long wait.

@@ -24,6 +24,7 @@ use tercet_kernels::{Isa, Pool};
 
 use crate::ceilings::{self, Measured};
 use crate::failure::{Exit, Failure};
+use crate::flag_bounds::THREADS_MAX;
 use crate::origin::{self, Origin};
 use crate::terminal::note;
 use crate::weight_types::{Head, Kv, Weights};
@@ -70,7 +71,7 @@ pub(crate) struct Bench {
     kv: Kv,
     /// Threads [default: the cores this process may use]
     #[arg(short, long, value_name = "N", help_heading = "Model")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
 
     /// Tokens of prompts, as `512,128`; 0 for none

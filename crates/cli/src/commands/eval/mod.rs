@@ -15,6 +15,7 @@ use tercet::model::PROMPT_ROWS;
 use tercet_eval::results::compare;
 
 use crate::failure::{Exit, Failure};
+use crate::flag_bounds::{BATCH_MAX, CONTEXT_MAX, THREADS_MAX};
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
 use crate::weight_types::{Head, Kv, Weights};
@@ -93,11 +94,6 @@ Examples:
   tercet eval ./my-model --task-file ./my-questions.jsonl
   tercet eval ./my-model --perplexity wiki.test.raw --window 2048
   tercet eval ./my-model --perplexity stories.txt --method paragraphs";
-
-/// Wide enough for any model.
-const CONTEXT_MAX: i64 = 1 << 27;
-const THREADS_MAX: i64 = 1024;
-const BATCH_MAX: i64 = 1 << 16;
 
 impl Eval {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {

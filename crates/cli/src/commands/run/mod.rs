@@ -22,6 +22,7 @@ use tercet::presets::Preset;
 use tercet_kernels::{Isa, KvType, Pool};
 
 use crate::failure::{Exit, Failure};
+use crate::flag_bounds::{BATCH_MAX, CONTEXT_MAX, THREADS_MAX};
 use crate::interrupt::Interrupt;
 use crate::origin::{self, Origin};
 use crate::terminal::{note, print_json};
@@ -119,10 +120,6 @@ Examples:
   tercet run -m ./my-model -f prompt.txt --json
   tercet run --preset 2b4t -n 32";
 
-/// As the help says; wide enough for any model.
-const CONTEXT_MAX: i64 = 1 << 27;
-const THREADS_MAX: i64 = 1024;
-const BATCH_MAX: i64 = 1 << 16;
 /// Where a model was trained for more, its cache would be needlessly large.
 const CONTEXT_DEFAULT: usize = 4096;
 /// A longer prompt fits no model.

@@ -17,6 +17,7 @@ use tercet_train::data::DataError;
 use tercet_train::trainer::{Outcome, Prepared, TrainError, estimate, prepare, train};
 
 use crate::failure::{Exit, Failure};
+use crate::flag_bounds::THREADS_MAX;
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
 use crate::{figures, machine};
@@ -54,7 +55,7 @@ pub(crate) struct Train {
     #[arg(long)]
     dry_run: bool,
     /// Threads [default: the cores this process may use]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
     /// Lines in place of a live display, also on a terminal
     #[arg(long)]

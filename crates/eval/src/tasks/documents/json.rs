@@ -10,6 +10,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Number;
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
+
 /// A value of JSON.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the names are JSON's")]
@@ -88,10 +90,6 @@ impl Json {
             Self::Object(_) => "an object",
         }
     }
-}
-
-pub(in crate::tasks) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Serialize for Json {

@@ -18,11 +18,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 pub use json::Json;
-pub(super) use json::hex;
 
 use super::description::{FieldKind, Kind};
 use super::error::{TaskError, shown};
 use super::task::{Rules, Task};
+use crate::digest::hex;
 use read::read;
 
 /// Where documents are taken from.
