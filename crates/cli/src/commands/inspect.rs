@@ -42,12 +42,11 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         const LAYOUT: Layout = Layout::TwoBit;
-        const NO_SESSION: SessionSize = SessionSize { context: 0, max_rows: 0, max_logit_rows: 0 };
         let isa = Isa::from_environment()?;
         let source = self.model.as_deref().map_or_else(|| Ok(embedded::stories()), model_argument::open)?;
         let checkpoint = Checkpoint::open(&source)?;
         let config = Config::read(&source, &checkpoint)?;
-        let need = MemoryNeed::of_checkpoint(&config, &checkpoint, LAYOUT, &NO_SESSION, KvType::F16);
+        let need = MemoryNeed::of_checkpoint(&config, &checkpoint, LAYOUT, &SessionSize::NONE, KvType::F16);
         fit::check(&need, &source.name(), &[])?;
         let pool = Arc::new(Pool::new(isa, Pool::default_threads()));
         let model = while_loading(&source.name(), need.weight_bytes, || {

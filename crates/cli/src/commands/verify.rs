@@ -102,7 +102,8 @@ pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Vec<Ch
     }
     let mut checks = vec![shape];
     let stored_bytes =
-        MemoryNeed::of_checkpoint(&a.config, &a.checkpoint, LAYOUT, &NO_SESSION, KvType::F32).weight_bytes;
+        MemoryNeed::of_checkpoint(&a.config, &a.checkpoint, LAYOUT, &SessionSize::NONE, KvType::F32)
+            .weight_bytes;
     checks.extend(while_loading("both models", stored_bytes, || compare_weights(pool, a, b))?);
     let tokenizers = [tokenizer(a), tokenizer(b)];
     checks.push(match &tokenizers {
@@ -119,8 +120,6 @@ pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Vec<Ch
     checks.push(logits(pool, a, b, own, &checks)?);
     Ok(checks)
 }
-
-const NO_SESSION: SessionSize = SessionSize { context: 0, max_rows: 0, max_logit_rows: 0 };
 
 /// Compares what both compute; equal it must be where nothing was rounded and both are of one kind.
 fn logits(

@@ -242,6 +242,11 @@ pub struct SessionSize {
     pub max_logit_rows: usize,
 }
 
+impl SessionSize {
+    /// No room: for the memory of a model that is only read.
+    pub const NONE: SessionSize = SessionSize { context: 0, max_rows: 0, max_logit_rows: 0 };
+}
+
 /// Which rows of a pass get logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogitRows<'a> {

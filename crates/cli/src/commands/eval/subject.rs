@@ -57,7 +57,7 @@ impl Subject {
         let files: Vec<_> =
             files.map(|file| Ok((file, source.read(file)?))).collect::<Result<_, SourceError>>()?;
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_ref())).collect();
-        let bytes = self.origin.memory_need(&NO_SESSION, how.kv.kv_type()).weight_bytes;
+        let bytes = self.origin.memory_need(&SessionSize::NONE, how.kv.kv_type()).weight_bytes;
         let settings = [how.kv.name(), how.head.name()];
         Ok(Some(while_loading("its digest", bytes, || function_digest(checkpoint, &files, &settings))))
     }
@@ -89,8 +89,6 @@ impl Subject {
         Ok(Loaded { model, size, lanes })
     }
 }
-
-const NO_SESSION: SessionSize = SessionSize { context: 0, max_rows: 0, max_logit_rows: 0 };
 
 /// A loaded model, and the room that it is run in.
 pub(super) struct Loaded {
