@@ -13,6 +13,8 @@ pub mod gguf_mutations;
 pub mod mutations;
 #[path = "../../crates/hub/tests/repository_bytes/mod.rs"]
 pub mod repository_bytes;
+#[path = "../../crates/serve/tests/schema_bytes/mod.rs"]
+pub mod schema_bytes;
 #[path = "../../crates/tercet/tests/tiny_model/mod.rs"]
 pub mod tiny_model;
 #[path = "../../crates/train/tests/train_config/mod.rs"]

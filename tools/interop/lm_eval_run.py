@@ -2,6 +2,7 @@
 """Runs lm-evaluation-harness with its `hf` model in f32 over local documents, and prints what it found.
 
     python3 tools/interop/lm_eval_run.py MODEL_FOLDER DATA_FOLDER TASKS LIMIT [--threads N] [--batch-size N]
+        [--apply-chat-template] [--system-instruction TEXT]
 
 DATA_FOLDER is like the folder of a user of `tercet eval --data`: `TASK_SPLIT.jsonl`, ready documents or
 those of the data set, and `wiki.test.raw`. The harness's own task files are used as they are: ready documents
@@ -112,6 +113,8 @@ def main():
     parser.add_argument("limit", type=int)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--apply-chat-template", action="store_true")
+    parser.add_argument("--system-instruction")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     replace_data_sets(arguments.data)
@@ -128,6 +131,8 @@ def main():
         limit=arguments.limit or None,
         log_samples=True,
         bootstrap_iters=0,
+        apply_chat_template=arguments.apply_chat_template,
+        system_instruction=arguments.system_instruction,
     )
     seconds = time.perf_counter() - started
     tasks = {

@@ -62,7 +62,7 @@ def main() -> None:
             "test": f"{name}{count}",
             "parallel": 1,
             "tokens_per_s": statistics.median(samples),
-            "stddev": statistics.stdev(samples) if len(samples) > 1 else 0.0,
+            "stddev": statistics.stdev(samples) if len(samples) > 1 else None,
             "samples": samples,
             "rss_bytes": resident_bytes(),
             "load_s": load_s,

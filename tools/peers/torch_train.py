@@ -112,7 +112,7 @@ def main() -> None:
     row |= {"linears": "dense" if arguments.dense else "ternary", "dtype": arguments.dtype}
     row |= {"threads": arguments.threads, "tokens_per_step": size.sequences * size.length}
     row |= {"tokens_per_s": statistics.median(samples), "samples": samples}
-    row |= {"stddev": statistics.stdev(samples) if len(samples) > 1 else 0.0}
+    row |= {"stddev": statistics.stdev(samples) if len(samples) > 1 else None}
     row |= {"params": sum(parameter.numel() for parameter in model.parameters())}
     print(json.dumps(row))
 

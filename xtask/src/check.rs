@@ -10,9 +10,6 @@ use anyhow::{Result, bail};
 
 use crate::{process, test};
 
-/// The version of cargo-deny that CI installs.
-const CARGO_DENY: &str = "0.20.2";
-
 /// One check, which says what it found wrong.
 type Step = fn() -> Result<()>;
 
@@ -55,7 +52,14 @@ fn documentation() -> Result<()> {
 
 fn dependencies() -> Result<()> {
     if !process::exists("cargo-deny") {
-        bail!("cargo-deny is not installed\nhint: cargo install cargo-deny --locked --version {CARGO_DENY}");
+        // The version stands where CI installs it, and there alone.
+        let script = std::fs::read_to_string(process::root().join(".ci/run")).unwrap_or_default();
+        let install =
+            script.lines().map(str::trim).find(|line| line.starts_with("cargo install cargo-deny "));
+        bail!(
+            "cargo-deny is not installed\nhint: {}",
+            install.unwrap_or("cargo install cargo-deny --locked")
+        );
     }
     process::run(&mut process::command("cargo", &["deny", "check", "bans", "licenses", "sources"]))
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::{process, venv};
 
 /// What the scripts need, and each with its arguments, the last of which is the folder that it writes.
-const SCRIPTS: [(&str, &[&[&str]]); 2] = [
+const SCRIPTS: [(&str, &[&[&str]]); 3] = [
     (
         "tools/requirements-reference.txt",
         &[
@@ -16,8 +16,12 @@ const SCRIPTS: [(&str, &[&[&str]]); 2] = [
     ),
     (
         "tools/requirements-eval.txt",
-        &[&["tools/reference_eval.py", "crates/eval/documents", "crates/eval/tests/data/requests"]],
+        &[
+            &["tools/reference_eval.py", "crates/eval/documents", "crates/eval/tests/data/requests"],
+            &["tools/reference_eval_chat.py", "crates/eval/tests/data/chat"],
+        ],
     ),
+    ("tools/requirements-templates.txt", &[&["tools/reference_templates.py", "crates/chat/tests/data"]]),
 ];
 
 pub(crate) fn run() -> Result<()> {

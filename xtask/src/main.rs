@@ -2,8 +2,10 @@
 
 mod arm64;
 mod check;
+mod dist;
 mod golden;
 mod interop;
+mod load;
 mod make_model;
 mod process;
 mod report;
@@ -31,6 +33,8 @@ enum Task {
     Check,
     /// Builds the kernels' battery and the digests for aarch64 and runs them under QEMU.
     Arm64(arm64::Arguments),
+    /// Makes a tarball of the program for a release: static, with manual pages, completions and a bill of materials.
+    Dist(dist::Arguments),
     /// Makes the golden files anew and wants them unchanged.
     Golden,
     /// Asks other software whether it reads what tercet writes.
@@ -39,7 +43,7 @@ enum Task {
     MakeModel(make_model::Arguments),
     /// Trains ternary and dense models of five sizes and compares them, for docs/scaling.md.
     Scaling(scaling::Arguments),
-    /// Runs what takes long: the fuzzers, and killed training runs.
+    /// Runs what takes long: the fuzzers, killed training runs, and a server under load.
     Soak(soak::Arguments),
 }
 
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Check => check::run(),
         Task::Arm64(arguments) => arm64::run(&arguments).map(done),
+        Task::Dist(arguments) => dist::run(&arguments).map(done),
         Task::Golden => golden::run().map(done),
         Task::Interop(arguments) => interop::run(&arguments),
         Task::MakeModel(arguments) => make_model::run(&arguments).map(done),

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use crate::process;
 
 const PYTHON: &str = ".venv/bin/python";
-/// Remembers what was installed last.
-const INSTALLED: &str = ".venv/installed-requirements.txt";
 
 /// The interpreter of an environment in which these requirements are installed.
+///
+/// Other lists may be installed beside them, so where two have the same package they have the same version of it.
 ///
 /// # Errors
 /// What is missing: Python, its `venv` module, or the packages.
@@ -24,11 +24,13 @@ pub(crate) fn python(requirements: &str) -> Result<String> {
         made.context("python3 has no `venv` module (on Debian: apt install python3-venv)")?;
     }
     let wanted = fs::read_to_string(root.join(requirements))?;
-    if fs::read_to_string(root.join(INSTALLED)).unwrap_or_default() != wanted {
+    // Remembers what was installed last of each list.
+    let installed = root.join(".venv").join(format!("installed-{}", requirements.replace('/', "-")));
+    if fs::read_to_string(&installed).unwrap_or_default() != wanted {
         let install = ["-m", "pip", "install", "--quiet", "-r", requirements];
-        let installed = process::run(&mut process::command(PYTHON, &install));
-        installed.context("the packages could not be installed; is there a network?")?;
-        fs::write(root.join(INSTALLED), wanted)?;
+        process::run(&mut process::command(PYTHON, &install))
+            .context("the packages could not be installed; is there a network?")?;
+        fs::write(&installed, wanted)?;
     }
     Ok(root.join(PYTHON).display().to_string())
 }

@@ -24,7 +24,35 @@ const PLACES: [&str; 8] = [
     concat!("registry.npmjs", ".org"),
     concat!("deb.debian", ".org"),
 ];
+/// The lint that a file with unsafe code lifts, split here so that this file may hold it.
+const UNSAFE_LINT: &str = concat!("unsafe", "_code");
+/// The files that may hold unsafe code: no other names its lint.
+const UNSAFE_FILES: [&str; 19] = [
+    "crates/kernels/src/aarch64/neon_dotprod.rs",
+    "crates/kernels/src/aligned.rs",
+    "crates/kernels/src/buffer.rs",
+    "crates/kernels/src/dispatch.rs",
+    "crates/kernels/src/gemm.rs",
+    "crates/kernels/src/pool.rs",
+    "crates/kernels/src/prefetch.rs",
+    "crates/kernels/src/slab.rs",
+    "crates/kernels/src/x86_64/avx2.rs",
+    "crates/kernels/src/x86_64/avx512_dense.rs",
+    "crates/kernels/src/x86_64/avx512_quantized.rs",
+    "crates/kernels/src/x86_64/avx512bf16.rs",
+    "crates/kernels/src/x86_64/avx512vnni.rs",
+    "crates/kernels/src/x86_64/probe.rs",
+    "crates/kernels/src/x86_64/vectors.rs",
+    "crates/tercet/src/mapped_file.rs",
+    "crates/tercet/tests/gguf_memory.rs",
+    "crates/tercet/tests/no_allocation.rs",
+    "crates/train/tests/memory.rs",
+];
 const MAX_COLUMNS: usize = 120;
+/// Lines of a file, its tests left out, at most; at more, its first sentence needs an "and".
+const MAX_LINES: usize = 500;
+/// Longer files, each with why.
+const LONG_FILES: [(&str, &str); 0] = [];
 const MAX_BYTES: u64 = 1_000_000;
 /// Larger files, each with why it is here.
 const LARGE_FILES: [(&str, &str); 1] =
@@ -67,6 +95,43 @@ fn files_are_small() {
 }
 
 #[test]
+fn only_known_files_may_be_unsafe() {
+    let lifts = |line: &str| line.contains(UNSAFE_LINT) && !line.trim_start().starts_with("//");
+    let found: Vec<String> = files()
+        .into_iter()
+        .filter(|path| extension(path) == "rs" && text(path).lines().any(lifts))
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    assert_none("may hold unsafe code", found.iter().filter(|path| !UNSAFE_FILES.contains(&path.as_str())));
+    assert_none(
+        "holds no unsafe code any more",
+        UNSAFE_FILES.iter().filter(|path| !found.iter().any(|found| found == *path)),
+    );
+}
+
+#[test]
+fn files_are_short() {
+    let is_code = |path: &PathBuf| {
+        let name = path.to_string_lossy();
+        extension(path) == "rs"
+            && !["/tests/", "/benches/"].iter().any(|folder| name.contains(folder))
+            && !name.ends_with("/tests.rs")
+    };
+    let is_bad = |path: &PathBuf| {
+        let is_listed = LONG_FILES.iter().any(|(name, _)| Path::new(name) == path);
+        is_code(path) && !is_listed && code_lines(&text(path)) > MAX_LINES
+    };
+    assert_none("longer than 500 lines", files().into_iter().filter(is_bad));
+}
+
+#[test]
+fn tests_within_a_file_do_not_count() {
+    assert_eq!(code_lines("//! a\n\nfn a() {}\n"), 3);
+    assert_eq!(code_lines("//! a\n\n#[cfg(test)]\nmod tests {\n    fn a() {}\n}\n"), 2);
+    assert_eq!(code_lines("#[cfg(test)]\nmod tests;\n\nfn a() {}\n"), 4);
+}
+
+#[test]
 fn modules_say_what_they_hold() {
     let is_bad = |path: &PathBuf| extension(path) == "rs" && !text(path).starts_with("//!");
     assert_none("does not begin with `//!`", files().into_iter().filter(is_bad));
@@ -97,11 +162,107 @@ fn libraries_do_not_print() {
 }
 
 #[test]
+fn the_map_names_what_there_is() {
+    let files: Vec<String> = files().iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let map = text(Path::new("ARCHITECTURE.md"));
+    assert_none("ARCHITECTURE.md names, and is not there", missing_places(&map, &files).into_iter());
+    assert_none("ARCHITECTURE.md has a table without", missing_parts(&map, &files).into_iter());
+}
+
+#[test]
+fn places_of_the_map_are_looked_up() {
+    let files = ["a/src/b.rs", "a/src/c/mod.rs", "a/src/lib.rs", "d/run"].map(str::to_owned);
+    let map = "```text\na   c/x\nno  b.rs\n    none\n```\n`d/run`, `a/src/c`, `c/e.rs`, `/route`, `x.rs`\n\n\
+               In `a/src`:\n\n| `b.rs`, `mod.rs` | `c/` |\n\n`a/src/*.rs`, `c/*.rs`, `two words/`\n";
+    assert_eq!(missing_places(map, &files), ["no", "c/e.rs", "x.rs", "mod.rs"]);
+    assert_eq!(missing_parts(map, &files), ["a/src/c"]);
+}
+
+#[test]
 fn words_are_found_whole() {
     assert!(has_word("a print! b", "print!") && has_word("print!(x)", "print!"));
     assert!(!has_word("eprint!", "print!") && !has_word("ABCD", "ABC"));
     let place = PLACES[0];
     assert!(has_word(&format!("cd {place}x"), place) && !has_word(&format!("target{place}x"), place));
+}
+
+/// What a map names and no file is or lies in: the first words of its text blocks, the parts of the folder that a table
+/// is of, and elsewhere the end of any path.
+fn missing_places<'a>(map: &'a str, files: &[String]) -> Vec<&'a str> {
+    let lies_in = |file: &str, place: &str| {
+        file.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let is_whole = |place: &str| files.iter().any(|file| lies_in(file, place));
+    let ends_path = |place: &str| {
+        let starts =
+            |file: &str| file.match_indices('/').map(|(at, _)| at + 1).chain([0]).collect::<Vec<_>>();
+        files.iter().any(|file| starts(file).into_iter().any(|start| lies_in(&file[start..], place)))
+    };
+    let mut missing = Vec::new();
+    let (mut is_block, mut is_map) = (false, true);
+    for (table, line) in lines_with_table(map) {
+        if line.starts_with("```") {
+            // Only the first block is of places.
+            is_map &= !is_block;
+            is_block = !is_block;
+        } else if is_block && is_map {
+            let first = line.split(' ').next().unwrap_or_default();
+            missing.extend(Some(first).filter(|place| !place.is_empty() && !is_whole(place)));
+        } else if !is_block {
+            let first_cell = line.strip_prefix('|').and_then(|row| row.split('|').next());
+            let is_there = |place: &str| match (table, first_cell) {
+                (Some(table), Some(cell)) if cell.contains(&format!("`{place}")) => {
+                    is_whole(&format!("{table}/{place}"))
+                }
+                _ => ends_path(place),
+            };
+            missing.extend(places(line).filter(|place| !is_there(place)));
+        }
+    }
+    missing
+}
+
+/// Files and folders beside the root of a crate that its table does not name.
+fn missing_parts(map: &str, files: &[String]) -> Vec<String> {
+    const UNNAMED: [&str; 3] = ["lib.rs", "main.rs", "error.rs"];
+    let mut missing = std::collections::BTreeSet::new();
+    for (table, _) in lines_with_table(map) {
+        let Some(table) = table else { continue };
+        let rows = lines_with_table(map).filter(|(of, line)| *of == Some(table) && line.starts_with('|'));
+        let named: Vec<&str> = rows
+            .filter_map(|(_, row)| row.split('|').nth(1))
+            .flat_map(places)
+            .filter_map(|place| place.split('/').next())
+            .collect();
+        let parts =
+            files.iter().filter_map(|file| file.strip_prefix(table)?.strip_prefix('/')?.split('/').next());
+        let is_unnamed = |part: &&str| !named.contains(part) && !UNNAMED.contains(part);
+        missing.extend(parts.filter(is_unnamed).map(|part| format!("{table}/{part}")));
+    }
+    missing.into_iter().collect()
+}
+
+/// The lines of a map, each with the folder that the table it stands in is of: that of ``In `folder`:`` before it.
+fn lines_with_table(map: &str) -> impl Iterator<Item = (Option<&str>, &str)> {
+    let mut table = None;
+    map.lines().map(move |line| {
+        let named = line.strip_prefix("In `").and_then(|rest| rest.strip_suffix("`:"));
+        let goes_on = line.is_empty() || line.starts_with('|');
+        table = named.or(table.filter(|_| goes_on));
+        (table, line)
+    })
+}
+
+/// The paths among what is marked as code in a line, without what follows a `*`.
+fn places(line: &str) -> impl Iterator<Item = &str> {
+    const EXTENSIONS: [&str; 5] = ["rs", "py", "sh", "toml", "md"];
+    let is_path = |code: &&str| {
+        let has_extension = Path::new(code).extension().is_some_and(|is| EXTENSIONS.iter().any(|e| is == *e));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./*".contains(c);
+        (has_extension || code.contains('/')) && !code.starts_with('/') && code.chars().all(is_plain)
+    };
+    let code = line.split('`').skip(1).step_by(2).filter(is_path);
+    code.map(|code| code.split('*').next().unwrap_or_default().trim_end_matches('/'))
 }
 
 fn assert_none<T: std::fmt::Debug>(what: &str, found: impl Iterator<Item = T>) {
@@ -134,6 +295,14 @@ fn lines_of(extensions: &[&str]) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// Lines before a file's own tests.
+fn code_lines(text: &str) -> usize {
+    let lines: Vec<&str> = text.lines().collect();
+    let opens_tests =
+        |two: &[&str]| two[0] == "#[cfg(test)]" && two[1].contains("mod ") && two[1].ends_with('{');
+    lines.windows(2).position(opens_tests).unwrap_or(lines.len())
 }
 
 /// Whether `word` stands in `text` and is no part of a longer word or path.

@@ -15,6 +15,7 @@ use tercet::model::LoadError;
 use tercet::source::SourceError;
 use tercet::tokenizer::TokenizerError;
 use tercet::verify::OpenError;
+use tercet_chat::TemplateError;
 use tercet_eval::tasks::TaskError;
 use tercet_eval::{AnswerError, StoreError};
 use tercet_hub::HubError;
@@ -32,7 +33,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line cannot be understood, or asks for what this machine has not.
     Usage = 2,
-    /// The model or data is missing or was refused.
+    /// The model, text or data is missing or was refused.
     Model = 3,
     /// The model is not in the cache, and the Hub cannot be asked.
     Offline = 4,
@@ -127,6 +128,15 @@ impl From<LoadError> for Failure {
     }
 }
 
+impl From<TemplateError> for Failure {
+    fn from(error: TemplateError) -> Self {
+        let is_of_model = !error.is_of_conversation() && !error.may_pass();
+        let exit = if is_of_model { Exit::Model } else { Exit::Failed };
+        let hint = error.hint().map(str::to_owned);
+        Failure { hint, ..Failure::new(exit, error) }
+    }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
@@ -178,6 +188,7 @@ impl From<TaskError> for Failure {
             TaskError::UnknownTask { .. } | TaskError::TaskFileKind { .. } | TaskError::Fewshot { .. } => {
                 Exit::Usage
             }
+            TaskError::Conversation { .. } => Exit::Failed,
             _ => Exit::Model,
         };
         let hint = error.hint();
@@ -222,12 +233,14 @@ impl From<TrainConfigError> for Failure {
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let exit = match error {
-            TrainError::Config(_) => Exit::Usage,
+            TrainError::Config(_) | TrainError::NotARun { .. } => Exit::Usage,
             TrainError::Data(DataError::Io { .. }) => Exit::Failed,
             TrainError::Data(_)
             | TrainError::TeacherTokenizer { .. }
             | TrainError::Source(_)
             | TrainError::Start(_)
+            | TrainError::NoFolder { .. }
+            | TrainError::Gguf { .. }
             | TrainError::Teacher(_)
             | TrainError::TeacherVocabulary { .. }
             | TrainError::Vocabulary { .. }

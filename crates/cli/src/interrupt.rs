@@ -50,6 +50,16 @@ impl Interrupt {
         signals.find(|(_, has_come)| has_come.load(Ordering::SeqCst)).map(|((_, exit_code), _)| *exit_code)
     }
 
+    /// Whether Ctrl-C has come. What it was to stop has stopped, so from now on it has not.
+    pub(crate) fn take_ctrl_c(&self) -> bool {
+        let [ctrl_c, ..] = &self.has_come;
+        let has_come = ctrl_c.swap(false, Ordering::SeqCst);
+        if has_come {
+            self.expect();
+        }
+        has_come
+    }
+
     pub(crate) fn is_pending(&self) -> bool {
         self.exit_code().is_some()
     }

@@ -4,8 +4,11 @@
 //! `commands`. Results go to stdout, everything else to stderr.
 
 mod ceilings;
+mod chat_template;
 mod commands;
-mod energy_counter;
+#[cfg(all(test, feature = "completions"))]
+mod documented;
+mod drafts;
 mod failure;
 mod figures;
 mod fit;
@@ -16,7 +19,11 @@ mod machine;
 mod model_argument;
 mod origin;
 mod progress;
+mod report;
+mod sampling_flags;
+mod session_flags;
 mod table;
+mod teller;
 mod terminal;
 mod weight_types;
 
@@ -25,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, convert, doctor, eval, inspect, ls, pull, rm, run, train, verify};
+use commands::{bench, chat, convert, doctor, eval, inspect, ls, pull, rm, run, serve, train, verify};
 #[cfg(feature = "completions")]
 use commands::{completions, man};
 use failure::Failure;
@@ -43,19 +50,21 @@ Exit codes:
   0    done
   1    failed
   2    wrong usage, or an instruction set in TERCET_ISA that this CPU lacks
-  3    the model or data is missing or was refused
+  3    the model, text or data is missing or was refused
   4    the model is not in the cache, and there is no network or HF_HUB_OFFLINE is set
   5    the model would not fit into memory
-  130  interrupted (143: by SIGTERM)
+  130  interrupted (143: by SIGTERM, 129: by SIGHUP)
 
 Environment:
   TERCET_ISA  the instruction set to use, one that `tercet doctor` lists; the fastest without it
-  NO_COLOR    if set, messages have no colours
+  NO_COLOR    if set and not empty, messages have no colours
   HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE and others: see `tercet pull --help`";
 
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Chat(Box<chat::Chat>),
+    Serve(Box<serve::Serve>),
     Train(train::Train),
     Eval(Box<eval::Eval>),
     Bench(Box<bench::Bench>),
@@ -76,6 +85,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os()));
     let result = match cli.command {
         Command::Run(run) => run.run(),
+        Command::Chat(chat) => chat.run(),
+        Command::Serve(serve) => serve.run(),
         Command::Train(train) => train.run(),
         Command::Eval(eval) => eval.run(),
         Command::Bench(bench) => bench.run(),
@@ -94,12 +105,17 @@ fn main() -> ExitCode {
     result.unwrap_or_else(Failure::report)
 }
 
-/// The arguments, with bitnet.cpp's `-temp` in a form that clap knows.
+/// The arguments, with bitnet.cpp's `-temp` and llama.cpp's `-np` and `-sys` in a form that clap knows.
 fn arguments(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let mut are_options = true;
     arguments.map(move |argument| {
         are_options &= argument != "--";
-        if are_options && argument == "-temp" { "--temp".into() } else { argument }
+        match argument.to_str() {
+            Some("-temp") if are_options => "--temp".into(),
+            Some("-sys") if are_options => "--system".into(),
+            Some("-np") if are_options => "--parallel".into(),
+            _ => argument,
+        }
     })
 }
 
@@ -115,9 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn the_short_temp_is_understood_before_the_end_of_options() {
-        let given = ["tercet", "run", "-temp", "0", "--", "-temp"].map(OsString::from);
-        let want = ["tercet", "run", "--temp", "0", "--", "-temp"].map(OsString::from);
+    fn long_names_with_one_dash_are_understood_before_the_end_of_options() {
+        let given = ["tercet", "-temp", "0", "-np", "8", "-sys", "a", "--", "-temp"].map(OsString::from);
+        let want =
+            ["tercet", "--temp", "0", "--parallel", "8", "--system", "a", "--", "-temp"].map(OsString::from);
         assert_eq!(arguments(given.into_iter()).collect::<Vec<_>>(), want);
     }
 }

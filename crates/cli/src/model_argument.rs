@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet_hub::ModelId;
+use tercet_train::trainer::model_of_run;
 
 use crate::failure::{Exit, Failure};
 use crate::hub::{self, Cached, Hub};
@@ -16,7 +17,7 @@ use crate::hub::{self, Cached, Hub};
 /// Whether a lone positional argument is a MODEL and not a PROMPT.
 ///
 /// It is if it exists, starts with `.`, `/` or `~`, ends in `.gguf`, or has no white space and the
-/// form `org/name`.
+/// form `org/name`; and if it looks like the path of a model that exists, misspelt.
 pub(crate) fn is_model(argument: &OsStr) -> bool {
     if argument.is_empty() {
         return false;
@@ -26,6 +27,23 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
         || is_gguf(Path::new(argument))
         || is_hub_id(&text)
         || expand_home(argument).exists()
+        || is_misspelt(&text)
+}
+
+/// Whether a word with a `/` or an extension is like the path of a model that exists.
+fn is_misspelt(text: &str) -> bool {
+    let path = Path::new(text);
+    let is_path =
+        text.contains('/') && !text.contains(char::is_whitespace) || looks_like_a_file(path.as_os_str());
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let is_like = |other: PathBuf| last(path).zip(last(&other)).is_some_and(|(a, b)| is_meant(&a, &b));
+    is_path && nearest(path).is_some_and(is_like)
+}
+
+/// Whether a text that is no MODEL may have been meant as the name of a file: a word with an extension.
+pub(crate) fn looks_like_a_file(argument: &OsStr) -> bool {
+    let extension = Path::new(argument).extension().unwrap_or_default();
+    !argument.to_string_lossy().contains(char::is_whitespace) && !extension.is_empty()
 }
 
 /// The files of the model that was named; one of the Hub is downloaded if it is not in the cache.
@@ -43,23 +61,23 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
         return source(&path);
     }
     let text = model.to_string_lossy();
-    let nearest = nearest(&path).map(|nearest| nearest.display().to_string());
+    let nearest =
+        nearest(&path).map(|nearest| format!("the nearest existing one is `{}`", nearest.display()));
     let not_found = || Failure::from(SourceError::NotFound { path: path.clone() });
     if !is_hub_id(&text) || text.starts_with(['.', '~']) {
         return Err(match nearest {
-            Some(nearest) => not_found().with_hint(format!("the nearest existing one is `{nearest}`")),
+            Some(nearest) => not_found().with_hint(nearest),
             None => not_found(),
         });
     }
     let id: ModelId = text.parse()?;
-    if let Some(nearest) = nearest {
+    if let Some(here) = nearest.or_else(|| folder_without_it(&path)) {
         // A path that is misspelt is nothing that the Hub should hear of.
         if let Cached::Whole(path) = Hub::open()?.cached(&id)? {
             return source(&path);
         }
-        return Err(not_found().with_hint(format!(
-            "the nearest existing one is `{nearest}`; if a model of the Hub is meant, `tercet pull {id}` first"
-        )));
+        return Err(not_found()
+            .with_hint(format!("{here}; if a model of the Hub is meant, `tercet pull {id}` first")));
     }
     source(&hub::locate(&id)?)
 }
@@ -71,6 +89,13 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
 pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
     if path.is_file() && is_gguf(path) {
         return Ok(Source::gguf(path)?);
+    }
+    if !path.join(CONFIG_FILE).exists()
+        && let Some(model) = model_of_run(path)
+    {
+        let message = format!("{}: found the folder of a run, expected that of a model", path.display());
+        let hint = format!("the model of this run is `{}`", model.display());
+        return Err(Failure::message(Exit::Model, message).with_hint(hint));
     }
     Ok(Source::folder(path)?)
 }
@@ -96,6 +121,12 @@ fn is_hub_id(text: &str) -> bool {
 /// `~` and `~/…` as a shell reads them.
 pub(crate) fn expand_home(argument: &OsStr) -> PathBuf {
     tercet_hub::expand_home(Path::new(argument), std::env::home_dir().as_deref())
+}
+
+/// In words, that the folder in which a model was looked for is there.
+fn folder_without_it(path: &Path) -> Option<String> {
+    let (folder, name) = (path.parent().filter(|folder| folder.is_dir())?, path.file_name()?);
+    Some(format!("`{}` is a folder here that has no `{}`", folder.display(), name.display()))
 }
 
 /// The model whose path is most like a path that does not exist.
@@ -126,8 +157,12 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
     let distance = |other: &String| strsim::damerau_levenshtein(&name, other);
     let nearest = names.min_by(|a, b| distance(a).cmp(&distance(b)).then_with(|| a.cmp(b)))?;
     // A folder on the way must be meant; among models, any is worth naming.
-    let is_meant = 2 * distance(&nearest) <= name.chars().count();
-    (is_model || is_meant).then_some(nearest)
+    (is_model || is_meant(&name, &nearest)).then_some(nearest)
+}
+
+/// Whether a name is so like another that it may be that one, misspelt.
+fn is_meant(name: &str, other: &str) -> bool {
+    2 * strsim::damerau_levenshtein(name, other) <= name.chars().count()
 }
 
 #[cfg(test)]
@@ -157,6 +192,41 @@ mod tests {
         ] {
             assert_eq!(is_model(OsStr::new(argument)), want, "`{argument}`");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_from_words() {
+        for (argument, want) in [
+            ("mine.ggf", true),
+            ("model.safetensor", true),
+            ("Once", false),
+            ("Once.", false),
+            ("The end. Once", false),
+            ("once upon.a time", false),
+            ("", false),
+        ] {
+            assert_eq!(looks_like_a_file(OsStr::new(argument)), want, "`{argument}`");
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_model_may_be_misspelt() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("models")).unwrap();
+        fs::write(root.path().join("models/mine.gguf"), "").unwrap();
+        for (name, want) in [
+            ("models/mine.ggf", true),
+            ("model/mine.guff", true),
+            ("models/mine gguf", false),
+            ("models/and/so", false),
+            ("models/entirely-other", false),
+            ("elsewhere/mine.ggf", false),
+        ] {
+            let path = root.path().join(name);
+            assert_eq!(is_misspelt(path.to_str().unwrap()), want, "{name}");
+        }
+        assert!(!is_misspelt("Once"), "a word alone");
+        assert!(!is_misspelt("Once."), "the end of a sentence");
     }
 
     #[test]

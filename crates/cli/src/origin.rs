@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use tercet::checkpoint::Checkpoint;
 use tercet::config::{Config, Linears, SuggestedSampling};
 use tercet::embedded;
@@ -21,6 +22,10 @@ use crate::{figures, model_argument};
 const PRESET_PROMPT_TOKENS: usize = 16;
 /// A preset's weights are the same in every run.
 const PRESET_SEED: u64 = 0;
+/// Where a model was trained for more, its cache would be needlessly large.
+const CONTEXT_DEFAULT: usize = 4096;
+/// Weights that keep a thread busy between two barriers; with fewer, waiting takes longer.
+const THREAD_WEIGHT_BYTES: u64 = 16 << 20;
 
 /// What is run, not loaded yet.
 pub(crate) struct Origin {
@@ -42,7 +47,8 @@ impl Origin {
     /// Exit code 3, if the model is missing or refused; 2 if it cannot have such weights.
     pub(crate) fn open(model: Option<&OsStr>, weights: Weights, head: Head) -> Result<Self, Failure> {
         if weights == Weights::DenseF16 {
-            let message = "`--weights dense-f16` makes random weights, found no `--preset` of their shape";
+            let message = "`--weights dense-f16` is for random weights, which `tercet run`, `serve` and `bench` make \
+                           with `--preset`; found a model";
             let hint = "a model whose linears are dense runs as it is, whatever `--weights` says";
             return Err(Failure::message(Exit::Usage, message).with_hint(hint));
         }
@@ -184,6 +190,14 @@ impl Origin {
         }
     }
 
+    /// Says on stderr where texts of so many positions are longer than those that the model was trained on.
+    pub(crate) fn tell_of_positions(&self, positions: usize) {
+        let trained = self.config.max_position_embeddings;
+        if positions > trained {
+            note(&format!("a text may go beyond the {trained} positions that the model was trained for"));
+        }
+    }
+
     /// Loads the weights, which take `weight_bytes`.
     ///
     /// # Errors
@@ -202,14 +216,40 @@ impl Origin {
     }
 }
 
-/// The preset of this name, or an error that lists them.
-pub(crate) fn preset(name: &str) -> Result<&'static Preset, String> {
-    Preset::by_name(name).ok_or_else(|| {
-        let mut list = "expected one of".to_owned();
-        for preset in PRESETS {
-            let ternary = figures::count(preset.config().ternary_parameters());
-            list += &format!("\n  {:<5} {ternary:>6} ternary weights, {}", preset.name, preset.source);
-        }
-        list
-    })
+/// Positions that there is room for; 0 for all that the model was trained for.
+pub(crate) fn context(config: &Config, given: Option<u32>) -> usize {
+    let trained = config.max_position_embeddings;
+    match given {
+        None => trained.min(CONTEXT_DEFAULT),
+        Some(0) => trained,
+        Some(context) => context as usize,
+    }
+}
+
+/// Threads that a model of so many bytes keeps busy.
+pub(crate) fn threads(given: Option<u16>, weight_bytes: u64) -> usize {
+    let useful = usize::try_from(weight_bytes.div_ceil(THREAD_WEIGHT_BYTES)).unwrap_or(usize::MAX);
+    given.map_or_else(|| Pool::default_threads().min(useful), usize::from)
+}
+
+/// The presets by their names, which `--help` lists.
+pub(crate) fn presets() -> impl TypedValueParser<Value = &'static Preset> {
+    let values = PRESETS.iter().map(|preset| {
+        let ternary = figures::count(preset.config().ternary_parameters());
+        PossibleValue::new(preset.name).help(format!("{ternary} ternary weights, {}", preset.source))
+    });
+    PossibleValuesParser::new(values)
+        .map(|name| Preset::by_name(&name).expect("presets: a name is one of the possible ones"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_models_are_not_shared_out_among_many_threads() {
+        assert_eq!(threads(None, THREAD_WEIGHT_BYTES), 1);
+        assert_eq!(threads(None, u64::MAX), Pool::default_threads());
+        assert_eq!(threads(Some(3), 1), 3);
+    }
 }

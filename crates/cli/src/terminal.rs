@@ -46,6 +46,11 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// Whether colours may be used where there is a terminal: `NO_COLOR` that is not empty forbids them (no-color.org).
+pub(crate) fn wants_colors() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Shows what is loaded, and a clock, where stderr is a terminal and it takes a while.
 pub(crate) fn while_loading<T>(name: &str, weight_bytes: u64, load: impl FnOnce() -> T) -> T {
     const TICK: Duration = Duration::from_millis(100);

@@ -13,7 +13,7 @@ pub(crate) enum Weights {
     /// Five weights in a byte
     #[value(name = "1.6bit")]
     BaseThree,
-    /// Floats of 16 bits, the full-precision baseline: with `--preset` only
+    /// Floats of 16 bits, the full-precision baseline: for random weights (`--preset` of run, serve and bench) only
     #[value(name = "dense-f16")]
     DenseF16,
 }

@@ -25,12 +25,14 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
         ("Once upon a time", 0, "the small model inside"),
         ("Once", 0, "the small model inside"),
         ("either / or", 0, "the small model inside"),
+        ("modl.ggf", 3, "the nearest existing one is `model.gguf`"),
+        ("tale.txt", 0, "found no file `tale.txt`, so it is the text to continue; `-m` names a model\n"),
         ("models", 3, "model.safetensors"),
         ("./nowhere", 3, "found nothing"),
         ("/nowhere/at/all", 3, "found nothing"),
         ("~/nowhere/at/all", 3, "found nothing"),
         ("nowhere.gguf", 3, "found nothing"),
-        ("model.gguf", 3, "expected at most the 0 that are left"),
+        ("model.gguf", 3, "the file is empty"),
         ("weights.bin", 3, "pickled file"),
         ("org/name", 4, "org/name: not in the cache, and `HF_HUB_OFFLINE` forbids"),
         ("org/name@main", 4, "or run `tercet pull org/name@main` where there is a network"),
@@ -54,6 +56,7 @@ fn named_arguments_are_never_ambiguous() {
         (&["-m", "a", "b", "c"], 2, "the model is given twice"),
         (&["-p", "a", "Once upon"], 2, "the prompt is given twice"),
         (&["-p", "a", "-f", "b"], 2, "cannot be used with"),
+        (&["-f", "no/such/text"], 3, "no/such/text: cannot be read"),
         (&["--preset", "s", "-m", "a"], 2, "cannot be used with"),
         (&["a", "b", "c"], 2, "unexpected argument"),
     ] {
@@ -152,6 +155,18 @@ fn version_and_help_are_results() {
     assert!(tercet(["--help"]).stdout.contains("Exit codes:"));
 }
 
+#[test]
+fn presets_are_listed_and_their_names_have_any_case() {
+    for command in ["run", "serve", "bench"] {
+        let help = tercet([command, "--help"]).success().stdout;
+        assert!(help.contains("2b4t") && help.contains("ternary weights, "), "{command}: {help}");
+    }
+    let refused = tercet(["bench", "--preset", "help"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("[possible values: "), "{}", refused.stderr);
+    tercet(["run", "--preset", "S", "-n", "1"]).success();
+}
+
 #[cfg(feature = "completions")]
 #[test]
 fn every_shell_has_completions() {
@@ -165,10 +180,18 @@ fn every_shell_has_completions() {
 #[cfg(feature = "completions")]
 #[test]
 fn every_command_has_a_manual_page() {
-    assert!(tercet(["man"]).success().stdout.contains(".TH tercet 1"));
+    let page = tercet(["man"]).success().stdout;
+    for part in
+        [".TH tercet 1", ".SH \"EXIT STATUS\"\n.nf\n0    done\n", ".SH ENVIRONMENT\n.nf\nTERCET_ISA  "]
+    {
+        assert!(page.contains(part), "`{part}` is not in {page}");
+    }
+    assert!(!page.contains("EXTRA"), "{page}");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("man/pages");
     let found = tercet(["man", "--out", folder.to_str().unwrap()]).success();
     assert_eq!(found.stdout, "");
+    let want = format!(" manual pages are in {}\n", folder.display());
+    assert!(found.stderr.ends_with(&want), "{}", found.stderr);
     for page in ["tercet.1", "tercet-run.1", "tercet-bench.1", "tercet-inspect.1", "tercet-doctor.1"] {
         assert!(std::fs::read_to_string(folder.join(page)).unwrap().contains(".SH"), "{page}");
     }

@@ -4,6 +4,7 @@ mod command;
 
 use command::{golden, tercet};
 use serde_json::Value;
+use tercet_kernels::Pool;
 
 /// Runs a bench of the small model inside.
 fn bench(arguments: &str) -> command::Outcome {
@@ -99,6 +100,8 @@ fn a_folder_needs_no_tokenizer() {
     let found =
         tercet(["bench", folder.to_str().unwrap(), "-p", "4", "-n", "2", "-r", "1", "-o", "json"]).success();
     assert_eq!(found.json().as_array().unwrap().len(), 2);
+    let told = found.stderr.contains("`-t 1` measures that");
+    assert_eq!(told, Pool::default_threads() > 1, "{}", found.stderr);
 }
 
 #[test]
@@ -200,6 +203,7 @@ fn what_cannot_be_measured_is_refused() {
         ("--preset s -m model", 2, "cannot be used with"),
         ("--paper --weights dense-f16", 2, "sets ternary weights beside dense ones"),
         ("--paper --sizes 9b", 2, "expected one of 700m"),
+        ("--paper --sizes 3b,7b,3b", 2, "`--sizes`: `3b` is given twice"),
         ("--memory 4", 2, "--paper"),
         ("--train s,s", 2, "`--train`: `s` is given twice"),
         ("--train s --train m,s", 2, "`--train`: `s` is given twice"),

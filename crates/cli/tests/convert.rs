@@ -33,6 +33,24 @@ fn the_model_inside_goes_there_and_back() {
 }
 
 #[test]
+fn the_model_of_the_first_example_becomes_a_gguf_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let line =
+        |i: usize| format!("{} {} {}\n", ["one", "two", "six"][i % 3], i % 7, ["ducks", "hens"][i % 2]);
+    let (text, run, file) = (path("text.txt"), path("run"), path("tiny.gguf"));
+    fs::write(&text, (0..2000).map(line).collect::<String>()).unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/tiny.toml");
+    let changes = ["train.steps=1", "train.micro_batch=1", "watch.sample_every=0"];
+    let arguments = ["train", example.to_str().unwrap(), "-q", "--data", &text, "-o", &run];
+    tercet(arguments.iter().chain(&changes)).success();
+    let found = convert(&[&path("run/model"), &file, "--to", "gguf-i2_s"]).success();
+    assert!(found.stdout.ends_with("\nthe same model\n"), "{}", found.stdout);
+    let (narrow, says) = (path("tq.gguf"), "rows of 128 weights, expected a multiple of 256");
+    check_refused(&[&path("run/model"), &narrow, "--to", "gguf-tq2_0"], 3, &[says]);
+}
+
+#[test]
 fn what_a_form_rounds_is_said_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stories.gguf").display().to_string();
@@ -42,6 +60,26 @@ fn what_a_form_rounds_is_said_and_compared() {
     let outcomes: Vec<&str> =
         report["checks"].as_array().unwrap().iter().map(|check| check["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["equal", "equal", "rounded", "rounded", "equal", "equal", "close"]);
+    let to = folder.path().join("bf16").display().to_string();
+    let found = convert(&[&file, &to, "--to", "hf-bf16", "--no-verify"]).success().stdout;
+    assert!(found.contains("\nnot as it was: embedding and head were rounded to bf16\n"), "{found}");
+}
+
+#[test]
+fn models_in_the_wrong_order_are_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (exact, rounded) = (path("packed"), path("bf16"));
+    for (model, form) in [(&exact, "hf-packed"), (&rounded, "hf-bf16")] {
+        convert(&[model, "--to", form, "--no-verify"]).success();
+    }
+    let order = "the other way round they differ by rounding alone";
+    let found = tercet(["verify", &exact, &rounded]).success();
+    assert!(!found.stderr.contains(order), "{}", found.stderr);
+    let found = tercet(["verify", &rounded, &exact]);
+    assert_eq!(found.code, Some(1), "{}", found.stdout);
+    assert!(found.stdout.ends_with("\nnot the same model\n"), "{}", found.stdout);
+    assert!(found.stderr.contains(order), "{}", found.stderr);
 }
 
 #[test]
@@ -124,6 +162,22 @@ fn other_vocabularies_and_templates_are_told_apart() {
     fs::write(other.join("chat_template.jinja"), "{{ messages }}").unwrap();
     let found = verify();
     assert!(found.code == Some(1) && found.stdout.contains("template   DIFFERS"), "{}", found.stdout);
+}
+
+#[test]
+fn both_templates_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    convert(&[&path("one"), "--to", "hf-packed", "--no-verify"]).success();
+    let templates = [("chat_template.jinja", "a"), ("additional_chat_templates/tool_use.jinja", "b")];
+    fs::create_dir(folder.path().join("one/additional_chat_templates")).unwrap();
+    for (name, text) in templates {
+        fs::write(folder.path().join("one").join(name), text).unwrap();
+    }
+    convert(&[&path("one"), &path("two"), "--to", "hf-packed", "--no-verify"]).success();
+    for (name, text) in templates {
+        assert_eq!(fs::read_to_string(folder.path().join("two").join(name)).unwrap(), text, "{name}");
+    }
 }
 
 #[track_caller]
@@ -220,6 +274,12 @@ fn what_cannot_be_written_is_named_as_the_result_would_be() {
     let file = format!("{to}.gguf");
     check_refused(&[&dense, &file, "--to", "gguf-bf16"], 1, &[&format!("{file}: cannot be written")]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    if cfg!(target_os = "linux") {
+        let found = convert(&[&dense, "/proc/out", "--to", "hf-bf16"]);
+        assert_eq!(found.failure(), Some(1), "{}", found.stderr);
+        assert!(found.stderr.contains("/proc/out: cannot be written: "), "{}", found.stderr);
+        assert!(!found.stderr.contains(".tercet-"), "{}", found.stderr);
+    }
 }
 
 #[test]

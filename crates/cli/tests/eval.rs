@@ -192,6 +192,21 @@ fn perplexity_has_the_ways_of_others() {
 }
 
 #[test]
+fn windows_longer_than_the_model_was_trained_for_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text.txt");
+    fs::write(&path, "Once upon a time there was a little girl. ".repeat(100)).unwrap();
+    let told = |window: &str| {
+        let arguments = ["--perplexity", path.to_str().unwrap(), "--no-cache", "--window", window];
+        eval(&arguments).success().stderr
+    };
+    // The model inside was trained on 512.
+    let warning = "beyond the 512 positions that the model was trained for";
+    assert!(told("513").contains(warning));
+    assert!(!told("512").contains(warning));
+}
+
+#[test]
 fn what_cannot_be_evaluated_is_said() {
     for (arguments, code, want) in [
         (&[][..], 2, "found neither `--tasks` nor `--perplexity`"),
@@ -209,7 +224,7 @@ fn what_cannot_be_evaluated_is_said() {
         (&["--tasks", "arc_eazy"], 2, "hint: did you mean `arc_easy`?"),
         (&["--tasks", "piqa", "--perplexity", "x"], 2, "found both `--tasks` and `--perplexity`"),
         (&["--tasks", "piqa", "--data", "/no/such"], 3, "/no/such"),
-        (&["--perplexity", "/no/such/text"], 1, "/no/such/text: cannot be read"),
+        (&["--perplexity", "/no/such/text"], 3, "/no/such/text: cannot be read"),
         (
             &["--perplexity", "Cargo.toml", "--stride", "9", "--method", "papers"],
             2,

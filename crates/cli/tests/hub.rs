@@ -430,7 +430,8 @@ fn a_damaged_reference_is_asked_for_again() {
     let run = &["run", STORIES, "Once", "-n", "1"];
     let refused = outcome(&mut scene.offline(run));
     assert_eq!(refused.failure(), Some(4));
-    assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
+    let told = "of no use in the cache, whose reference `main` is damaged";
+    assert!(refused.stderr.contains(told) && refused.stderr.contains("hint: "), "{}", refused.stderr);
     outcome(&mut scene.online(run)).success();
     assert_eq!(fs::read_to_string(&reference).unwrap(), COMMIT);
 }

@@ -19,6 +19,7 @@ fn check(arguments: &[&str], variables: &[(&str, &str)], code: i32, want: &str) 
     let model = here.path().join("models/stories");
     fs::create_dir_all(&model).unwrap();
     fs::write(model.join("config.json"), "{}").unwrap();
+    fs::write(here.path().join("mine.gguf"), "").unwrap();
     let without_tokenizer = here.path().join("models/new");
     fs::create_dir_all(&without_tokenizer).unwrap();
     for file in ["config.json", "model.safetensors"] {
@@ -28,6 +29,10 @@ fn check(arguments: &[&str], variables: &[(&str, &str)], code: i32, want: &str) 
     fs::create_dir_all(&cut).unwrap();
     let weights = fs::read(without_tokenizer.join("model.safetensors")).unwrap();
     fs::write(cut.join("model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    let run = here.path().join("runs/mine");
+    fs::create_dir_all(run.join("checkpoints/step-00000040")).unwrap();
+    fs::write(run.join("config.toml"), "# Of a run of `tercet train`: the same command goes on with it.\n")
+        .unwrap();
     let home = here.path().join("home");
     let mut command = command();
     command.args(arguments).current_dir(here.path()).env("HF_HOME", home).envs(variables.iter().copied());
@@ -65,6 +70,19 @@ hint: text needs `tokenizer.json`; where a model has only `tokenizer.model`, loa
 }
 
 #[test]
+fn the_folder_of_a_run() {
+    check(
+        &["run", "runs/mine", "Once"],
+        &[],
+        3,
+        "\
+error: runs/mine: found the folder of a run, expected that of a model
+hint: the model of this run is `runs/mine/checkpoints/step-00000040`
+",
+    );
+}
+
+#[test]
 fn a_misspelt_path() {
     check(
         &["run", "models/storys", "Once"],
@@ -82,6 +100,45 @@ hint: the nearest existing one is `models/stories`; if a model of the Hub is mea
         "\
 error: ./model/stories: found nothing, expected a model folder or a `.gguf` file
 hint: the nearest existing one is `./models/stories`
+",
+    );
+}
+
+#[test]
+fn a_path_in_a_folder_without_models() {
+    check(
+        &["run", "runs/nope", "Once"],
+        &[],
+        3,
+        "\
+error: runs/nope: found nothing, expected a model folder or a `.gguf` file
+hint: `runs` is a folder here that has no `nope`; if a model of the Hub is meant, `tercet pull runs/nope` first
+",
+    );
+}
+
+#[test]
+fn a_misspelt_file_is_no_prompt() {
+    check(
+        &["run", "mine.ggf"],
+        &[],
+        3,
+        "\
+error: mine.ggf: found nothing, expected a model folder or a `.gguf` file
+hint: the nearest existing one is `mine.gguf`
+",
+    );
+}
+
+#[test]
+fn an_empty_file() {
+    check(
+        &["run", "mine.gguf", "Once"],
+        &[],
+        3,
+        "\
+error: mine.gguf: the file is empty
+hint: the download may have been cut off: get the file again and compare its length
 ",
     );
 }

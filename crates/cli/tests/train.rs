@@ -3,6 +3,8 @@
 mod command;
 
 use std::fs;
+#[cfg(unix)]
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -99,6 +101,45 @@ fn a_dry_run_says_what_a_run_takes() {
     assert!(!folder.path().join("run/checkpoints").exists(), "nothing is trained");
 }
 
+/// In the clone, with nothing in place of what the files name but where results go, and how long it takes.
+#[test]
+fn the_example_of_a_chat_takes_its_conversations_and_template_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let in_clone = |arguments: &[&str]| {
+        let clone = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        outcome(command().current_dir(clone).args(arguments)).success()
+    };
+    let short = ["watch.sample_every=0", "watch.validation_sequences=1", "-q"];
+    let (tiny, chat) = (path("tiny"), path("chat"));
+    let arguments =
+        ["train", "examples/tiny.toml", "train.steps=1", "train.micro_batch=1", "-o", tiny.as_str()];
+    in_clone(&[&arguments[..], &short].concat());
+
+    let from = format!("model.from={tiny}/checkpoints/step-00000001");
+    let arguments = ["train", "examples/chat.toml", "train.epochs=0.02", &from, "-o", chat.as_str()];
+    let told = in_clone(&[&arguments[..], &short].concat()).stderr;
+    assert!(told.contains("whole conversations packed into sequences"), "{told}");
+    for lost in ["conversations cut", "left out"] {
+        assert!(!told.contains(lost), "each fits into a sequence: {told}");
+    }
+    let model = format!("{chat}/model");
+    in_clone(&["chat", &model, "-p", "What is a ternary weight?", "--system", "Be brief.", "-n", "2"]);
+}
+
+#[test]
+fn a_short_text_is_told_how_many_steps_it_bears() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let told = |steps: u64| {
+        outcome(&mut train(&config, &["--dry-run", &format!("train.steps={steps}")])).success().stderr
+    };
+    let many = told(100_000);
+    let (_, after) = many.split_once("take fewer steps (`train.steps=").expect(&many);
+    let steps: u64 = after.split_once('`').unwrap().0.parse().unwrap();
+    assert!(told(steps + 1).contains("by heart") && !told(steps).contains("by heart"), "{many}");
+}
+
 #[test]
 fn mistakes_are_told_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,6 +171,61 @@ fn text_and_folder_can_be_named_on_the_command_line() {
     assert!(output.join("model/config.json").exists());
 }
 
+#[test]
+fn a_gguf_file_is_trained_on_as_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (file, start, packed) = (path("stories.gguf"), path("start"), path("packed"));
+    tercet(["convert", &file, "--to", "gguf-i2_s", "--no-verify"]).success();
+    tercet(["convert", &packed, "--to", "hf-packed", "--no-verify"]).success();
+    let text = fs::read_to_string(&config).unwrap();
+    let (before, after) = text.split_once("[model]").unwrap();
+    let (_, after) = after.split_once("[data]").unwrap();
+    let without_model =
+        format!("{before}[data]{after}").replace("[tokenizer]\n        vocab_size = 300\n", "");
+    fs::write(&config, without_model).unwrap();
+    let check = |from: &str, says: &str, hint: &str| {
+        let told = outcome(&mut train(&config, &[&format!("model.from={from}")]));
+        assert_eq!(told.failure(), Some(3), "{}", told.stderr);
+        assert!(told.stderr.contains(says) && told.stderr.contains(hint), "{}", told.stderr);
+    };
+    let hint = "--to hf-bf16` makes";
+    check(&file, "model.from: ", "stories.gguf: found a GGUF file, expected the folder of a model");
+    check(&file, "\nhint: `tercet convert FILE.gguf FOLDER ", hint);
+    check(&packed, "packed: found packed ternary weights, expected floats to train", hint);
+    check(&path("text.txt"), "text.txt: found a file, expected the folder of a model", "`config.json`");
+    check(&path("nowhere"), "nowhere: found nothing, expected the folder of a model", "`config.json`");
+    tercet(["convert", &file, &start, "--to", "hf-bf16", "--no-verify"]).success();
+    let from = format!("model.from={start}");
+    outcome(&mut train(&config, &["-q", &from, "train.steps=1", "train.micro_batch=1"])).success();
+}
+
+#[test]
+fn a_folder_of_other_things_takes_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let docs = folder.path().join("docs");
+    fs::create_dir(&docs).unwrap();
+    fs::write(docs.join("page.md"), "precious").unwrap();
+    let output = ["-o", docs.to_str().unwrap(), "train.steps=2"];
+    for more in [&output[..], &[&output[..], &["--dry-run"]].concat()] {
+        let told = outcome(&mut train(&config, more));
+        assert_eq!(told.failure(), Some(2), "{}", told.stderr);
+        assert!(told.stderr.contains("found `page.md` and no run"), "{}", told.stderr);
+        assert!(told.stderr.contains("\nhint: train into another folder: `--output`"), "{}", told.stderr);
+        assert_eq!(fs::read_dir(&docs).unwrap().count(), 1, "nothing is left there");
+    }
+    fs::remove_file(docs.join("page.md")).unwrap();
+    // An empty folder will do, and so does one with tokens alone, which a dry run leaves.
+    outcome(&mut train(&config, &[&output[..], &["--dry-run"]].concat())).success();
+    outcome(&mut train(&config, &output)).success();
+    // What others have put beside a run does not keep it from going on.
+    fs::write(docs.join("page.md"), "precious").unwrap();
+    let again = outcome(&mut train(&config, &output)).success();
+    assert!(again.stderr.contains("going on after step 2 of 2"), "{}", again.stderr);
+}
+
 #[cfg(unix)]
 #[test]
 fn signals_save_and_kills_lose_nothing() {
@@ -149,6 +245,45 @@ fn signals_save_and_kills_lose_nothing() {
     assert!(results(whole.path()) == results(parts.path()));
 }
 
+/// Starts a run that says so on stderr when `mark` is reached, sends it a Ctrl-C then, and gives all that it said.
+#[cfg(unix)]
+fn interrupted_at(mark: &str, config: &str, more: &[&str]) -> (Option<i32>, String) {
+    let mut child = train(config, more).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    while !said.lines().last().is_some_and(|line| line.contains(mark)) {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "`{mark}` is said: {said}");
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    stderr.read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+/// Sizes with which a step, and the probe of a dry run, take a while.
+#[cfg(unix)]
+const SLOW: [&str; 3] = ["model.hidden_size=512", "model.intermediate_size=2048", "train.micro_batch=16"];
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_dry_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let (code, said) = interrupted_at("memory: ", &config, &[&["--dry-run"][..], &SLOW].concat());
+    assert_eq!(code, Some(130), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_is_answered_before_the_step_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let (code, said) = interrupted_at("step 1/60", &config, &SLOW);
+    assert_eq!(code, Some(130), "{said}");
+    let (answer, saved) =
+        (said.find("stopping after this step").expect(&said), said.find("saved: ").expect(&said));
+    assert!(answer < saved, "{said}");
+}
+
 #[test]
 fn every_example_is_a_right_configuration() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
@@ -160,4 +295,23 @@ fn every_example_is_a_right_configuration() {
         examples += 1;
     }
     assert!(examples >= 8);
+}
+
+#[test]
+fn the_dense_example_differs_from_the_ternary_one_in_little() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let [ternary, dense] =
+        ["tiny.toml", "dense-baseline.toml"].map(|name| TrainConfig::read(&root.join(name)).unwrap());
+    let sizes = |config: &TrainConfig| {
+        let model = &config.model;
+        [model.hidden_size, model.intermediate_size, model.num_hidden_layers, model.num_attention_heads]
+    };
+    assert_eq!(sizes(&ternary), sizes(&dense));
+    let text = |config: &TrainConfig| {
+        let (run, data, train) = (&config.run, &config.data, &config.train);
+        let share = data.validation_fraction;
+        (run.seed, data.train.clone(), share, data.sequence_length, train.steps, train.micro_batch)
+    };
+    assert_eq!(text(&ternary), text(&dense));
+    assert_eq!(ternary.tokenizer.vocab_size, dense.tokenizer.vocab_size);
 }

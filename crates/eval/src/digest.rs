@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tercet::checkpoint::Checkpoint;
+use tercet::digest::hex;
 
 /// Counts up when the order of arithmetic of the library changes, so that no kept answer is of another.
 const ARITHMETIC: u32 = 1;
@@ -33,11 +34,6 @@ pub fn function_digest(checkpoint: &Checkpoint, files: &[(&str, &[u8])], setting
         tensor.give_back(0..tensor.bytes.len());
     }
     hex(&digest.finalize())
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 
-use crate::digest::hex;
 use crate::score::{Score, ScoredTokens};
 
 /// Why answers cannot be kept.

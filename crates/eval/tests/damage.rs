@@ -92,6 +92,14 @@ fn a_ready_line_that_is_wrong_names_its_line_and_field() {
 }
 
 #[test]
+fn a_text_without_a_byte_has_no_perplexity() {
+    let wanted = ["line 2", "`text` is an empty string", "at least one byte"];
+    check_refused(own("mine.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\"}\n"), &wanted);
+    let page = json!({"page": ""}).to_string();
+    check_refused(of_task("wikitext", "wikitext_test.jsonl", page), &["line 1", "is an empty string"]);
+}
+
+#[test]
 fn ready_documents_of_each_kind_are_known_by_their_fields() {
     let check = |line: &str, kind: Kind, requests: usize| {
         let folder = Folder::new();

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 use tercet_eval::tasks::{
     Documents, Example, ExampleSettings, HARNESS_VERSION, Measures, Source, Task, Value, aggregate, find,
     names,
@@ -33,7 +34,7 @@ fn golden(name: &str) -> Json {
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }
 
 fn arguments(request: &Request) -> Json {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 use tercet_eval::tasks::{ExampleSettings, Source, SplitFiles, aggregate, find};
 use tercet_eval::{PythonRandom, Request, Response};
 
@@ -63,7 +64,7 @@ fn digest_of(requests: &[&Request]) -> String {
         Request::Generate { .. } => panic!("no task of the reference generates"),
     });
     let all = format!("[{}]", lists.collect::<Vec<_>>().join(", "));
-    Sha256::digest(all).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(all))
 }
 
 fn check(data: &Path, name: &str, wanted: &Json) {

@@ -116,6 +116,11 @@ fn a_pair_is_split_where_the_context_ends() {
     assert_eq!(pair.targets, whole[context..end], "the space belongs to the continuation");
     assert_eq!(pair.input, whole[..end - 1]);
 
+    // `▁do` is a token, but the context ends within it.
+    let cut_word = encoder.pair("It is a d", "og").unwrap();
+    assert_eq!(cut_word.input, tokenizer.encode("It is a d", true).unwrap());
+    assert_eq!(cut_word.targets, tokenizer.encode("It is a dog", true).unwrap()[cut_word.input.len()..]);
+
     let from_nothing = encoder.pair("", "time").unwrap();
     assert_eq!(from_nothing.input[0], model.config().bos_token_id.unwrap());
     assert_eq!(from_nothing.input.len(), from_nothing.targets.len());
@@ -124,6 +129,22 @@ fn a_pair_is_split_where_the_context_ends() {
     assert!(too_long.contains("expected at most 16"), "{too_long}");
     let cut = encoder.pair(&"Once upon a time ".repeat(20), "there").unwrap();
     assert_eq!(cut.input.len(), 16, "cut from the left");
+}
+
+#[test]
+fn a_context_of_no_tokens_is_an_error() {
+    let Stories { model, tokenizer } = stories(1);
+    let file = embedded::stories().read("tokenizer.json").unwrap().into_owned();
+    let mut file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    file["post_processor"] = serde_json::Value::Null;
+    let file = file.to_string();
+    let plain = Tokenizer::from_bytes("plain.json", file.as_bytes(), model.config().vocab_size).unwrap();
+    let pair = |tokenizer: &Tokenizer| {
+        Encoder::new(tokenizer, TextEnds::default(), model.config(), 16).pair(" \n", "time")
+    };
+    assert!(pair(&tokenizer).is_ok(), "the token that begins a text is a context");
+    let error = pair(&plain).unwrap_err().to_string();
+    assert!(error.starts_with("the context \" \\n\" is no token of this model"), "{error}");
 }
 
 #[test]

@@ -145,6 +145,18 @@ fn the_record_tells_a_part_from_the_whole() {
 }
 
 #[test]
+fn a_record_that_is_too_long_is_none() {
+    let scene = Scene::new();
+    let tree = scene.root().join(format!("models--org--name/trees/{SECOND}.json"));
+    fs::create_dir_all(tree.parent().unwrap()).unwrap();
+    // Holes take no room on the disk.
+    fs::File::create(&tree).unwrap().set_len((64 << 20) + 1).unwrap();
+    assert_eq!(scene.cache().models().unwrap().len(), 2);
+    let snapshot = scene.cache().snapshot(&"org/name".parse().unwrap()).unwrap().unwrap();
+    assert!(snapshot.repository.is_none());
+}
+
+#[test]
 fn a_removed_model_leaves_the_others() {
     let scene = Scene::new();
     assert_eq!(scene.remove("org/name").unwrap(), Some(1110 + 2 * 40));

@@ -173,6 +173,22 @@ fn what_is_there_is_not_asked_for_again() {
 }
 
 #[test]
+fn a_damaged_record_is_written_anew() {
+    let scene = Scene::new();
+    scene.pull(ID).unwrap();
+    let tree = scene.model().join("trees").join(format!("{COMMIT}.json"));
+    let whole = fs::read(&tree).unwrap();
+    for damaged in [&b""[..], b"{", &whole[..whole.len() - 1]] {
+        fs::write(&tree, damaged).unwrap();
+        let snapshot = || scene.cache().snapshot(&ID.parse().unwrap()).unwrap().unwrap();
+        assert!(snapshot().repository.is_none());
+        scene.pull(ID).unwrap();
+        assert_eq!(fs::read(&tree).unwrap(), whole);
+        assert!(snapshot().repository.is_some());
+    }
+}
+
+#[test]
 fn a_list_of_names_is_completed_by_asking_for_each() {
     let scene = Scene::new();
     scene.server.list_names_only();

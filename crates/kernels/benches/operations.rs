@@ -5,10 +5,10 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tercet_kernels::ops::{self, Int8Rows, TernaryProduct};
+use tercet_kernels::ops::{self, Activation, Int8Rows, TernaryProduct};
 use tercet_kernels::{
-    Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvType, Layout, Pool, RotaryTable, Sequence,
-    TernaryBuilder, TernaryMatrix, Worker,
+    Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvShape, KvType, Layout, Pool, RotaryTable,
+    Sequence, TernaryBuilder, TernaryMatrix, Worker,
 };
 
 /// The sizes of a model.
@@ -150,10 +150,10 @@ fn rows(criterion: &mut Criterion) {
                     ops::quantize_rows(worker, &x, m, width, &int8);
                 });
                 time(&mut group, pool, shape("silu_gate"), 2 * bytes, |worker| {
-                    ops::silu_gate(worker, &x, &y, m, width, &out);
+                    ops::gate(worker, Activation::Silu, [&x, &y], [m, width], &out);
                 });
                 time(&mut group, pool, shape("relu2_gate"), 2 * bytes, |worker| {
-                    ops::relu2_gate(worker, &x, &y, m, width, &out);
+                    ops::gate(worker, Activation::Relu2, [&x, &y], [m, width], &out);
                 });
                 time(&mut group, pool, shape("add_assign"), 2 * bytes, |worker| {
                     ops::add_assign(worker, &out, &x, m, width);
@@ -207,7 +207,8 @@ fn attend(
     let (heads, kv_heads, head_dim) = (model.heads, model.kv_heads, model.head_dim());
     let capacity = POSITIONS + m;
     let rotary = RotaryTable::new(head_dim, 10_000.0, capacity);
-    let mut cache = KvCache::new(pool, kv_type, 1, kv_heads, head_dim, capacity);
+    let kv_shape = KvShape { num_hidden_layers: 1, num_key_value_heads: kv_heads, head_dim };
+    let mut cache = KvCache::new(pool, kv_type, kv_shape, capacity);
     let keys = numbers(pool, POSITIONS * kv_heads * head_dim);
     let tokens = vec![0; POSITIONS];
     let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];

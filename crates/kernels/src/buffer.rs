@@ -80,7 +80,7 @@ impl<T: Element> Buffer<T> {
     }
 
     /// Gives the memory back for other uses.
-    pub fn into_values(self) -> AlignedVec<T> {
+    pub(crate) fn into_values(self) -> AlignedVec<T> {
         self.values
     }
 
@@ -93,13 +93,32 @@ impl<T: Element> Buffer<T> {
         &self.values
     }
 
-    /// Begins writing in `operation`: tiles of `tile_len` elements, one a claimed index.
+    /// Begins writing in `operation`, in tiles that are claimed.
+    ///
+    /// A worker calls this once an operation and buffer, so that it holds one [`Writer`] of it: see
+    /// [`write_each`](Self::write_each).
     ///
     /// # Panics
     /// If anything else uses the buffer in this phase: a barrier is missing.
     pub(crate) fn write<'a>(&'a self, worker: &'a Worker<'_>, operation: u32) -> Writer<'a, T> {
         self.enter(worker, WRITE | u64::from(operation) & OPERATION);
         Writer { start: self.values.as_ptr(), len: self.values.len(), _buffer: PhantomData }
+    }
+
+    /// Begins writing several buffers in `operation`, all of which are others.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write), and if one of them is another.
+    pub(crate) fn write_each<'a, const N: usize>(
+        buffers: [&'a Self; N],
+        worker: &'a Worker<'_>,
+        operation: u32,
+    ) -> [Writer<'a, T>; N] {
+        for (i, buffer) in buffers.iter().enumerate() {
+            let is_other = |earlier: &&Self| !std::ptr::eq(*earlier, *buffer);
+            assert!(buffers[..i].iter().all(is_other), "Buffer: what an operation writes is written once");
+        }
+        buffers.map(|buffer| buffer.write(worker, operation))
     }
 
     fn enter(&self, worker: &Worker<'_>, usage: u64) {
@@ -203,6 +222,22 @@ mod tests {
                 buffer.write(worker, operation).slice(0, 4)[0] = 1.0;
             }
         }));
+    }
+
+    #[test]
+    fn one_buffer_is_not_written_twice_in_an_operation() {
+        assert!(panics(|worker, buffer| {
+            let operation = worker.begin_operation();
+            let _writers = Buffer::write_each([buffer, buffer], worker, operation);
+        }));
+        let pool = Pool::new(Isa::scalar(), 1);
+        let [mut a, b] = [0; 2].map(|_| Buffer::<f32>::zeroed(&pool, 8));
+        pool.run(|worker| {
+            let operation = worker.begin_operation();
+            let [mut a, mut b] = Buffer::write_each([&a, &b], worker, operation);
+            (a.slice(0, 4)[0], b.slice(0, 4)[0]) = (1.0, 2.0);
+        });
+        assert_eq!(a.as_mut_slice()[0], 1.0);
     }
 
     #[test]

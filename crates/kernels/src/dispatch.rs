@@ -132,15 +132,13 @@ dispatchers! {
     fn int8_dots[](rounds: usize) -> i32;
 }
 
-/// `rounds` rounds of the dot product of bf16, where instruction set and CPU have one.
+/// `rounds` rounds of the dot product of bf16, where the instruction set has one.
 #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no other set here has one"))]
 pub(crate) fn bf16_dots(isa: Isa, rounds: usize) -> Option<f32> {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: an `Isa` of these kinds exists only where detection found AVX-512 F.
-        Kind::Avx512Vnni | Kind::Avx512Vbmi | Kind::Avx512Bf16 => unsafe {
-            crate::x86_64::avx512vnni::bf16_dots(rounds)
-        },
+        // SAFETY: an `Isa` of this kind exists only where detection found AVX-512 F and BF16.
+        Kind::Avx512Bf16 => Some(unsafe { crate::x86_64::avx512bf16::bf16_dots(rounds) }),
         _ => None,
     }
 }

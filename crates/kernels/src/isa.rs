@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// Name of the environment variable that forces an instruction set.
-pub const ISA_VARIABLE: &str = "TERCET_ISA";
+const ISA_VARIABLE: &str = "TERCET_ISA";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

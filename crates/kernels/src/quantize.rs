@@ -19,7 +19,7 @@ use crate::scalar;
 /// Floor of `mean|W|` and of a token's largest magnitude: the ε of the reference code.
 pub const SCALE_MIN: f32 = 1e-5;
 /// Largest magnitude of an activation code.
-pub const ACTIVATION_MAX: f32 = 127.0;
+pub(crate) const ACTIVATION_MAX: f32 = 127.0;
 /// Elements of a block of the `mean|W|` sum.
 pub const ABSMEAN_BLOCK: usize = 4096;
 

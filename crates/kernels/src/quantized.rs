@@ -12,8 +12,8 @@
 //!      2 x 64 bytes     vector j: the high two bits of digits 4j .. 4j + 4, digit s at bit 2s
 //! ```
 //!
-//! The scales of a tile lie apart, `[groups, 16]`. Rows and columns are padded with weight 0. It
-//! is the only file that knows these layouts.
+//! The scales of a tile lie apart, `[groups, 16]`. Rows and columns are padded with weight 0. These
+//! layouts are defined here; beside this file only the products of the kernels decode them.
 
 use half::f16;
 
@@ -23,7 +23,7 @@ use crate::pool::Pool;
 use crate::ternary::TILE_ROWS;
 
 /// Columns that share a scale.
-pub const GROUP_COLUMNS: usize = 32;
+pub(crate) const GROUP_COLUMNS: usize = 32;
 /// Vectors of 4 columns in a group.
 pub(crate) const GROUP_DIGITS: usize = GROUP_COLUMNS / 4;
 const VECTOR_BYTES: usize = 64;
@@ -223,12 +223,11 @@ fn quantize_tile(
     }
 }
 
-/// What a worker needs of the whole pass: the sum of each group's activations.
-pub(crate) fn group_sums<const M: usize>(x: &[[[i8; 4]; M]], groups: usize) -> Vec<[i32; M]> {
-    let sum = |digits: &[[[i8; 4]; M]]| {
-        std::array::from_fn(|t| digits.iter().flat_map(|digit| digit[t]).map(i32::from).sum())
-    };
-    x.chunks_exact(GROUP_DIGITS).take(groups).map(sum).collect()
+/// The sum of each group's activations, for as many groups as `sums` has room for.
+pub(crate) fn group_sums<const M: usize>(x: &[[[i8; 4]; M]], sums: &mut [[i32; M]]) {
+    for (sums, digits) in sums.iter_mut().zip(x.chunks_exact(GROUP_DIGITS)) {
+        *sums = std::array::from_fn(|t| digits.iter().flat_map(|digit| digit[t]).map(i32::from).sum());
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Ternary matrices and their two bit layouts.
 //!
-//! The only file that knows the bit layouts. It knows nothing of scales, files or SIMD.
+//! The bit layouts are defined here; beside this file only the products of the kernels decode them. It knows nothing
+//! of scales, files or SIMD.
 //!
 //! ```text
 //! weight = code - 1        codes 0, 1, 2; code 3 never occurs
@@ -23,9 +24,9 @@ use crate::pool::{Pool, Worker};
 use crate::scalar::ternary_code;
 
 /// Rows of a tile: the 32-bit lanes of an AVX-512 register.
-pub const TILE_ROWS: usize = 16;
+pub(crate) const TILE_ROWS: usize = 16;
 /// Bytes of a block.
-pub const BLOCK_BYTES: usize = 64;
+pub(crate) const BLOCK_BYTES: usize = 64;
 /// Columns that one digit of a block covers.
 const DIGIT_COLUMNS: usize = 4;
 
@@ -202,21 +203,6 @@ impl TernaryMatrix {
                 }
             }
         }
-    }
-
-    /// How many weights differ from those of `other`, a matrix of the same shape and layout.
-    ///
-    /// # Panics
-    /// If the shapes or layouts differ.
-    pub fn count_changes(&self, other: &TernaryMatrix) -> u64 {
-        let key = |matrix: &TernaryMatrix| (matrix.rows, matrix.cols, matrix.layout);
-        assert_eq!(key(self), key(other), "TernaryMatrix::count_changes: matrices of one form");
-        let digits = self.layout.digits();
-        let changes = |(a, b): (&u8, &u8)| {
-            (0..digits).filter(|digit| self.layout.digit(*a, *digit) != self.layout.digit(*b, *digit)).count()
-        };
-        let different = self.bytes.iter().zip(other.bytes.iter()).filter(|(a, b)| a != b);
-        different.map(|pair| changes(pair) as u64).sum()
     }
 
     /// The code at (`row`, `column`), by the definition of the layout.
@@ -464,10 +450,6 @@ mod tests {
                 matrix.read_tile(0, &mut weights);
                 let want = codes[..weights.len()].iter().map(|code| f32::from(*code) - 1.0);
                 prop_assert!(weights.into_iter().eq(want));
-                let mut changed = codes.clone();
-                changed.iter_mut().step_by(3).for_each(|code| *code = (*code + 1) % 3);
-                let changed = TernaryMatrix::from_codes(&changed, [rows, cols], layout).unwrap();
-                prop_assert_eq!(matrix.count_changes(&changed), codes.len().div_ceil(3) as u64);
             }
         }
     }

@@ -4,16 +4,18 @@
 //! Tolerances are relative to the greatest magnitude of a result: f32 sums of one or two thousand
 //! terms differ from f64 ones by less than 1e-5 of it.
 
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 use tercet_kernels::ops::backward::{
-    self, AttentionRooms, GainParts, Gate, GatedNorm, GradientOperands, GradientPrecision, GradientProduct,
+    self, AttentionRooms, GainParts, GatedNorm, GradientOperands, GradientPrecision, GradientProduct,
     GradientSizes, Input, LossRows, SoftTargets, Weight,
 };
-use tercet_kernels::ops::{self, Int8Rows, MuonStep, Region};
+use tercet_kernels::ops::{self, Activation, Int8Rows, MuonStep, Region};
 use tercet_kernels::{
-    AdamwStep, Buffer, Destination, Isa, KvCache, KvType, Layout, Pool, RotaryTable, Sequence, TernaryMatrix,
-    Worker,
+    AdamwStep, Buffer, Destination, Isa, KvCache, KvShape, KvType, Layout, Pool, RotaryTable, Sequence,
+    TernaryMatrix, Worker,
 };
 
 const TOLERANCE: f64 = 1e-5;
@@ -321,7 +323,8 @@ fn gates() {
     let [gate, up, d] = [1, 2, 3].map(|seed| numbers(len, seed));
     let silu = |g: f64| g / (1.0 + (-g).exp());
     let relu2 = |g: f64| g.max(0.0).powi(2);
-    let cases: [(&dyn Fn(f64) -> f64, Gate); 2] = [(&silu, Gate::Silu), (&relu2, Gate::Relu2)];
+    let cases: [(&dyn Fn(f64) -> f64, Activation); 2] =
+        [(&silu, Activation::Silu), (&relu2, Activation::Relu2)];
     for (function, activation) in cases {
         let inputs = gate.iter().zip(&up).zip(&d).map(|((g, u), d)| [*g, *u, *d].map(f64::from));
         let step = 1e-6;
@@ -361,16 +364,16 @@ fn gates_with_a_norm() {
                     let norm = Some(GatedNorm { gain: &gain, eps, parts: &parts });
                     let inputs = [&gate, &up, &d];
                     let outputs = [&outputs[0], &outputs[1]];
-                    backward::gate_backward(worker, Gate::Silu, norm, inputs, [m, width], outputs);
+                    backward::gate_backward(worker, Activation::Silu, norm, inputs, [m, width], outputs);
                     worker.barrier();
                 } else {
-                    ops::silu_gate(worker, &gate, &up, m, width, &gated);
+                    ops::gate(worker, Activation::Silu, [&gate, &up], [m, width], &gated);
                     worker.barrier();
                     let replace = Destination::Replace;
                     backward::rms_norm_backward(worker, &gated, m, &gain, eps, &d, &parts, replace, &d_gated);
                     worker.barrier();
                     let (inputs, outputs) = ([&gate, &up, &d_gated], [&outputs[0], &outputs[1]]);
-                    backward::gate_backward(worker, Gate::Silu, None, inputs, [m, width], outputs);
+                    backward::gate_backward(worker, Activation::Silu, None, inputs, [m, width], outputs);
                     worker.barrier();
                 }
                 backward::add_gain_parts(worker, &parts, [m, width], &d_gain, 0);
@@ -392,7 +395,7 @@ fn gate_of_40_rows(len: usize, gain: usize, rows: usize) {
     let norm = Some(GatedNorm { gain: &gain, eps: 1e-5, parts: &parts });
     pool.run(|worker| {
         let (inputs, outputs) = ([&gate, &up, &d_out], [&d_gate, &d_up]);
-        backward::gate_backward(worker, Gate::Silu, norm, inputs, [40, 21], outputs);
+        backward::gate_backward(worker, Activation::Silu, norm, inputs, [40, 21], outputs);
     });
 }
 
@@ -496,7 +499,8 @@ fn rotating_back_gives_what_was_rotated() {
     check(&wide(&x), |pool| {
         let table = RotaryTable::new(8, 10_000.0, 9);
         let mut rotated = Buffer::from_slice(pool, &x);
-        let mut cache = KvCache::new(pool, KvType::F32, 0, 3, 8, 9);
+        let shape = KvShape { num_hidden_layers: 0, num_key_value_heads: 3, head_dim: 8 };
+        let mut cache = KvCache::new(pool, KvType::F32, shape, 9);
         let sequences = [Sequence { tokens: &[0; 9], cache: &mut cache }];
         pool.run(|worker| {
             ops::rotate(worker, &table, &sequences, 3, &rotated);
@@ -567,7 +571,7 @@ fn rows_are_scattered_and_embeddings_gathered() {
         pool.run(|worker| backward::embed_backward(worker, &tokens, &d_x, width, &gradients, 0));
         gradients.as_mut_slice().to_vec()
     });
-    let places = [4, 0, 1, 3];
+    let places = [0, 1, 3, 4];
     let mut want = vec![0.0; 5 * width];
     for (row, place) in places.iter().enumerate() {
         want[place * width..(place + 1) * width].copy_from_slice(&wide(&d_x[row * width..(row + 1) * width]));
@@ -645,4 +649,83 @@ fn muon_steps_are_nearly_orthogonal() {
         let along: f64 = update.iter().zip(&gradient).map(|(u, g)| u * f64::from(*g)).sum();
         assert!(along > 0.0, "the step goes with the gradient");
     }
+}
+
+/// What would let two workers, or one twice, write the same memory is refused.
+#[test]
+fn what_is_written_lies_apart() {
+    let pool = Pool::new(Isa::scalar(), 1);
+    let [a, b, c, d] = [0; 4].map(|_| Buffer::<f32>::zeroed(&pool, 64));
+    let refused = |f: &(dyn Fn(&Worker<'_>) + Sync), expected| check_refused(&pool, f, expected);
+    let step = AdamwStep {
+        gradient_scale: 1.0,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-3,
+        step_size: 0.01,
+        inv_root_correction: 1.0,
+        keep: 1.0,
+    };
+    let regions = |ranges: [Range<usize>; 2]| ranges.map(|range| Region { range, step });
+    let apart = regions([32..64, 0..32]);
+    pool.run(|worker| ops::adamw(worker, &apart, &a, [&b, &c, &d]));
+    refused(&|worker| ops::adamw(worker, &apart, &a, [&b, &b, &c]), "written once");
+    let overlapping = regions([0..33, 32..64]);
+    refused(&|worker| ops::adamw(worker, &overlapping, &a, [&b, &c, &d]), "no two of them overlap");
+    refused(&|worker| backward::fill_zero(worker, &a, &[3..9, 0..4]), "no two of them overlap");
+
+    let muon = MuonStep { gradient_scale: 1.0, momentum: 0.95, learning_rate: 1.0, keep: 0.0 };
+    let matrices = [(0, [4, 4]), (15, [4, 4])];
+    refused(&|worker| ops::muon(worker, &muon, &matrices, &a, [&b, &c]), "no two of them overlap");
+    refused(&|worker| ops::muon(worker, &muon, &matrices[..1], &a, [&b, &b]), "written once");
+
+    let gate = |worker: &Worker<'_>| {
+        backward::gate_backward(worker, Activation::Silu, None, [&a, &b, &c], [2, 8], [&d, &d]);
+    };
+    refused(&gate, "written once");
+    refused(&|worker| backward::scatter_rows(worker, &a, &[1, 1], 8, &b), "the rows ascend");
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused_by_name() {
+    let pool = Pool::new(Isa::scalar(), 1);
+    let refused = |f: &(dyn Fn(&Worker<'_>) + Sync), expected| check_refused(&pool, f, expected);
+    let [x, d_y, d_x] = [0; 3].map(|_| Buffer::<f32>::zeroed(&pool, 64));
+    let (few, parts) = (GainParts::new(&pool, 32, 1), GainParts::new(&pool, 64, 8));
+    let norm = |worker: &Worker<'_>, m: usize, gain: &[f32], parts: &GainParts| {
+        backward::rms_norm_backward(worker, &x, m, gain, 1e-5, &d_y, parts, Destination::Replace, &d_x);
+    };
+    refused(&|worker| norm(worker, 9, &[1.0; 8], &parts), "rms_norm_backward: one value a column and row");
+    refused(&|worker| norm(worker, 33, &[1.0], &few), "rms_norm_backward: the parts");
+    let add = |worker: &Worker<'_>, m, first| backward::add_gain_parts(worker, &few, [m, 1], &d_x, first);
+    refused(&|worker| add(worker, 33, 0), "add_gain_parts: the parts");
+    refused(&|worker| add(worker, 32, 64), "add_gain_parts: the gain lies in the gradients");
+
+    let rows = Int8Rows::new(&pool, 2, 8);
+    let norm = ops::Norm { gain: &[1.0; 7], eps: 1e-5 };
+    let prepare =
+        |worker: &Worker<'_>| ops::prepare_rows(worker, ops::Source::Rows(&x), Some(norm), [2, 8], &rows);
+    refused(&prepare, "prepare_rows: the gain has one value a column");
+
+    let shape = KvShape { num_hidden_layers: 1, num_key_value_heads: 2, head_dim: 4 };
+    let mut cache = KvCache::new(&pool, KvType::F32, shape, 1);
+    let sequences = [Sequence { tokens: &[0], cache: &mut cache }];
+    let attention = |worker: &Worker<'_>| ops::attention(worker, &sequences, 0, 3, &x, &d_x);
+    refused(&attention, "attention: the query heads share key heads evenly");
+
+    let matrix = TernaryMatrix::from_codes(&[1; 64], [8, 8], Layout::BaseThree).unwrap();
+    let sizes = GradientSizes { rows: 8, matrices: vec![[8, 8]], is_quantized: true };
+    let operands = GradientOperands::new(&pool, GradientPrecision::Bf16, &sizes);
+    let (w, x) = (Weight::Ternary(&matrix, 1.0), Input::Floats(&x));
+    let product = GradientProduct { w, x, d_y: &d_y, shape: [8, 8, 8] };
+    refused(&|worker| operands.prepare_weight(worker, &product), "prepare_weight: a block has 16 columns");
+}
+
+/// Runs what must panic, and looks for `expected` in what it says.
+#[track_caller]
+fn check_refused(pool: &Pool, f: &(dyn Fn(&Worker<'_>) + Sync), expected: &str) {
+    let panic = catch_unwind(AssertUnwindSafe(|| pool.run(|worker| f(worker)))).unwrap_err();
+    let message = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    assert!(message.contains(expected), "found `{message}`, expected `{expected}`");
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use cases::{
     AttentionShape, DENSE_TYPES, KV_TYPES, LAYOUTS, Numbers, TernaryCase, assert_equals_scalar, assert_gives,
 };
-use tercet_kernels::{Isa, QuantizedType, self_test};
+use tercet_kernels::{Buffer, Isa, KvCache, KvShape, KvType, Pool, QuantizedType, Sequence, ops, self_test};
 
 /// The main thread alone: a pool of one starts none.
 const THREADS: [usize; 1] = [1];
@@ -22,11 +22,15 @@ const THREADS: [usize; 1] = [1];
 const RANDOM_SHAPES: u64 = 24;
 /// Row widths on and about the lengths of vectors and of row reductions.
 const WIDTHS: [usize; 14] = [1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 257];
+/// Values that no token, key or value may have.
+const NOT_FINITE: [f32; 4] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
-const OPERATIONS: [(&str, fn()); 15] = [
+const OPERATIONS: [(&str, fn()); 17] = [
     ("ternary_product", ternary_product),
     ("ternary_product_edges", ternary_product_edges),
     ("quantize_rows", quantize_rows),
+    ("rows_that_are_not_finite", rows_that_are_not_finite),
+    ("keys_and_values_that_are_not_finite", keys_and_values_that_are_not_finite),
     ("dense_product", dense_product),
     ("dense_product_of_many_tokens", dense_product_of_many_tokens),
     ("quantized_product", quantized_product),
@@ -80,6 +84,63 @@ fn quantize_rows() {
     for (seed, shape) in row_shapes() {
         assert_equals_scalar(&THREADS, |pool| cases::quantize_rows(pool, shape, seed));
     }
+}
+
+/// What has gone out of range is seen in every product, and not taken for zeros.
+fn rows_that_are_not_finite() {
+    for isa in Isa::available() {
+        let pool = Pool::new(isa, 1);
+        for width in WIDTHS {
+            for value in NOT_FINITE {
+                for place in [0, width / 2, width - 1] {
+                    let mut x = Numbers(width as u64).floats(2 * width);
+                    x[width + place] = value;
+                    let y = cases::unit_product(&pool, &x, [2, width]);
+                    let (finite, rest) = y.split_at(width);
+                    assert!(finite.iter().all(|y| y.is_finite()), "{isa:?}: the other row, {width}");
+                    assert!(rest.iter().all(|y| y.is_nan()), "{isa:?}: {value} at {place} of {width}");
+                }
+            }
+        }
+    }
+}
+
+fn keys_and_values_that_are_not_finite() {
+    for isa in Isa::available() {
+        let pool = Pool::new(isa, 1);
+        for kv_type in KV_TYPES {
+            for value in NOT_FINITE {
+                for is_key in [true, false] {
+                    let out = attend_to_one(&pool, kv_type, is_key, value);
+                    let what = if is_key { "key" } else { "value" };
+                    assert!(!out.iter().all(|y| y.is_finite()), "{isa:?}, {kv_type:?}: a {what} of {value}");
+                }
+            }
+        }
+    }
+}
+
+/// Attention of one position to itself alone, with `value` as a number of its key or of its value.
+fn attend_to_one(pool: &Pool, kv_type: KvType, is_key: bool, value: f32) -> Vec<f32> {
+    const HEAD_DIM: usize = 20;
+    let mut numbers = Numbers(3);
+    let [q, mut k, mut v] = [0; 3].map(|_| numbers.floats(HEAD_DIM));
+    if is_key {
+        k[7] = value
+    } else {
+        v[7] = value
+    }
+    let [q, k, v] = [q, k, v].map(|x| Buffer::from_slice(pool, &x));
+    let mut out = Buffer::zeroed(pool, HEAD_DIM);
+    let shape = KvShape { num_hidden_layers: 1, num_key_value_heads: 1, head_dim: HEAD_DIM };
+    let mut cache = KvCache::new(pool, kv_type, shape, 1);
+    let sequences = [Sequence { tokens: &[0], cache: &mut cache }];
+    pool.run(|worker| {
+        ops::append(worker, &sequences, 0, None, &k, &v);
+        worker.barrier();
+        ops::attention(worker, &sequences, 0, 1, &q, &out);
+    });
+    out.as_mut_slice().to_vec()
 }
 
 fn quantized_product() {

@@ -1,4 +1,4 @@
-//! The SHA-256 of logits: one line that says whether two machines compute the same bits.
+//! Digests as text, and that of logits: one line that says whether two machines compute the same bits.
 
 use sha2::{Digest, Sha256};
 
@@ -21,8 +21,13 @@ impl LogitsDigest {
 
     /// The digest in lower-case hexadecimal.
     pub fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0.finalize())
     }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -30,10 +35,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_byte_is_two_digits() {
+        assert_eq!(hex(&[0, 10, 255]), "000aff");
+    }
+
+    #[test]
     fn it_hashes_little_endian_bytes_however_they_come() {
         let logits: Vec<f32> = (0..3000).map(|i| i as f32).collect();
         let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let want: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let want = hex(&Sha256::digest(&bytes));
         for chunk in [1, 7, 1024, 3000] {
             let mut digest = LogitsDigest::default();
             logits.chunks(chunk).for_each(|logits| digest.update(logits));

@@ -19,7 +19,7 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_jso
 }
 
 /// What kind of value this is, in the words of messages.
-pub(crate) fn kind(value: &Value) -> &'static str {
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -31,7 +31,7 @@ pub(crate) fn kind(value: &Value) -> &'static str {
 }
 
 /// A text from outside as messages show it: short, and without characters that steer a terminal.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const MAX_CHARS: usize = 80;
     let mut shown = String::new();
     for c in text.chars().take(MAX_CHARS) {

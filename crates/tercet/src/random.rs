@@ -1,8 +1,15 @@
-//! Pseudo-random numbers from a counter, for models with random weights.
+//! Pseudo-random numbers from a counter: SplitMix64 (Steele, Lea and Flood 2014).
 
-/// SplitMix64's output function: every bit of the result depends on every bit of `x`.
-pub(crate) fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+/// What the state of SplitMix64 grows by from a number to the next.
+pub const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The number that follows the state `x`: every bit of the result depends on every bit of `x`.
+pub fn mix(x: u64) -> u64 {
+    finalize(x.wrapping_add(INCREMENT))
+}
+
+/// The number of the state `x` itself: 0 stays 0.
+pub fn finalize(x: u64) -> u64 {
     let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ x >> 31

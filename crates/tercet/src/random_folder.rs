@@ -58,12 +58,17 @@ pub fn write(
     if folder.exists() {
         return Err(RandomFolderError::Exists { path: folder.to_owned() });
     }
-    let temporary = folder.with_extension("partial");
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| RandomFolderError::Io { path, source }
-    };
-    fs::create_dir(&temporary).map_err(failed(&temporary))?;
+    let failed = |source| RandomFolderError::Io { path: folder.to_owned(), source };
+    // Beside its place, with a name that nobody has: what is renamed must be on one disk.
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let scratch = tempfile::Builder::new()
+        .prefix(".tercet-")
+        .suffix(".partial")
+        .tempdir_in(parent.unwrap_or(Path::new(".")))
+        // Its own words name a folder that nobody asked for.
+        .map_err(|error| failed(error.kind().into()))?;
+    let temporary = scratch.path().join(folder.file_name().unwrap_or_default());
+    fs::create_dir(&temporary).map_err(failed)?;
     let tensors = expected_tensors(config);
     let new: Vec<NewTensor> = tensors.iter().map(new_tensor).collect();
     let total = new.iter().map(NewTensor::size_bytes).sum();
@@ -82,7 +87,7 @@ pub fn write(
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         write_file(&temporary.join(file), &embedded.read(file)?)?;
     }
-    fs::rename(&temporary, folder).map_err(failed(folder))
+    fs::rename(&temporary, folder).map_err(failed)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), RandomFolderError> {
@@ -180,5 +185,16 @@ mod tests {
             let error = write(&config, &folder, 1, |_, _| ()).unwrap_err();
             assert!(matches!(error, RandomFolderError::Exists { .. }));
         }
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_left_is_in_nobodys_way() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::create_dir(parent.path().join("a.partial")).unwrap();
+        let config = Config { num_hidden_layers: 1, vocab_size: 600, ..PRESETS[0].config() };
+        for name in ["a.1", "a.2"] {
+            write(&config, &parent.path().join(name), 1, |_, _| ()).unwrap();
+        }
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 3, "nothing else is left");
     }
 }

@@ -221,10 +221,28 @@ impl Source {
     /// [`SourceError::Io`] if the folder cannot be listed.
     pub fn files(&self) -> Result<Vec<String>, SourceError> {
         let mut names = match self {
-            Self::Folder(path) => self.list(path)?,
+            Self::Folder(path) => list(path)?,
             Self::Embedded(folder) => folder.files.iter().map(|f| f.0.to_owned()).collect(),
             Self::Memory(folder) => folder.files.keys().cloned().collect(),
             Self::Gguf(model) => model.files().keys().map(|name| (*name).to_owned()).collect(),
+        };
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The names of the files in a folder within, sorted, each with the folder's before it; none without that folder.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`] if the folder cannot be listed.
+    pub fn files_in(&self, folder: &str) -> Result<Vec<String>, SourceError> {
+        let beginning = format!("{folder}/");
+        let mut names: Vec<String> = match self {
+            Self::Folder(path) if !path.join(folder).is_dir() => Vec::new(),
+            Self::Folder(path) => {
+                let names = list(&path.join(folder))?;
+                names.iter().map(|name| format!("{beginning}{name}")).collect()
+            }
+            _ => self.files()?.into_iter().filter(|name| name.starts_with(&beginning)).collect(),
         };
         names.sort_unstable();
         Ok(names)
@@ -284,15 +302,6 @@ impl Source {
         SourceError::Missing { folder: self.name(), file: file.to_owned() }
     }
 
-    fn list(&self, folder: &Path) -> Result<Vec<String>, SourceError> {
-        let failed = |source| SourceError::Io { file: self.name(), source };
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(failed)? {
-            names.extend(entry.map_err(failed)?.file_name().into_string());
-        }
-        Ok(names)
-    }
-
     fn read_from_disk(&self, path: &Path, file: &str) -> Result<Vec<u8>, SourceError> {
         let failed = |source| SourceError::Io { file: self.file_name(file), source };
         if !path.exists() {
@@ -308,6 +317,16 @@ impl Source {
             .map_err(failed)?;
         Ok(bytes)
     }
+}
+
+/// The names of what is in a folder on disk, but for those that are not UTF-8.
+fn list(folder: &Path) -> Result<Vec<String>, SourceError> {
+    let failed = |source| SourceError::Io { file: folder.display().to_string(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
 }
 
 /// Whether a name ends as files do that Python unpickles.
@@ -335,6 +354,7 @@ mod tests {
             [Source::folder(folder.path()).unwrap(), Source::Embedded(EMBEDDED), Source::Memory(memory)]
         {
             assert_eq!(source.files().unwrap(), ["a.json", "b.json"]);
+            assert!(source.files_in("a").unwrap().is_empty());
             assert!(source.has("a.json"));
             assert!(!source.has("c.json"));
             assert_eq!(&*source.read("a.json").unwrap(), b"[]");
@@ -343,6 +363,21 @@ mod tests {
             assert_eq!(source.read("c.json").unwrap_err().to_string(), want);
             assert_eq!(source.open("c.json").unwrap_err().to_string(), want);
             assert!(matches!(source.open("x.PT"), Err(SourceError::Pickle { .. })));
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_folder_within_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut memory = MemoryFolder::default();
+        std::fs::create_dir(folder.path().join("more")).unwrap();
+        for name in ["more/b", "more/a", "most"] {
+            std::fs::write(folder.path().join(name), []).unwrap();
+            memory.files.insert(name.to_owned(), [].into());
+        }
+        for source in [Source::folder(folder.path()).unwrap(), Source::Memory(memory)] {
+            assert_eq!(source.files_in("more").unwrap(), ["more/a", "more/b"]);
+            assert!(source.files_in("most").unwrap().is_empty());
         }
     }
 

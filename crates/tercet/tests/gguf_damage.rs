@@ -251,6 +251,7 @@ fn a_file_cut_anywhere_says_that_it_is_cut() {
     for len in 0..bytes.len() {
         match open(&bytes[..len]) {
             Err(GgufError::BeyondEnd { .. } | GgufError::DataShort { .. }) => {}
+            Err(GgufError::Empty { .. }) if len == 0 => {}
             other => panic!("cut after {len} bytes: {:?}", other.map(|_| ())),
         }
     }

@@ -350,7 +350,7 @@ fn what_the_container_cannot_know_is_refused_by_name() {
     check_refused(|f| drop(f.metadata.remove(0)), "`general.architecture` is missing");
     check_refused(|f| drop(f.metadata.remove(1)), "`bitnet-b1.58.embedding_length` is missing");
     check_refused(|f| set(f, "block_count", u32_value(1_000_000_000)), "num_hidden_layers");
-    check_refused(|f| set(f, "block_count", u32_value(3)), "tensor `model.layers.2");
+    check_refused(|f| set(f, "block_count", u32_value(3)), "tensor `blk.2.");
     check_refused(|f| set(f, "head_count", u32_value(0)), "num_attention_heads");
     check_refused(|f| set(f, "head_count_kv", u32_value(3)), "num_key_value_heads");
     check_refused(|f| set(f, "epsilon", f32_value(f32::NAN)), "epsilon` is NaN");
@@ -359,6 +359,14 @@ fn what_the_container_cannot_know_is_refused_by_name() {
     check_refused(
         |f| f.metadata.push(("bitnet-b1.58.rope.scaling.type".into(), text_value("yarn"))),
         "`bitnet-b1.58.rope.scaling.type` is yarn, expected `none`, or `linear` with the factor 1",
+    );
+    check_refused(
+        |f| f.metadata.push(("bitnet-b1.58.attention.value_length".into(), u32_value(128))),
+        "`bitnet-b1.58.attention.value_length` is 128, expected 64, the size of keys",
+    );
+    check_refused(
+        |f| f.metadata.push(("bitnet-b1.58.vocab_size".into(), u32_value(49))),
+        "`bitnet-b1.58.vocab_size` is 49, expected at most 48, the rows of `token_embd.weight`",
     );
     for key in ["rope.scaling.factor", "rope.scale_linear"] {
         let key = format!("bitnet-b1.58.{key}");
@@ -371,28 +379,49 @@ fn what_the_container_cannot_know_is_refused_by_name() {
     );
     check_refused(
         |f| f.tensors.iter_mut().find(|t| t.name == "token_embd.weight").unwrap().number = TQ2_0,
-        "`model.embed_tokens.weight` has type TQ2_0, expected F32, F16, BF16, Q8_0, Q6_K or Q4_0",
+        "`token_embd.weight` has type TQ2_0, expected F32, F16, BF16, Q8_0, Q6_K or Q4_0",
     );
     check_refused(
         |f| f.tensors.iter_mut().find(|t| t.name == "output_norm.weight").unwrap().number = TQ2_0,
-        "`model.norm.weight` has type TQ2_0, expected F32, F16 or BF16",
+        "`output_norm.weight` has type TQ2_0, expected F32, F16 or BF16",
     );
     check_refused(|f| f.metadata.push(("tokenizer.ggml.eos_token_id".into(), u32_value(48))), "eos_token_id");
     check_refused(|f| f.tensors[3].name = "blk.0.attn_q.bias".into(), "blk.0.attn_q.bias");
+    check_refused(
+        |f| set(f, "block_count", u32_value(1)),
+        "tensor `blk.1.attn_norm.weight` belongs to layer 1",
+    );
+    let not_finite = |f: &mut File| bytes_of(f, "blk.1.attn_norm.weight")[..4].fill(0xff);
+    check_refused(not_finite, "tensor `blk.1.attn_norm.weight`: element 0 is not finite");
     check_refused(
         |f| f.tensors[3].name = "model.norm.weight".into(),
         "another has the place of, `model.norm.weight`",
     );
     check_refused(|f| f.tensors.retain(|t| t.name != "token_embd.weight"), "token_embd.weight` is missing");
-    check_refused(|f| f.tensors.retain(|t| t.name != "blk.1.ffn_sub_norm.weight"), "ffn_sub_norm");
-    check_refused(|f| bytes_of(f, "blk.1.ffn_up.weight")[5] |= 0b1100, "code");
+    check_refused(
+        |f| f.tensors.retain(|t| t.name != "blk.1.ffn_sub_norm.weight"),
+        "`blk.1.ffn_sub_norm.weight` is missing",
+    );
+    check_refused(|f| bytes_of(f, "blk.1.ffn_up.weight")[5] |= 0b1100, "`blk.1.ffn_up.weight`: row");
     for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let put = |f: &mut File| {
             let tail = 512 * 256 / 4;
             bytes_of(f, "blk.1.ffn_up.weight")[tail..tail + 4].copy_from_slice(&scale.to_le_bytes());
         };
-        check_refused(put, "expected a scale between");
+        check_refused(put, "`blk.1.ffn_up.weight` is");
     }
+}
+
+/// Sizes that are said twice may be said, and an embedding may have rows of padding.
+#[test]
+fn sizes_may_be_said_twice() {
+    let config = config("bitnet");
+    let mut file = gguf_bytes("bitnet", &config, &contents(&config), TensorType::I2S);
+    let want = logits(&source(&file));
+    let [values, vocabulary] = [config.head_dim, config.vocab_size - 1].map(|size| u32_value(size as u32));
+    file.metadata.push(("bitnet.attention.value_length".into(), values));
+    file.metadata.push(("bitnet.vocab_size".into(), vocabulary));
+    assert!(logits(&source(&file)) == want);
 }
 
 /// llama.cpp's converter says of every `bitnet` that positions are scaled by 1.
@@ -444,21 +473,24 @@ fn scales_beside_the_linears_of_a_bitnet_multiply() {
 fn scales_that_cannot_be_are_refused() {
     let name = "blk.0.attn_q.scale";
     for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        let want = "`model.layers.0.self_attn.q_proj.weight_scale` is";
+        let want = "`blk.0.attn_q.scale` is";
         check_refused_in("bitnet", TensorType::I2S, |f| add_scale(f, name, scale), want);
     }
     let twice = |f: &mut File| {
         add_scale(f, name, 1.0);
         f.tensors.last_mut().unwrap().sizes = vec![2];
     };
-    check_refused_in("bitnet", TensorType::I2S, twice, "has shape [2], expected [1]");
+    check_refused_in("bitnet", TensorType::I2S, twice, "`blk.0.attn_q.scale` has shape [2], expected [1]");
     let of_masters = |f: &mut File| {
         bytes_of(f, "blk.0.attn_q.weight")[..4].copy_from_slice(&0.75f32.to_le_bytes());
         add_scale(f, name, 1.0);
     };
-    check_refused_in("bitnet", TensorType::F32, of_masters, "has a scale beside it and values of several");
+    check_refused_in("bitnet", TensorType::F32, of_masters, "`blk.0.attn_q.weight` has a scale beside it");
+    // Right by itself, and none together with that of the blocks.
+    let large = |f: &mut File| add_scale(f, name, 3e38);
+    check_refused_in("bitnet", TensorType::I2S, large, "`blk.0.attn_q.scale` is");
     let of_norm = |f: &mut File| add_scale(f, "model.norm.weight_scale", 1.0);
-    check_refused_in("bitnet", TensorType::I2S, of_norm, "linear `model.norm.weight` has packed bytes");
+    check_refused_in("bitnet", TensorType::I2S, of_norm, "linear `output_norm.weight` has packed bytes");
     // Only of this architecture is it known what they mean.
     let want = "`blk.0.attn_q.scale` is none that";
     check_refused_in("bitnet-b1.58", TensorType::I2S, |f| add_scale(f, name, 1.0), want);
@@ -491,5 +523,5 @@ fn blocks_of_several_scales_are_refused() {
     bytes_of(&mut file, "blk.0.attn_v.weight")[66 * 3 + 64..66 * 4].copy_from_slice(&f16::ONE.to_le_bytes());
     let error =
         Model::load(&source(&file), Arc::new(Pool::new(Isa::best(), 1)), Layout::TwoBit).err().unwrap();
-    assert!(error.to_string().contains("has blocks with the scales 1 and"), "{error}");
+    assert!(error.to_string().contains("`blk.0.attn_v.weight` has blocks with the scales 1 and"), "{error}");
 }

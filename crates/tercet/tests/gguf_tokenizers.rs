@@ -371,6 +371,9 @@ fn wrong_tokenizers_are_refused_by_key() {
     check(&|e| e.pre = Some("chatglm"), "`tokenizer.ggml.pre` is chatglm");
     check(&|e| e.types.truncate(3), "`tokenizer.ggml.token_type` is a list of 3, expected one for each of 4");
     check(&|e| e.texts[1] = "b".to_owned(), "`tokenizer.ggml.tokens` is `b` twice");
+    check(&|e| e.types[1] = 6, "`tokenizer.ggml.tokens` is `a` of the type of bytes, expected `<0x00>` to");
+    let signed = |e: &mut Entries| (e.texts[1], e.types[1]) = ("<0x+1>".to_owned(), 6);
+    check(&signed, "`tokenizer.ggml.tokens` is `<0x+1>` of the type of bytes");
     check(&|e| e.merges = None, "`tokenizer.ggml.merges` is missing");
     check(
         &|e| e.merges = Some(vec!["ab".to_owned()]),

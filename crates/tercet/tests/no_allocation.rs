@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tercet::embedded;
-use tercet::model::{LogitRows, Model, Session, SessionSize};
-use tercet_kernels::{Isa, KvType, Layout, Pool, Sequence};
+use tercet::model::{HeadType, LogitRows, Model, Session, SessionSize, WeightTypes};
+use tercet_kernels::{Isa, KvType, Layout, Pool, QuantizedType, Sequence};
 
 struct Counting;
 
@@ -40,8 +40,20 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn main() {
+    let heads = [HeadType::Checkpoint].into_iter().chain(QuantizedType::ALL.map(HeadType::Quantized));
+    for head in heads {
+        for layout in [Layout::TwoBit, Layout::BaseThree] {
+            check(WeightTypes { layout, head });
+        }
+    }
+    println!("test a_decode_step_allocates_nothing ... ok");
+    println!("\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n");
+}
+
+/// Decode steps with each type of cache.
+fn check(weights: WeightTypes) {
     let pool = Arc::new(Pool::new(Isa::best(), 2));
-    let model = Model::load(&embedded::stories(), pool, Layout::TwoBit).unwrap();
+    let model = Model::load(&embedded::stories(), pool, weights).unwrap();
     let mut session = Session::new(&model, SessionSize { context: 128, max_rows: 8, max_logit_rows: 1 });
     for kv_type in [KvType::F32, KvType::F16, KvType::Int8] {
         let mut cache = session.new_cache(kv_type);
@@ -53,8 +65,6 @@ fn main() {
                 .unwrap();
         }
         let allocations = ALLOCATIONS.load(Ordering::SeqCst) - before;
-        assert_eq!(allocations, 0, "100 decode steps with a cache in {kv_type:?} allocate");
+        assert_eq!(allocations, 0, "100 decode steps of {weights:?} with a cache in {kv_type:?} allocate");
     }
-    println!("test a_decode_step_allocates_nothing ... ok");
-    println!("\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n");
 }

@@ -35,10 +35,8 @@ pub enum Form {
     Packed,
 }
 
-/// A model that will be written: its configuration, parameters and small files.
+/// A model that will be written: its parameters and small files.
 pub struct Export<'a> {
-    form: Form,
-    config: Config,
     tensors: Vec<NewTensor>,
     /// What each tensor is made from.
     origins: Vec<Origin<'a>>,
@@ -84,22 +82,7 @@ impl<'a> Export<'a> {
         fields["torch_dtype"] = json!("float32");
         files.insert(CONFIG_FILE.to_owned(), format!("{fields:#}\n").into_bytes());
         files.insert(GENERATION_CONFIG_FILE.to_owned(), generation_config(&config).into_bytes());
-        Export { form, config, tensors, origins, values, files }
-    }
-
-    /// The configuration that is written.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// How linears are written.
-    pub fn form(&self) -> Form {
-        self.form
-    }
-
-    /// Bytes of all tensors.
-    pub fn size_bytes(&self) -> u64 {
-        self.tensors.iter().map(NewTensor::size_bytes).sum()
+        Export { tensors, origins, values, files }
     }
 
     /// Writes all files into a folder that exists.
@@ -117,7 +100,8 @@ impl<'a> Export<'a> {
 
     /// The folder in memory.
     pub fn in_memory(&self, name: &str) -> MemoryFolder {
-        let mut bytes = Vec::with_capacity(self.size_bytes() as usize);
+        let mut bytes =
+            Vec::with_capacity(self.tensors.iter().map(NewTensor::size_bytes).sum::<u64>() as usize);
         let mut write = |number: usize, out: &mut dyn Write| self.write_tensor(number, out);
         checkpoint::write(&mut bytes, &self.tensors, &metadata(), &mut write)
             .expect("Export: writing to memory does not fail");

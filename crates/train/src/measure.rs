@@ -97,6 +97,11 @@ pub struct TrainingNeed {
 const BYTES_PER_PARAMETER: f64 = 4.0 * (1.0 + 4.0 + 3.0 + 1.0);
 
 impl TrainingNeed {
+    /// All operations, of whatever kind.
+    pub(crate) fn operations(&self) -> f64 {
+        self.int8_ops + self.gradient_ops + self.float_ops
+    }
+
     /// Of a step of so many tokens in sequences of `length`.
     pub fn per_token(config: &Config, tokens_per_step: usize, length: usize) -> Self {
         let linears = config.linear_parameters() as f64;

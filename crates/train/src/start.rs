@@ -61,9 +61,10 @@ impl StartError {
         match self {
             Self::Checkpoint(error) => error.hint(),
             Self::Config(error) => error.hint(),
-            Self::Packed { .. } => {
-                Some("start from the masters that the model was packed from, or from a dense model")
-            }
+            Self::Packed { .. } => Some(
+                "start from the masters that the model was packed from; where they are lost, \
+                 `tercet convert SRC FOLDER --to hf-bf16` makes floats with the same codes",
+            ),
             _ => None,
         }
     }

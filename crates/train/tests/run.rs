@@ -6,10 +6,12 @@ mod tiny_run;
 use std::fs;
 use std::sync::Arc;
 
-use tercet::model::Model;
+use tercet::checkpoint::Checkpoint;
+use tercet::config::Config;
+use tercet::model::{MemoryNeed, Model, SessionSize};
 use tercet::source::Source;
-use tercet_kernels::{Isa, Layout, Pool};
-use tercet_train::trainer::{estimate, prepare};
+use tercet_kernels::{Isa, KvType, Layout, Pool};
+use tercet_train::trainer::{estimate, prepare, train};
 
 use tiny_run::{Watcher, assert_same, config, config_of, results, run, text};
 
@@ -71,6 +73,49 @@ fn a_damaged_checkpoint_costs_the_steps_since_the_one_before() {
     );
     assert_eq!(watcher.losses.len(), 8);
     assert_same(&results(whole.path()), &results(damaged.path()));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_back_does_not_withhold_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap();
+    let (log, model) = (folder.path().join("run/log.jsonl"), folder.path().join("run/model"));
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[0] = b'x';
+    fs::write(&log, bytes).unwrap();
+    fs::remove_dir_all(&model).unwrap();
+    let mut watcher = Watcher::default();
+    assert!(run(&config(folder.path(), &[]), 1, &mut watcher).unwrap().is_finished);
+    assert!(model.join("model.safetensors").exists());
+    assert!(watcher.warnings[0].contains("log.jsonl:1: is no record"), "{:?}", watcher.warnings);
+    assert_eq!(watcher.warnings.len(), 1);
+}
+
+#[test]
+fn a_run_that_is_stopped_before_its_first_step_saves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let prepared = prepare(config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap();
+    let pool = Arc::new(Pool::new(Isa::best(), 1));
+    let mut watcher = Watcher { stop_after: Some(0), ..Watcher::default() };
+    let outcome = train(&prepared, &pool, &mut watcher, None).unwrap();
+    assert_eq!((outcome.steps_done, outcome.is_finished), (0, false));
+    let entries = fs::read_dir(folder.path().join("run/checkpoints")).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [".lock"]);
+    assert!(run(&config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap().is_finished);
+}
+
+#[test]
+fn a_run_whose_checkpoints_were_removed_is_not_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watcher = Watcher { stop_after: Some(11), ..Watcher::default() };
+    run(&config(folder.path(), &[]), 1, &mut watcher).unwrap();
+    let log = fs::read(folder.path().join("run/log.jsonl")).unwrap();
+    fs::remove_dir_all(folder.path().join("run/checkpoints")).unwrap();
+    let error = run(&config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap_err();
+    assert!(error.to_string().contains("step 11, so a checkpoint of step 8 was saved"), "{error}");
+    assert!(error.hint().unwrap().contains("run.output"));
+    assert_eq!(fs::read(folder.path().join("run/log.jsonl")).unwrap(), log);
 }
 
 #[test]
@@ -146,13 +191,59 @@ fn a_spike_goes_back_and_leaves_batches_out() {
         watcher.stop_after = None;
         assert!(run(&config(folder.path(), &changes), 1, &mut watcher).unwrap().is_finished);
         let log = fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
-        (watcher.warnings, log)
+        let weights = fs::read(folder.path().join("run/model/model.safetensors")).unwrap();
+        (watcher.warnings, log, weights)
     };
-    let (warnings, log) = outcome(&[]);
+    let (warnings, log, weights) = outcome(&[]);
     assert!(warnings.iter().any(|warning| warning.contains("left out")), "{warnings:?}\n{log}");
     assert!(log.contains("loss spike") && log.contains("\"step\":220"));
-    // It stops where it saves anyway: a spike goes back to the last checkpoint.
-    assert_eq!(outcome(&[9, 160]).1, log, "an interrupted run leaves out the same");
+    // The last step before one at which it goes back over several.
+    let before_spike = warnings.iter().filter_map(|warning| {
+        let step: u64 = warning.strip_prefix("step ")?.split_once(':')?.0.parse().ok()?;
+        let back: u64 = warning.split_once("back to step ")?.1.split_once(',')?.0.parse().ok()?;
+        (step - back > 1).then_some(step - 1)
+    });
+    let before_spike = before_spike.min().expect("a spike that does not follow a checkpoint at once");
+    // It may stop where it saves anyway, and between: what a stop saves is no place to go back to.
+    for stops in [&[9, 160][..], &[9, 163], &[before_spike]] {
+        let (_, interrupted, its_weights) = outcome(stops);
+        assert_eq!(interrupted, log, "stopped at {stops:?}, it leaves out the same");
+        assert!(its_weights == weights, "stopped at {stops:?}");
+    }
+}
+
+#[test]
+fn samples_and_a_teacher_are_part_of_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let need_of = |config| prepare(config, 1, &mut Watcher::default()).unwrap().memory_need(Isa::best());
+    let without = need_of(config(folder.path(), &["watch.sample_every=0"]));
+    let with = need_of(config(folder.path(), &[]));
+    let outcome = run(&config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap();
+    let packed = fs::metadata(outcome.folder.join("model.safetensors")).unwrap().len();
+    assert_eq!(without.sample_bytes, 0);
+    assert_eq!(with.total_bytes(), without.total_bytes() + with.sample_bytes);
+    // The model twice, and a cache of two layers for 32 positions, in a block of 64; some rows of buffers.
+    let cache = 2 * 2 * 64 * 32 * 4;
+    let sample = 2 * packed + cache;
+    assert!((sample..2 * sample).contains(&with.sample_bytes), "{sample}, {with:?}");
+
+    let teacher = outcome.folder;
+    let student = tempfile::tempdir().unwrap();
+    fs::copy(folder.path().join("data.txt"), student.path().join("data.txt")).unwrap();
+    let tables = format!(
+        "[model]\nfrom = \"{}\"\n[distillation]\nteacher = \"{}\"\n",
+        folder.path().join("run/checkpoints/step-00000024").display(),
+        teacher.display()
+    );
+    let need = need_of(config_of(student.path(), &tables, &[]));
+    let source = Source::folder(&teacher).unwrap();
+    let checkpoint = Checkpoint::open(&source).unwrap();
+    let model = Config::read(&source, &checkpoint).unwrap();
+    let rows = 4 * 32;
+    let size = SessionSize { context: 32, max_rows: rows, max_logit_rows: rows };
+    let one = MemoryNeed::of_checkpoint(&model, &checkpoint, Layout::TwoBit, &size, KvType::F32);
+    let window = (rows * model.vocab_size * 4) as u64;
+    assert_eq!(need.teacher_bytes, one.weight_bytes + one.scratch_bytes + 4 * one.cache_bytes + window);
 }
 
 #[test]

@@ -48,6 +48,6 @@ pub(super) fn convert(from: &Path, to: &Path, target: Target, head: Option<Table
     let pool = Pool::new(Isa::best(), 1);
     let options = Options { target, head, force: false };
     let OnDisk { source, checkpoint, config } = &model;
-    let conversion = Conversion::new(&pool, source, checkpoint, config, &options, &mut |_| {})?;
+    let mut conversion = Conversion::new(&pool, source, checkpoint, config, &options, &mut |_| {})?;
     Ok(conversion.write(to, &mut |_| ControlFlow::Continue(()))?)
 }

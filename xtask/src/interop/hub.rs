@@ -9,7 +9,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 
+use super::served;
 use crate::process;
 use crate::report::Report;
 
@@ -20,11 +22,9 @@ const CHOSEN: &str = "tiny/stories";
 const LEFT_OUT: &str = "pytorch_model.bin";
 /// What a golden model has beside its own files.
 const REFERENCE: &str = "reference.safetensors";
-const BINARY: &str = "target/test-fast/tercet";
 
 pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
-    let build = ["build", "--profile", "test-fast", "--package", "tercet-cli"];
-    process::run(&mut process::command("cargo", &build))?;
+    served::build()?;
     let folder = tempfile::tempdir()?;
     let models = folder.path().join("models");
     copy(
@@ -150,10 +150,10 @@ impl Scene<'_> {
 
     /// What tercet prints.
     fn tercet(&self, home: &Path, is_online: bool, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(process::root().join(BINARY));
+        let mut command = served::tercet();
         self.on_cache(command.args(arguments), home).env("HF_ENDPOINT", &self.server.endpoint);
-        if !is_online {
-            command.env("HF_HUB_OFFLINE", "1");
+        if is_online {
+            command.env_remove("HF_HUB_OFFLINE");
         }
         let output = command.output()?;
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -174,8 +174,7 @@ impl Scene<'_> {
         let mut digests = BTreeMap::new();
         for (name, path) in self.files()? {
             if has_all || name != LEFT_OUT {
-                let digest = Sha256::digest(fs::read(path)?);
-                digests.insert(name, digest.iter().map(|byte| format!("{byte:02x}")).collect());
+                digests.insert(name, hex(&Sha256::digest(fs::read(path)?)));
             }
         }
         Ok(digests)

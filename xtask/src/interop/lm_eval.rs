@@ -21,6 +21,16 @@ const TASKS: &str = "arc_easy,piqa,winogrande,lambada_openai,wikitext";
 const LIMIT: &str = "200";
 /// transformers computes a ternary model in floats, so slowly that it gets no pages.
 const TERNARY_TASKS: &str = "arc_easy,piqa,winogrande,lambada_openai";
+/// Tasks of one context and of several, asked in conversations.
+const CHAT_TASKS: &str = "arc_easy,winogrande";
+/// What writes those: it trims, and does not begin with the token that the tokenizer then adds.
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ message.role }}: {{ message.content | trim }}\n\
+    {% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+/// How both programs are told to ask so.
+const CHAT_FLAGS: [&str; 3] = ["--apply-chat-template", "--system-instruction", "Answer the question."];
+
+/// The kind of model whose codes may flip.
+const TERNARY: &str = "ternary";
 
 /// What a log-likelihood of f32 sums may differ by, in nats.
 const CLOSE: f64 = 1e-3;
@@ -51,25 +61,34 @@ pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
             .arg("--tokenizer")
             .arg(&words),
     )?;
-    compare(python, &shared, &dense, TASKS, report)?;
+    compare(python, &shared, &dense, ("dense", TASKS), &[], report)?;
+    fs::write(dense.join("chat_template.jinja"), CHAT_TEMPLATE)?;
+    compare(python, &shared, &dense, ("in conversations", CHAT_TASKS), &CHAT_FLAGS, report)?;
     let ternary = folder.path().join("ternary");
     super::run_quietly(tercet(&["convert"]).arg(&ternary).args(["--to", "hf-autobitlinear", "--no-verify"]))?;
-    compare(python, &shared, &ternary, TERNARY_TASKS, report)
+    compare(python, &shared, &ternary, (TERNARY, TERNARY_TASKS), &[], report)
 }
 
 fn tercet(arguments: &[&str]) -> Command {
     process::command(&process::root().join("target/release/tercet").to_string_lossy(), arguments)
 }
 
-/// Lets both evaluate a model.
-fn compare(python: &str, shared: &Path, model: &Path, tasks: &str, report: &mut Report) -> Result<()> {
-    let is_ternary = tasks == TERNARY_TASKS;
-    let kind = if is_ternary { "ternary" } else { "dense" };
+/// Lets both evaluate a model, of this kind and on these tasks, with the same flags.
+fn compare(
+    python: &str,
+    shared: &Path,
+    model: &Path,
+    (kind, tasks): (&str, &str),
+    flags: &[&str],
+    report: &mut Report,
+) -> Result<()> {
+    let is_ternary = kind == TERNARY;
     let data = shared.join("data");
     let script = process::command(python, &["tools/interop/lm_eval_run.py"])
         .arg(model)
         .arg(&data)
         .args([tasks, LIMIT])
+        .args(flags)
         .output()?;
     let theirs: Value = serde_json::from_slice(&script.stdout).with_context(|| {
         format!("the harness printed no JSON: {}", String::from_utf8_lossy(&script.stderr))
@@ -94,6 +113,7 @@ fn compare(python: &str, shared: &Path, model: &Path, tasks: &str, report: &mut 
     ]);
     command
         .arg(out.path())
+        .args(flags)
         .arg("--data")
         .arg(data.join("zero_shot"))
         .arg("--data")
@@ -128,8 +148,10 @@ fn compare(python: &str, shared: &Path, model: &Path, tasks: &str, report: &mut 
 }
 
 /// What tercet found for a document.
-struct Sample {
-    log_likelihoods: Vec<f64>,
+pub(super) struct Sample {
+    pub(super) log_likelihoods: Vec<f64>,
+    /// Of each request, whether its continuation is the likeliest; false where that is not asked.
+    pub(super) is_greedy: Vec<bool>,
     /// Context and continuation of the first request.
     text: String,
 }
@@ -185,7 +207,7 @@ fn log_likelihoods(document: &Value) -> Vec<f64> {
 }
 
 /// The same from the lines that `tercet eval --log-samples` wrote.
-fn samples(folder: &Path, task: &str) -> Result<Vec<Sample>> {
+pub(super) fn samples(folder: &Path, task: &str) -> Result<Vec<Sample>> {
     let is_of_task = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.strip_prefix(&format!("samples_{task}_"))
@@ -200,9 +222,10 @@ fn samples(folder: &Path, task: &str) -> Result<Vec<Sample>> {
         let number =
             |response: &Value| response.as_str().or_else(|| response[0].as_str()).unwrap_or_default().parse();
         let log_likelihoods = responses.iter().map(number).collect::<Result<_, _>>()?;
+        let is_greedy = responses.iter().map(|response| response[1] == "True").collect();
         let first = &sample["arguments"]["gen_args_0"];
         let text = ["arg_0", "arg_1"].map(|at| first[at].as_str().unwrap_or_default()).concat();
-        Ok(Sample { log_likelihoods, text })
+        Ok(Sample { log_likelihoods, is_greedy, text })
     };
     fs::read_to_string(file)?.lines().map(parse).collect()
 }

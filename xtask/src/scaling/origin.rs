@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 use tercet_kernels::Isa;
 
 use super::command::settings;
@@ -98,7 +99,7 @@ fn git(arguments: &[&str]) -> Result<String> {
 }
 
 fn shown(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
+use tercet::random::mix;
 
 use crate::process;
 
@@ -175,19 +177,11 @@ impl Soak<'_> {
             let path = self.folder.join(output).join(file);
             hash.update(fs::read(&path).with_context(|| path.display().to_string())?);
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()))
     }
 }
 
 fn has_partial(checkpoints: &Path) -> bool {
     let Ok(entries) = checkpoints.read_dir() else { return false };
     entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(PARTIAL))
-}
-
-/// SplitMix64.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
 }

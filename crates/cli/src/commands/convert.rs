@@ -97,13 +97,12 @@ impl Convert {
             progress.set(done_bytes);
         });
         drop(progress);
-        let conversion = conversion?;
+        let mut conversion = conversion?;
         if self.paths.len() == 1 {
             note("converting the model inside; for another one, name it first: `tercet convert SRC DST`");
         }
-        let bytes = conversion.size_bytes();
         interrupt.expect();
-        let mut progress = Progress::begin("converting", bytes);
+        let mut progress = Progress::begin("converting", conversion.size_bytes());
         let written = conversion.write(&destination, &mut |done_bytes| {
             progress.set(done_bytes);
             if interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -115,7 +114,7 @@ impl Convert {
         }
         written?;
         interrupt.no_longer_expect();
-        let changes = conversion.changes().to_vec();
+        let (changes, bytes) = (conversion.changes().to_vec(), conversion.size_bytes());
         drop(conversion);
 
         let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use tercet::checkpoint::Checkpoint;
-use tercet::config::{Activation, Config, Linears, ScaleRule, TensorKind, expected_tensors};
+use tercet::config::{Config, Linears, ScaleRule, TensorKind, expected_tensors};
 use tercet::embedded;
-use tercet::model::{Linear, MemoryNeed, Model, Operations, SessionSize};
+use tercet::model::{LinearContents, MemoryNeed, Model, Operations, SessionSize, TernaryCounts};
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
 use crate::failure::Failure;
 use crate::figures::{bytes, count};
+use crate::flag_bounds::CONTEXT_MAX;
 use crate::table::Table;
 use crate::terminal::{print_json, printable, while_loading};
 use crate::{fit, model_argument};
@@ -32,7 +33,7 @@ pub(crate) struct Inspect {
     ops: bool,
     /// Positions that the token of `--ops` attends to
     #[arg(long, value_name = "N", default_value_t = 512, requires = "ops")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 27))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=CONTEXT_MAX))]
     positions: u32,
     /// Print one JSON object
     #[arg(long)]
@@ -121,10 +122,7 @@ impl From<&Config> for Shape {
             rms_norm_eps: config.rms_norm_eps,
             rope_theta: config.rope_theta,
             tie_word_embeddings: config.tie_word_embeddings,
-            hidden_act: match config.hidden_act {
-                Activation::Silu => "silu",
-                Activation::Relu2 => "relu2",
-            },
+            hidden_act: config.hidden_act.name(),
             linears: match config.linears {
                 Linears::Dense => "dense",
                 Linears::Packed { scale: ScaleRule::Multiply } => {
@@ -172,10 +170,10 @@ struct Shares {
     plus_share: f64,
 }
 
-impl From<[u64; 3]> for Shares {
-    fn from([minus, zero, plus]: [u64; 3]) -> Self {
-        let total = (minus + zero + plus) as f64;
-        let [minus_share, zero_share, plus_share] = [minus, zero, plus].map(|count| count as f64 / total);
+impl From<TernaryCounts> for Shares {
+    fn from(counts: TernaryCounts) -> Self {
+        let TernaryCounts { minus, zero, plus } = counts;
+        let [minus_share, zero_share, plus_share] = counts.shares();
         Shares { minus, zero, plus, minus_share, zero_share, plus_share }
     }
 }
@@ -199,13 +197,10 @@ struct LinearRow {
     ternary: Option<Shares>,
 }
 
-impl LinearRow {
-    fn of(layer: usize, name: &'static str, linear: &Linear) -> Self {
-        let (scale, ternary) = match linear {
-            Linear::Ternary(linear) => (Some(linear.scale), Some(linear.matrix.count().into())),
-            Linear::Dense(_) => (None, None),
-        };
-        LinearRow { layer, name, shape: linear.shape(), bytes: linear.size_bytes(), scale, ternary }
+impl From<&LinearContents> for LinearRow {
+    fn from(contents: &LinearContents) -> Self {
+        let LinearContents { layer, name, shape, bytes, scale, counts } = *contents;
+        LinearRow { layer, name, shape, bytes, scale, ternary: counts.map(Shares::from) }
     }
 }
 
@@ -268,24 +263,19 @@ impl From<&Operations> for OperationsRow {
 impl Contents {
     fn of(checkpoint: &Checkpoint, model: &Model, resident_bytes: u64) -> Self {
         let config = model.config();
-        let layers = model.layers().iter().enumerate();
-        let linears: Vec<LinearRow> = layers
-            .flat_map(|(i, layer)| layer.linears().map(|(name, linear)| LinearRow::of(i, name, linear)))
-            .collect();
+        let contents: Vec<LinearContents> = model.linear_contents().collect();
         let tensors: Vec<TensorRow> =
             checkpoint.names().filter_map(|name| TensorRow::of(checkpoint, name)).collect();
 
         let weights = |is_ternary: bool| {
-            let rows = linears.iter().filter(|row| row.ternary.is_some() == is_ternary);
-            rows.map(|row| (row.shape[0] * row.shape[1]) as u64).sum()
+            let linears = contents.iter().filter(|linear| linear.counts.is_some() == is_ternary);
+            linears.map(|linear| (linear.shape[0] * linear.shape[1]) as u64).sum()
         };
         let (ternary, dense_linears): (u64, u64) = (weights(true), weights(false));
         let embedding = config.embedding_parameters();
         let norms = expected_tensors(config).into_iter().filter(|tensor| tensor.kind == TensorKind::Norm);
         let norms = norms.map(|norm| norm.shape[0] as u64).sum();
-        let sums = linears.iter().filter_map(|row| row.ternary).fold([0; 3], |sums, shares| {
-            [sums[0] + shares.minus, sums[1] + shares.zero, sums[2] + shares.plus]
-        });
+        let counts = TernaryCounts::sum(contents.iter().filter_map(|linear| linear.counts));
         Contents {
             model: checkpoint.name().to_owned(),
             family: config.family.name(),
@@ -304,8 +294,8 @@ impl Contents {
                 resident: resident_bytes,
                 read_per_token: model.weight_bytes_per_token() as u64,
             },
-            ternary: (ternary > 0).then(|| sums.into()),
-            linears,
+            ternary: (ternary > 0).then(|| counts.into()),
+            linears: contents.iter().map(LinearRow::from).collect(),
             tensors,
             operations: None,
         }

@@ -1,6 +1,7 @@
 //! The subcommands, one file each; their doc comments are their help.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 #[cfg(feature = "completions")]
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -13,5 +14,6 @@ pub(crate) mod man;
 pub(crate) mod pull;
 pub(crate) mod rm;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod train;
 pub(crate) mod verify;

@@ -19,7 +19,7 @@ use tercet_kernels::{Isa, KvType, Layout, Pool};
 use crate::failure::{Exit, Failure};
 use crate::flag_bounds::THREADS_MAX;
 use crate::table::Table;
-use crate::terminal::{print_json, while_loading};
+use crate::terminal::{note, print_json, while_loading};
 use crate::{figures, fit, machine, model_argument};
 
 const LAYOUT: Layout = Layout::TwoBit;
@@ -57,7 +57,8 @@ impl Verify {
         let first = OnDisk::open(model_argument::open(&self.first)?)?;
         let second = OnDisk::open(model_argument::open(&self.second)?)?;
         let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
-        let checks = compare(&Arc::new(Pool::new(isa, threads)), &first, &second)?;
+        let pool = Arc::new(Pool::new(isa, threads));
+        let checks = compare(&pool, &first, &second)?;
         let is_same = !checks.iter().any(Check::is_wrong);
         if self.json {
             let (first, second) = (first.source.name(), second.source.name());
@@ -65,8 +66,20 @@ impl Verify {
         } else {
             write_checks(&mut io::stdout().lock(), &checks)?;
         }
+        if is_rounded_first(&pool, &checks, [&first, &second])? {
+            note("the first may be the second, rounded: the other way round they differ by rounding alone");
+        }
         Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
     }
+}
+
+/// Whether nothing but numbers differs, and these by no more than the first model's rounding of the second's.
+fn is_rounded_first(pool: &Pool, checks: &[Check], [first, second]: [&OnDisk; 2]) -> Result<bool, Failure> {
+    let mut wrong = checks.iter().filter(|check| check.is_wrong()).peekable();
+    if wrong.peek().is_none() || !wrong.all(|check| matches!(check.name, "scales" | "floats")) {
+        return Ok(false);
+    }
+    Ok(!compare_weights(pool, second, first)?.iter().any(Check::is_wrong))
 }
 
 /// All comparisons of two models, and a conclusion.

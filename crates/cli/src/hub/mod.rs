@@ -141,7 +141,10 @@ impl Hub {
         let found = match cached {
             Cached::Part(missing) => format!("incomplete in the cache, where {} missing", listed(missing)),
             Cached::Unreadable(why) => format!("of no use in the cache, which has {why}"),
-            Cached::Absent | Cached::Whole(_) => "not in the cache".to_owned(),
+            Cached::Absent | Cached::Whole(_) => match self.cache.has_damaged_reference(id) {
+                Ok(true) => format!("of no use in the cache, whose reference `{}` is damaged", id.revision()),
+                _ => "not in the cache".to_owned(),
+            },
         };
         let message = format!("{id}: {found}, and `HF_HUB_OFFLINE` forbids to ask the Hub");
         let hint = format!(

@@ -9,6 +9,7 @@ use glob::Pattern;
 use tercet::checkpoint::{INDEX_FILE, SINGLE_FILE};
 use tercet::folder_files::{EXTRA_FILES, RUN_FILES};
 use tercet::source::has_pickle_extension;
+use tercet::tokenizer::named_template;
 
 /// Parts of GGUF files' names that say what tercet runs, the best first.
 const GGUF_TYPES: [&[&str]; 3] = [&["i2_s"], &["tq2_0"], &["tq1_0"]];
@@ -113,7 +114,9 @@ pub(crate) fn choose(names: &[&str], patterns: &Patterns) -> Result<Needed, Uncl
         Main::Folder => [of(&RUN_FILES), weights].concat(),
         Main::Gguf(_) => weights,
     };
-    Ok(Needed { main, run, extra: of(&EXTRA_FILES) })
+    let is_template = |name: &&str| named_template(name).is_some() && !RUN_FILES.contains(name);
+    let templates: Vec<&str> = taken.iter().copied().filter(is_template).collect();
+    Ok(Needed { main, run, extra: [of(&EXTRA_FILES), of(&templates)].concat() })
 }
 
 /// What was named, no more and no less.
@@ -166,6 +169,8 @@ mod tests {
             "config.json",
             "tokenizer.json",
             "tokenizer_config.json",
+            "additional_chat_templates/tool_use.jinja",
+            "additional_chat_templates/rag.jinja",
             "model.safetensors",
             "README.md",
             "NOTICE",
@@ -180,13 +185,20 @@ mod tests {
         assert_eq!(found.main, Main::Folder);
         assert_eq!(
             found.run,
-            ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
+            [
+                "config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "additional_chat_templates/tool_use.jinja",
+                "model.safetensors",
+            ]
         );
-        assert_eq!(found.extra, ["added_tokens.json", "README.md", "NOTICE"]);
+        let template = "additional_chat_templates/rag.jinja";
+        assert_eq!(found.extra, ["added_tokens.json", "README.md", "NOTICE", template]);
         assert!(!found.has_index(), "one file and an index beside it are no model");
         let found = choose(&["config.json", INDEX_FILE], &Patterns::default()).unwrap();
         assert!(found.has_index());
-        let found = choose(&names, &patterns(&[], &["README*", "tokenizer_*"])).unwrap();
+        let found = choose(&names, &patterns(&[], &["README*", "tokenizer_*", "additional_*"])).unwrap();
         assert_eq!(found.run, ["config.json", "tokenizer.json", "model.safetensors"]);
         assert_eq!(found.extra, ["added_tokens.json", "NOTICE"]);
     }

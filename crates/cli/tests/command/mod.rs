@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use tercet::embedded;
+
+/// A format of chats in words that the small model knows.
+pub(crate) const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content | trim }}\n\
+    {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+
 /// What a run came to.
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -79,4 +85,21 @@ pub(crate) fn outcome(command: &mut Command) -> Outcome {
 /// The golden models of the library.
 pub(crate) fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tercet/tests/data/golden")
+}
+
+/// The model inside in a folder of its own, with a chat template.
+pub(crate) fn conversing_model(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let source = embedded::stories();
+    for file in source.files().unwrap() {
+        let mut bytes = source.read(&file).unwrap().into_owned();
+        if file == "tokenizer_config.json" {
+            let mut config: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            config["chat_template"] = TEMPLATE.into();
+            bytes = config.to_string().into_bytes();
+        }
+        std::fs::write(folder.join(file), bytes).unwrap();
+    }
+    folder
 }

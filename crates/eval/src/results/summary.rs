@@ -1,6 +1,8 @@
 //! All metrics of a run: the harness's `results_DATE.json`.
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 
 use super::TaskResult;
 use crate::tasks::{Group, Metric, aggregate_group};
@@ -22,6 +24,12 @@ pub struct Run {
     pub limit: Option<usize>,
     /// The seed of few-shot examples.
     pub fewshot_seed: u64,
+    /// The template that wrote conversations, as it is written; none where text was continued.
+    pub chat_template: Option<String>,
+    /// What stood before all else.
+    pub system_instruction: Option<String>,
+    /// Whether few-shot examples were turns; nothing where there was no conversation and nobody said so.
+    pub fewshot_as_multiturn: Option<bool>,
     /// When it began, in seconds since 1970.
     pub date: f64,
     /// How long it took.
@@ -84,8 +92,11 @@ pub fn summary(run: &Run, results: &[TaskResult], groups: &[Group]) -> Value {
         "model_source": "tercet",
         "model_name": run.model,
         "model_name_sanitized": sanitized,
-        "system_instruction": null,
-        "chat_template": null,
+        "system_instruction": run.system_instruction,
+        "system_instruction_sha": sha(run.system_instruction.as_deref()),
+        "fewshot_as_multiturn": run.fewshot_as_multiturn,
+        "chat_template": run.chat_template,
+        "chat_template_sha": sha(run.chat_template.as_deref()),
         "total_evaluation_time_seconds": run.seconds.to_string(),
         "tercet": {
             "version": run.version,
@@ -123,6 +134,11 @@ fn row(name: &str, alias: &str, metrics: &[Metric], examples: usize) -> Value {
         row.insert(format!("{name}_stderr,{filter}"), stderr);
     }
     Value::Object(row)
+}
+
+/// SHA-256 of a text that is not empty.
+fn sha(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(|text| hex(&Sha256::digest(text)))
 }
 
 /// A name as part of a path, as the harness makes it of a model's.

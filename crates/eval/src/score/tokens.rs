@@ -1,8 +1,8 @@
 //! From text to the tokens that are scored, by the rules of lm-evaluation-harness.
 //!
 //! ```text
-//! context + continuation   a b c | d e        encoded as one text; the context's share is as long as
-//!                                             the context alone would be
+//! context + continuation   a b c | d e        the context by itself; then what both as one text have after
+//!                                             as many tokens
 //! input                    a b c   d          without the last, and at most the model's context from the right
 //! targets                      d   e          what each of the last rows should have said
 //! ```
@@ -12,6 +12,8 @@
 
 use tercet::config::Config;
 use tercet::tokenizer::{TextEnds, Tokenizer, TokenizerError};
+
+use crate::python_space::is_python_space;
 
 /// Tokens of which the last few rows are scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,12 @@ pub enum EncodeError {
     NoContinuation {
         /// The continuation.
         continuation: String,
+    },
+    /// A context that is no token, before which the tokenizer puts none either.
+    #[error("the context {context:?} is no token of this model, expected one at least, or no context at all")]
+    NoContext {
+        /// The context.
+        context: String,
     },
     /// A continuation that no context has room for.
     #[error("a continuation of {found} tokens, expected at most {expected} in this context")]
@@ -124,9 +132,12 @@ impl<'a> Encoder<'a> {
         }
         let (kept, spaces) = context.split_at(context.trim_end_matches(is_python_space).len());
         let whole = self.text(&[context, continuation].concat())?;
-        let context_tokens = self.text(kept)?.len().min(whole.len());
-        let (context, targets) = whole.split_at(context_tokens);
-        self.scored(context, targets, &[spaces, continuation].concat())
+        let before = self.text(kept)?;
+        if before.is_empty() {
+            return Err(EncodeError::NoContext { context: context.to_owned() });
+        }
+        let targets = whole.get(before.len()..).unwrap_or_default();
+        self.scored(&before, targets, &[spaces, continuation].concat())
     }
 
     /// A whole text, in windows as long as the context in which every token is scored once.
@@ -151,15 +162,14 @@ impl<'a> Encoder<'a> {
         Ok(windows)
     }
 
-    /// The input and targets of a split sequence, cut to the context from the left.
+    /// The input and targets of a sequence that is split after a token at least, cut to the context from the left.
     fn scored(
         &self,
         context: &[u32],
         targets: &[u32],
         continuation: &str,
     ) -> Result<ScoredTokens, EncodeError> {
-        // Without a context left, context and continuation are one token: nothing stands before it.
-        let Some(([_, ..], (_, all_but_last))) = targets.split_last().map(|split| (context, split)) else {
+        let Some((_, all_but_last)) = targets.split_last() else {
             return Err(EncodeError::NoContinuation { continuation: continuation.to_owned() });
         };
         if targets.len() > self.max_length {
@@ -169,9 +179,4 @@ impl<'a> Encoder<'a> {
         let first = whole.len().saturating_sub(self.max_length);
         Ok(ScoredTokens { input: whole[first..].to_vec(), targets: targets.to_vec() })
     }
-}
-
-/// What Python's `str.rstrip` takes away: Unicode's white space and four control characters.
-fn is_python_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

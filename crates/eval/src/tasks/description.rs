@@ -24,6 +24,9 @@ pub(super) struct Description {
     /// Between a context and what is scored.
     #[serde(default = "target_delimiter")]
     pub(super) target_delimiter: String,
+    /// A template: how an answer begins, which is not scored. It is part of the context.
+    #[serde(default)]
+    pub(super) gen_prefix: String,
     /// After a few-shot example.
     #[serde(default = "fewshot_delimiter")]
     pub(super) fewshot_delimiter: String,

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use tercet_chat::TemplateError;
+
 /// Why a task, a description or a document was refused.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each field is")]
@@ -66,6 +68,8 @@ pub enum TaskError {
     FewDocuments { task: String, found: usize, wanted: usize, needed: usize },
     #[error("task `{task}`: found {found} few-shot examples asked for, expected {expected}")]
     Fewshot { task: String, found: usize, expected: &'static str },
+    #[error("task `{task}`, document {document}: {error}")]
+    Conversation { task: String, document: usize, error: Box<TemplateError> },
 }
 
 impl TaskError {

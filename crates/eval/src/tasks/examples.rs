@@ -1,26 +1,34 @@
 //! From documents to requests: contexts with few-shot examples, as the harness builds them.
 //!
-//! It knows texts and the order of random numbers; no tokens and no model.
+//! It knows messages and the order of random numbers; no tokens and no model.
 //!
 //! ```text
-//! context = description  { question delimiter answer fewshot_delimiter } × num_fewshot  question
+//! context = instruction description  { question delimiter answer fewshot_delimiter } × num_fewshot  question
 //! ```
+//!
+//! That is a context as text. By a chat template it is a conversation of the same messages, and nothing
+//! stands between it and a choice: the template has said who speaks.
+
+use std::slice;
+use std::sync::Arc;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 
 use super::description::{Kind, Sampler};
 use super::documents::{Document, Documents, Fewshot, Json};
 use super::error::TaskError;
-use super::task::{Parts, Rules, Task};
-use crate::digest::hex;
+use super::messages::{Chat, Message, as_text};
+use super::parts::Parts;
+use super::task::{Rules, Task};
 use crate::{PythonRandom, Request};
 
 /// Few-shot examples at most, so that a mistyped number is an error and not a long wait.
 const FEWSHOT_MAX: usize = 10_000;
 
 /// How examples are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExampleSettings {
     /// Few-shot examples in each context.
     pub num_fewshot: usize,
@@ -28,11 +36,13 @@ pub struct ExampleSettings {
     pub fewshot_seed: u64,
     /// Only the first so many documents.
     pub limit: Option<usize>,
+    /// What stands before the description of each task.
+    pub system_instruction: Option<String>,
 }
 
 impl Default for ExampleSettings {
     fn default() -> Self {
-        Self { num_fewshot: 0, fewshot_seed: 1234, limit: None }
+        Self { num_fewshot: 0, fewshot_seed: 1234, limit: None, system_instruction: None }
     }
 }
 
@@ -47,19 +57,20 @@ pub struct Example {
     pub target: Json,
     /// What is asked, in order: a request a choice, or one.
     pub requests: Vec<Request>,
+    /// What stands before the question.
+    before: Arc<[Message]>,
+    /// How the answer begins; may be empty.
+    prefix: String,
     pub(super) parts: Parts,
 }
 
-/// A part of a context, and what stands after it where it is text.
-///
-/// A chat template would take these, with who says which, in place of [`as_text`].
-struct Turn {
-    text: String,
-    delimiter: String,
-}
-
-fn as_text(turns: &[Turn]) -> String {
-    turns.iter().flat_map(|turn| [turn.text.as_str(), turn.delimiter.as_str()]).collect()
+/// Examples whose contexts are conversations.
+#[derive(Debug, Clone)]
+pub struct Conversations {
+    /// The examples, as many as before.
+    pub examples: Vec<Example>,
+    /// Contexts that lack what the system says, for the template refuses it.
+    pub without_system: usize,
 }
 
 impl Task {
@@ -86,27 +97,68 @@ impl Task {
         let examples = order.into_iter().enumerate().map(|(index, place)| {
             let document = &documents.evaluation[place];
             let (parts, target) = self.parts(document)?;
-            let before = self.turns_before(documents, document, settings.num_fewshot, &mut random)?;
-            let requests = self.requests(&parts, &before);
-            Ok(Example { index, document: document.json.clone(), target, requests, parts })
+            let before = self.messages_before(documents, document, settings, &mut random)?;
+            let prefix = self.prefix(document)?;
+            let asked = questions(&parts).iter();
+            let contexts = asked.map(|question| as_text(&self.messages(&before, question, &prefix)));
+            let requests = self.requests(&parts, &contexts.collect::<Vec<_>>(), &self.target_delimiter);
+            let (document, before) = (document.json.clone(), before.into());
+            Ok(Example { index, document, target, requests, before, prefix, parts })
         });
         examples.collect()
     }
 
-    /// The description and the few-shot examples before a document.
-    fn turns_before(
+    /// The same examples with conversations for contexts. Whole texts are asked as they are.
+    ///
+    /// # Errors
+    /// [`TaskError::Conversation`] for one that the template does not write, with what the system says or without.
+    pub fn conversations(&self, examples: &[Example], chat: &Chat<'_>) -> Result<Conversations, TaskError> {
+        let delimiter = if self.delimits_after_prefix { self.target_delimiter.as_str() } else { "" };
+        let mut without_system = 0;
+        let examples = examples.iter().map(|example| {
+            let contexts = questions(&example.parts).iter().map(|question| {
+                let messages = self.messages(&example.before, question, &example.prefix);
+                let rendered = chat.rendered(&messages).map_err(|error| TaskError::Conversation {
+                    task: self.name.clone(),
+                    document: example.index,
+                    error: Box::new(error),
+                })?;
+                without_system += usize::from(rendered.is_without_system);
+                Ok(rendered.text)
+            });
+            let contexts = contexts.collect::<Result<Vec<_>, TaskError>>()?;
+            let requests = self.requests(&example.parts, &contexts, delimiter);
+            Ok(Example { requests, ..example.clone() })
+        });
+        let examples = examples.collect::<Result<_, TaskError>>()?;
+        Ok(Conversations { examples, without_system })
+    }
+
+    /// What is said before an answer is to come.
+    fn messages(&self, before: &[Message], question: &str, prefix: &str) -> Vec<Message> {
+        // The contexts of several are whole sentences, with nothing after them.
+        let delimiter = if self.kind == Kind::MultipleContext { "" } else { self.target_delimiter.as_str() };
+        let asked = Message::of_question(question.to_owned(), prefix, delimiter);
+        before.iter().cloned().chain(asked).collect()
+    }
+
+    /// What the system says and the few-shot examples before a document.
+    fn messages_before(
         &self,
         documents: &Documents,
         document: &Document,
-        num_fewshot: usize,
+        settings: &ExampleSettings,
         random: &mut PythonRandom,
-    ) -> Result<Vec<Turn>, TaskError> {
+    ) -> Result<Vec<Message>, TaskError> {
         if self.kind == Kind::Rolling {
             return Ok(Vec::new());
         }
-        let mut turns = vec![Turn { text: self.description(document)?, delimiter: String::new() }];
+        let num_fewshot = settings.num_fewshot;
+        let instruction = settings.system_instruction.as_deref().unwrap_or_default();
+        let system = Message::of_system(instruction, &self.description(document)?, &self.fewshot_delimiter);
+        let mut messages: Vec<Message> = system.into_iter().collect();
         if num_fewshot == 0 {
-            return Ok(turns);
+            return Ok(messages);
         }
         let pool = match &documents.fewshot {
             Fewshot::Evaluation => &documents.evaluation,
@@ -119,14 +171,11 @@ impl Task {
         for place in self.choose(pool, document, num_fewshot, random)? {
             let (parts, _) = self.parts(&pool[place])?;
             let (question, answer) = solved(parts);
-            if answer.is_empty() {
-                turns.push(Turn { text: question, delimiter: String::new() });
-            } else {
-                turns.push(Turn { text: question, delimiter: self.target_delimiter.clone() });
-                turns.push(Turn { text: answer, delimiter: self.fewshot_delimiter.clone() });
-            }
+            let prefix = self.prefix(&pool[place])?;
+            let delimiters = [self.target_delimiter.as_str(), &self.fewshot_delimiter];
+            messages.extend(Message::of_example(question, &answer, &prefix, delimiters));
         }
-        Ok(turns)
+        Ok(messages)
     }
 
     /// Chooses few-shot examples for a document: `wanted` places in `pool`.
@@ -173,40 +222,47 @@ impl Task {
         Ok(chosen)
     }
 
-    /// What is asked, after the turns before.
-    fn requests(&self, parts: &Parts, before: &[Turn]) -> Vec<Request> {
-        let before = as_text(before);
-        let context = |question: &String| format!("{before}{question}");
-        let continuation = |answer: &String| format!("{}{answer}", self.target_delimiter);
+    /// What is asked after contexts, one for each of [`questions`], with a delimiter before an answer to choose.
+    fn requests(&self, parts: &Parts, contexts: &[String], delimiter: &str) -> Vec<Request> {
+        let scored = |context: &String, answer: &str| Request::LogLikelihood {
+            context: context.clone(),
+            continuation: answer.to_owned(),
+        };
+        let chosen = |context, answer: &String| scored(context, &[delimiter, answer].concat());
+        let contexts = contexts.iter();
         match parts {
-            Parts::MultipleChoice { context: question, choices, .. } => choices
-                .iter()
-                .map(|choice| Request::LogLikelihood {
-                    context: context(question),
-                    continuation: continuation(choice),
-                })
+            Parts::MultipleChoice { choices, .. } => contexts
+                .flat_map(|context| choices.iter().map(move |choice| chosen(context, choice)))
                 .collect(),
-            Parts::MultipleContext { contexts, continuation: answer, .. } => contexts
-                .iter()
-                .map(|question| Request::LogLikelihood {
-                    context: context(question),
-                    continuation: continuation(answer),
-                })
-                .collect(),
-            Parts::Continuation { context: question, target } => {
-                vec![Request::LogLikelihood { context: context(question), continuation: target.clone() }]
+            Parts::MultipleContext { continuation, .. } => {
+                contexts.map(|context| chosen(context, continuation)).collect()
             }
+            Parts::Continuation { target, .. } => contexts.map(|context| scored(context, target)).collect(),
             Parts::Rolling { text, .. } => vec![Request::Rolling { text: text.clone() }],
-            Parts::Generate { context: question, .. } => {
+            Parts::Generate { .. } => {
                 let generation = self.generation();
-                vec![Request::Generate {
-                    context: context(question),
-                    until: generation
-                        .map_or_else(|| vec![self.fewshot_delimiter.clone()], |how| how.until.clone()),
-                    max_tokens: generation.map_or(256, |how| how.max_tokens),
-                }]
+                let until =
+                    generation.map_or_else(|| vec![self.fewshot_delimiter.clone()], |how| how.until.clone());
+                let max_tokens = generation.map_or(256, |how| how.max_tokens);
+                let generate = |context: &String| Request::Generate {
+                    context: context.clone(),
+                    until: until.clone(),
+                    max_tokens,
+                };
+                contexts.map(generate).collect()
             }
         }
+    }
+}
+
+/// What is asked of a document: a text, several where each has a context of its own, none where nothing stands before.
+fn questions(parts: &Parts) -> &[String] {
+    match parts {
+        Parts::MultipleChoice { context, .. }
+        | Parts::Continuation { context, .. }
+        | Parts::Generate { context, .. } => slice::from_ref(context),
+        Parts::MultipleContext { contexts, .. } => contexts,
+        Parts::Rolling { .. } => &[],
     }
 }
 

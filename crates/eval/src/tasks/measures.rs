@@ -8,7 +8,9 @@ use regex::Regex;
 
 use super::description::{MetricName, Which};
 use super::examples::Example;
-use super::task::{AnswerFilter, Generation, Parts, Task};
+use super::form::{AnswerFilter, Generation};
+use super::parts::Parts;
+use super::task::Task;
 use super::text;
 use crate::Response;
 

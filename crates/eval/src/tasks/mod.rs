@@ -10,21 +10,28 @@
 //! ```
 
 mod catalog;
+mod dataset;
 mod description;
 mod documents;
 mod error;
 mod examples;
+mod form;
+mod harness_config;
 mod measures;
+mod messages;
 mod metrics;
+mod parts;
 mod task;
 mod template;
 mod text;
 
 pub use catalog::{Group, Selection, find, names, task_file};
+pub use dataset::Dataset;
 pub use description::{Kind, Sampler};
 pub use documents::{Document, Documents, Json, Origin, Source, SplitFiles};
 pub use error::TaskError;
-pub use examples::{Example, ExampleSettings};
+pub use examples::{Conversations, Example, ExampleSettings};
 pub use measures::{Filtered, FilteredResponse, Measures, Value};
+pub use messages::Chat;
 pub use metrics::{Metric, aggregate, aggregate_group};
-pub use task::{Dataset, HARNESS_VERSION, Rules, Task};
+pub use task::{HARNESS_VERSION, Rules, Task};

@@ -5,19 +5,19 @@
 use std::path::PathBuf;
 
 use minijinja::Value as Context;
-use regex::Regex;
 
-use super::description::{Description, FieldKind, Kind, MetricName, Sampler, Which};
-use super::documents::{Document, Json, Place, Shape};
-use super::error::{TaskError, shown};
+use super::dataset::Dataset;
+use super::description::{Description, FieldKind, Kind, MetricName, Sampler};
+use super::documents::{Document, Json, Shape};
+use super::error::TaskError;
+use super::form::{Compiler, Form, Generation};
+use super::harness_config;
+use super::parts::{Parts, continuation, index, place_of, rolling, same_elements, string, strings};
 use super::template::{Engine, Expression, Template, context};
-use super::text;
+use crate::python_space::is_python_space;
 
 /// The version of lm-evaluation-harness whose tasks these are, but for those of version 0.3.0.
 pub const HARNESS_VERSION: &str = "0.4.13";
-
-/// Documents of at most so many parts: choices, or contexts.
-const CHOICES_MAX: usize = 1000;
 
 /// By which version of the harness documents are ordered and few-shot examples are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,33 +58,11 @@ pub struct Task {
     config: serde_json::Value,
     engine: Engine,
     description: Option<Template>,
+    gen_prefix: Option<Template>,
+    /// Whether, in a conversation, the target delimiter stands before a choice: after a prefix that does not end with
+    /// white space.
+    pub(super) delimits_after_prefix: bool,
     process: Vec<(String, Expression)>,
-}
-
-/// A data set of the Hugging Face Hub, and its splits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dataset {
-    /// `organisation/name`.
-    pub path: String,
-    /// Which of its configurations; the only one if nothing.
-    pub config: Option<String>,
-    /// The split that is evaluated.
-    pub evaluation_split: String,
-    /// The split that few-shot examples are drawn from.
-    pub fewshot_split: String,
-    /// What files are called: the task's name without a version of the harness.
-    pub file_stem: String,
-    /// The files of splits, in the data set, where they are not all of a split.
-    pub split_files: Vec<(String, String)>,
-    /// Whether the document that is evaluated is kept out of its few-shot examples.
-    ///
-    /// The harness does so where its few-shot split and its test split have the same name or, which
-    /// is so for most tasks, neither has one.
-    pub leaves_out: bool,
-    /// The subject, of a set that has several in one file.
-    pub subject: Option<String>,
-    pub(super) common_stem: Option<String>,
-    pub(super) pages: Option<String>,
 }
 
 /// Files of one's own task.
@@ -92,65 +70,6 @@ pub struct Dataset {
 pub(super) struct OwnFiles {
     pub(super) evaluation: PathBuf,
     pub(super) fewshot: Option<PathBuf>,
-}
-
-/// How the parts of a request are made of a document with the fields of the source.
-#[derive(Debug)]
-pub(super) enum Form {
-    MultipleChoice {
-        context: Template,
-        choices: Expression,
-        gold: Expression,
-        /// The choices, where they are the same for every document.
-        fixed: Option<Vec<String>>,
-    },
-    MultipleContext {
-        contexts: Expression,
-        continuation: Template,
-        gold: Expression,
-    },
-    Continuation {
-        context: Template,
-        target: Template,
-    },
-    Rolling {
-        text: Template,
-        counted: Template,
-    },
-    Generate {
-        context: Template,
-        target: Template,
-        generation: Generation,
-    },
-}
-
-/// How a model writes, and how that is read.
-#[derive(Debug, Clone)]
-pub(super) struct Generation {
-    pub(super) until: Vec<String>,
-    pub(super) max_tokens: usize,
-    pub(super) filters: Vec<AnswerFilter>,
-    pub(super) ignore: Vec<Regex>,
-    pub(super) ignore_case: bool,
-    pub(super) ignore_punctuation: bool,
-}
-
-/// A named way to find an answer in a text.
-#[derive(Debug, Clone)]
-pub(super) struct AnswerFilter {
-    pub(super) name: String,
-    pub(super) regex: Regex,
-    pub(super) which: Which,
-}
-
-/// A document as the parts of a request.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Parts {
-    MultipleChoice { context: String, choices: Vec<String>, gold: usize },
-    MultipleContext { contexts: Vec<String>, continuation: String, gold: usize },
-    Continuation { context: String, target: String },
-    Rolling { text: String, words: u64, bytes: u64 },
-    Generate { context: String, target: String },
 }
 
 impl Task {
@@ -193,8 +112,11 @@ impl Task {
         }
         let mut compiler = Compiler { file, engine: &mut engine };
         let form = compiler.form(&description)?;
-        let before = &description.description;
-        let before = if before.is_empty() { None } else { Some(compiler.template("description", before)?) };
+        let mut optional = |field: &str, source: &str| {
+            if source.is_empty() { Ok(None) } else { compiler.template(field, source).map(Some) }
+        };
+        let before = optional("description", &description.description)?;
+        let gen_prefix = optional("gen_prefix", &description.gen_prefix)?;
         let process = description.process.iter().map(|process| {
             Ok((
                 process.field.clone(),
@@ -202,7 +124,7 @@ impl Task {
             ))
         });
         let process = process.collect::<Result<_, TaskError>>()?;
-        let config = config(&description, &name, &alias, dataset.as_ref());
+        let config = harness_config::config(&description, &name, &alias, dataset.as_ref());
         Ok(Self {
             name,
             alias,
@@ -221,6 +143,8 @@ impl Task {
             config,
             engine,
             description: before,
+            delimits_after_prefix: gen_prefix.is_some() && !description.gen_prefix.ends_with(is_python_space),
+            gen_prefix,
             process,
         })
     }
@@ -229,8 +153,7 @@ impl Task {
     pub(super) fn ready(name: &str, kind: Kind, evaluation: PathBuf) -> Self {
         let metrics = kind.usual_metrics();
         let names: Vec<&str> = metrics.iter().map(|metric| metric.name()).collect();
-        let config =
-            serde_json::json!({"task": name, "output_type": output_type(kind), "metric_list": names});
+        let config = serde_json::json!({"task": name, "output_type": harness_config::output_type(kind), "metric_list": names});
         Self {
             name: name.to_owned(),
             alias: name.to_owned(),
@@ -249,6 +172,8 @@ impl Task {
             config,
             engine: Engine::new(),
             description: None,
+            gen_prefix: None,
+            delimits_after_prefix: false,
             process: Vec::new(),
         }
     }
@@ -282,10 +207,12 @@ impl Task {
 
     /// The text before everything else.
     pub(super) fn description(&self, document: &Document) -> Result<String, TaskError> {
-        match &self.description {
-            Some(template) => self.render(template, "description", document, &context(&document.json)),
-            None => Ok(String::new()),
-        }
+        self.optional(self.description.as_ref(), "description", document)
+    }
+
+    /// How the answer begins.
+    pub(super) fn prefix(&self, document: &Document) -> Result<String, TaskError> {
+        self.optional(self.gen_prefix.as_ref(), "gen_prefix", document)
     }
 
     /// Adds the fields that the description computes.
@@ -332,7 +259,7 @@ impl Task {
                 continuation(context, target)
             }
             Form::Rolling { text: scored, counted } => {
-                rolling(text(scored, "text")?, &text(counted, "counted")?)
+                rolling(text(scored, "text")?, &text(counted, "counted")?, &document.place)?
             }
             Form::Generate { context, target, .. } => {
                 let (context, target) = (text(context, "context")?, text(target, "target")?);
@@ -370,7 +297,7 @@ impl Task {
             Kind::Continuation => continuation(text("context")?, format!(" {}", text("continuation")?)),
             Kind::Rolling => {
                 let text = text("text")?;
-                rolling(text.clone(), &text)
+                rolling(text.clone(), &text, place)?
             }
             Kind::Generate => {
                 let (context, target) = (text("context")?, text("target")?);
@@ -378,6 +305,19 @@ impl Task {
                 (Parts::Generate { context, target }, shown)
             }
         })
+    }
+
+    /// What a template makes of a document; without one, nothing.
+    fn optional(
+        &self,
+        template: Option<&Template>,
+        part: &'static str,
+        document: &Document,
+    ) -> Result<String, TaskError> {
+        match template {
+            Some(template) => self.render(template, part, document, &context(&document.json)),
+            None => Ok(String::new()),
+        }
     }
 
     fn render(
@@ -403,263 +343,4 @@ impl Task {
     fn failure(&self, part: &'static str, document: &Document, detail: String) -> TaskError {
         TaskError::Render { place: document.place.to_string(), task: self.name.clone(), part, detail }
     }
-}
-
-impl Dataset {
-    fn new(description: &Description, dataset: &super::description::DatasetDescription) -> Self {
-        let evaluation = dataset.test_split.as_ref().or(dataset.validation_split.as_ref());
-        let evaluation = evaluation.expect("a checked description has one of them");
-        let fewshot = dataset
-            .fewshot_split
-            .as_ref()
-            .or(dataset.training_split.as_ref())
-            .or(dataset.validation_split.as_ref())
-            .unwrap_or(evaluation);
-        Self {
-            path: dataset.path.clone(),
-            config: dataset.config.clone(),
-            evaluation_split: evaluation.clone(),
-            fewshot_split: fewshot.clone(),
-            file_stem: description.task.clone(),
-            split_files: dataset.files.iter().map(|(split, file)| (split.clone(), file.clone())).collect(),
-            leaves_out: dataset.fewshot_split == dataset.test_split,
-            subject: None,
-            common_stem: None,
-            pages: dataset.pages.clone(),
-        }
-    }
-}
-
-/// What reads the templates of a description.
-struct Compiler<'a> {
-    file: &'a str,
-    engine: &'a mut Engine,
-}
-
-impl Compiler<'_> {
-    fn form(&mut self, description: &Description) -> Result<Form, TaskError> {
-        let parts = description;
-        if let Some(parts) = &parts.multiple_choice {
-            let choices = self.expression("multiple_choice.choices", &parts.choices)?;
-            // An expression that needs no field has the same value for all documents.
-            let fixed = self.engine.evaluate(&choices, &context(&Json::Object(Vec::new()))).ok();
-            let fixed = fixed.and_then(|fixed| strings(fixed, "choices", &Place::none()).ok());
-            return Ok(Form::MultipleChoice {
-                context: self.template("multiple_choice.context", &parts.context)?,
-                choices,
-                gold: self.expression("multiple_choice.gold", &parts.gold)?,
-                fixed,
-            });
-        }
-        if let Some(parts) = &parts.multiple_context {
-            return Ok(Form::MultipleContext {
-                contexts: self.expression("multiple_context.contexts", &parts.contexts)?,
-                continuation: self.template("multiple_context.continuation", &parts.continuation)?,
-                gold: self.expression("multiple_context.gold", &parts.gold)?,
-            });
-        }
-        if let Some(parts) = &parts.continuation {
-            return Ok(Form::Continuation {
-                context: self.template("continuation.context", &parts.context)?,
-                target: self.template("continuation.target", &parts.target)?,
-            });
-        }
-        if let Some(parts) = &parts.rolling {
-            return Ok(Form::Rolling {
-                text: self.template("rolling.text", &parts.text)?,
-                counted: self.template("rolling.counted", &parts.counted)?,
-            });
-        }
-        let parts = parts.generate.as_ref().expect("a checked description has one of them");
-        let filters = parts.filters.iter().map(|filter| {
-            let regex = self.regex(&format!("generate.filters.{}", filter.name), &filter.regex)?;
-            Ok(AnswerFilter { name: filter.name.clone(), regex, which: filter.which })
-        });
-        let filters = filters.collect::<Result<_, TaskError>>()?;
-        let ignore = parts.ignore.iter().map(|expression| self.regex("generate.ignore", expression));
-        let ignore = ignore.collect::<Result<_, TaskError>>()?;
-        Ok(Form::Generate {
-            context: self.template("generate.context", &parts.context)?,
-            target: self.template("generate.target", &parts.target)?,
-            generation: Generation {
-                until: parts.until.clone(),
-                max_tokens: parts.max_tokens,
-                filters,
-                ignore,
-                ignore_case: parts.ignore_case,
-                ignore_punctuation: parts.ignore_punctuation,
-            },
-        })
-    }
-
-    fn template(&mut self, field: &str, source: &str) -> Result<Template, TaskError> {
-        self.engine.template(field, source).map_err(|detail| self.failure(field, detail))
-    }
-
-    fn expression(&self, field: &str, source: &str) -> Result<Expression, TaskError> {
-        self.engine.expression(source).map_err(|detail| self.failure(field, detail))
-    }
-
-    fn regex(&self, field: &str, source: &str) -> Result<Regex, TaskError> {
-        /// Bytes that a compiled expression may take.
-        const SIZE_MAX: usize = 1 << 20;
-        let regex = regex::RegexBuilder::new(source).size_limit(SIZE_MAX).build();
-        regex.map_err(|error| self.failure(field, error.to_string()))
-    }
-
-    fn failure(&self, field: &str, detail: String) -> TaskError {
-        TaskError::Template { file: self.file.to_owned(), field: field.to_owned(), detail }
-    }
-}
-
-/// What the harness calls a kind of request.
-fn output_type(kind: Kind) -> &'static str {
-    match kind {
-        Kind::MultipleChoice | Kind::MultipleContext => "multiple_choice",
-        Kind::Continuation => "loglikelihood",
-        Kind::Rolling => "loglikelihood_rolling",
-        Kind::Generate => "generate_until",
-    }
-}
-
-/// A description with the harness's names for its keys.
-fn config(
-    description: &Description,
-    name: &str,
-    alias: &str,
-    dataset: Option<&Dataset>,
-) -> serde_json::Value {
-    let mut config = serde_json::Map::new();
-    let mut set = |key: &str, value: serde_json::Value| config.insert(key.to_owned(), value);
-    set("task", name.into());
-    if alias != name {
-        set("task_alias", alias.into());
-    }
-    if let (Some(of_hub), Some(dataset)) = (&description.dataset, dataset) {
-        set("dataset_path", dataset.path.clone().into());
-        if let Some(config) = &dataset.config {
-            set("dataset_name", config.clone().into());
-        }
-        let splits = [
-            ("training_split", &of_hub.training_split),
-            ("validation_split", &of_hub.validation_split),
-            ("test_split", &of_hub.test_split),
-            ("fewshot_split", &of_hub.fewshot_split),
-        ];
-        for (key, split) in splits {
-            if let Some(split) = split {
-                set(key, split.clone().into());
-            }
-        }
-    }
-    let parts = description;
-    let texts: Vec<(&str, &String)> = if let Some(parts) = &parts.multiple_choice {
-        vec![
-            ("doc_to_text", &parts.context),
-            ("doc_to_choice", &parts.choices),
-            ("doc_to_target", &parts.gold),
-        ]
-    } else if let Some(parts) = &parts.multiple_context {
-        vec![
-            ("doc_to_text", &parts.gold),
-            ("doc_to_choice", &parts.contexts),
-            ("doc_to_target", &parts.continuation),
-        ]
-    } else if let Some(parts) = &parts.continuation {
-        vec![("doc_to_text", &parts.context), ("doc_to_target", &parts.target)]
-    } else if let Some(parts) = &parts.rolling {
-        vec![("doc_to_target", &parts.text)]
-    } else if let Some(parts) = &parts.generate {
-        let generation = serde_json::json!({
-            "until": parts.until, "do_sample": false, "temperature": 0.0, "max_gen_toks": parts.max_tokens,
-        });
-        set("generation_kwargs", generation);
-        vec![("doc_to_text", &parts.context), ("doc_to_target", &parts.target)]
-    } else {
-        Vec::new()
-    };
-    for (key, text) in texts {
-        set(key, text.clone().into());
-    }
-    set("description", description.description.clone().into());
-    set("target_delimiter", description.target_delimiter.clone().into());
-    set("fewshot_delimiter", description.fewshot_delimiter.clone().into());
-    set("output_type", output_type(description.kind()).into());
-    set("num_fewshot", description.num_fewshot.into());
-    let sampler = serde_json::to_value(description.sampler).expect("a name");
-    set("fewshot_config", serde_json::json!({ "sampler": sampler }));
-    let metrics = description.metrics.iter().map(
-        |metric| serde_json::json!({"metric": metric.name(), "higher_is_better": metric.higher_is_better()}),
-    );
-    set("metric_list", metrics.collect());
-    set("metadata", serde_json::json!({ "version": description.version }));
-    serde_json::Value::Object(config)
-}
-
-fn continuation(context: String, target: String) -> (Parts, Json) {
-    let shown = Json::String(target.clone());
-    (Parts::Continuation { context, target }, shown)
-}
-
-fn rolling(text: String, counted: &str) -> (Parts, Json) {
-    let shown = Json::String(text.clone());
-    (Parts::Rolling { text, words: text::words(counted), bytes: counted.len() as u64 }, shown)
-}
-
-fn string(value: Json, field: &str, place: &Place) -> Result<String, TaskError> {
-    match value {
-        Json::String(text) => Ok(text),
-        other => Err(place.field(field, other.kind().to_owned(), "a string")),
-    }
-}
-
-/// A list of strings that is not empty.
-fn strings(value: Json, field: &str, place: &Place) -> Result<Vec<String>, TaskError> {
-    const EXPECTED: &str = "a list of at least one string";
-    let values = match value {
-        Json::Array(values) if values.is_empty() => {
-            return Err(place.field(field, "an empty list".to_owned(), EXPECTED));
-        }
-        Json::Array(values) if values.len() > CHOICES_MAX => {
-            let expected = format!("a list of at most {CHOICES_MAX} strings");
-            return Err(place.field(field, format!("a list of {}", values.len()), &expected));
-        }
-        Json::Array(values) => values,
-        other => return Err(place.field(field, other.kind().to_owned(), EXPECTED)),
-    };
-    let strings = values.into_iter().map(|value| match value {
-        Json::String(text) => Ok(text),
-        other => Err(place.field(field, format!("a list with {}", other.kind()), EXPECTED)),
-    });
-    strings.collect()
-}
-
-/// An index of a list, or the place of a string in it.
-fn index(value: &Json, among: &[String], field: &str, place: &Place) -> Result<usize, TaskError> {
-    let expected = || format!("an integer from 0 to {}", among.len() - 1);
-    match value {
-        Json::Number(number) => {
-            let index = number.as_u64().and_then(|index| usize::try_from(index).ok());
-            let index = index.filter(|index| *index < among.len());
-            index.ok_or_else(|| place.field(field, number.to_string(), &expected()))
-        }
-        Json::String(text) => {
-            let index = among.iter().position(|choice| choice == text);
-            index.ok_or_else(|| place.field(field, format!("`{}`", shown(text)), "one of the choices"))
-        }
-        other => Err(place.field(field, other.kind().to_owned(), &expected())),
-    }
-}
-
-fn same_elements(one: &[String], two: &[String]) -> bool {
-    let sorted = |list: &[String]| {
-        let mut list = list.to_vec();
-        list.sort();
-        list
-    };
-    sorted(one) == sorted(two)
-}
-
-fn place_of(list: &[String], wanted: &str) -> usize {
-    list.iter().position(|element| element == wanted).expect("lists of the same elements")
 }

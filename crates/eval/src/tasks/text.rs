@@ -8,24 +8,21 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// Whether Python's `str.isspace` holds: Unicode's white space and four separators.
-fn is_space(character: char) -> bool {
-    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
-}
+use crate::python_space::is_python_space;
 
 /// `str.strip()`.
 pub(super) fn strip(text: &str) -> &str {
-    text.trim_matches(is_space)
+    text.trim_matches(is_python_space)
 }
 
 /// `str.lstrip()`.
 pub(super) fn lstrip(text: &str) -> &str {
-    text.trim_start_matches(is_space)
+    text.trim_start_matches(is_python_space)
 }
 
 /// `str.rstrip()`.
 pub(super) fn rstrip(text: &str) -> &str {
-    text.trim_end_matches(is_space)
+    text.trim_end_matches(is_python_space)
 }
 
 /// `str.capitalize()`: the first character in title case and the rest in lower case.
@@ -175,7 +172,8 @@ pub(super) fn wsc273_option(
     if POSSESSIVES.contains(&pronoun.to_lowercase().as_str()) {
         option.push_str("'s");
     }
-    let first = option.split(is_space).find(|word| !word.is_empty()).ok_or("an option is blank")?.to_owned();
+    let first =
+        option.split(is_python_space).find(|word| !word.is_empty()).ok_or("an option is blank")?.to_owned();
     // As in Python, a place before the text is one from its end.
     let place = pronoun_loc.saturating_sub(2);
     let place = if place < 0 { place + text.chars().count() as i64 } else { place };

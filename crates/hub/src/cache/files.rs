@@ -1,7 +1,7 @@
 //! Small files and links of a cache: read within bounds, written whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::HubError;
@@ -36,12 +36,17 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Writes a file beside its place and then renames it.
+/// Writes a file beside its place, and renames it when its bytes are on the disk: a loss of power leaves the
+/// earlier one or this one, and nothing between.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     let folder = path.parent().expect("a file of a cache lies in a folder");
     fs::create_dir_all(folder).map_err(failed(folder, "be made"))?;
     let partial = beside(path);
-    fs::write(&partial, bytes).map_err(failed(&partial, "be written"))?;
+    let written = File::create(&partial).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(failed(&partial, "be written"))?;
     fs::rename(&partial, path).map_err(failed(path, "be written"))
 }
 
@@ -63,11 +68,11 @@ pub(super) fn link(blob: &Path, _: &Path, pointer: &Path) -> Result<(), HubError
     linked.and_then(|()| fs::rename(&partial, pointer)).map_err(failed(pointer, "be linked"))
 }
 
-/// A name in the same folder that nobody else uses now.
+/// A name in the same folder that nobody else uses now. It does not hold the name that the file will have, which
+/// may be as long as names can be.
 fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().expect("a file of a cache has a name").to_string_lossy();
     let (process, thread) = (std::process::id(), std::thread::current().id());
-    path.with_file_name(format!(".{name}.{process}.{thread:?}.partial"))
+    path.with_file_name(format!(".{process}.{thread:?}.partial"))
 }
 
 /// All files below a folder, links not followed.
@@ -90,4 +95,21 @@ pub(super) fn walk(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_names_are_written_and_linked() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, pointer] = ["f", "p"].map(|letter| folder.path().join(letter.repeat(255)));
+        write_whole(&file, b"one").unwrap();
+        write_whole(&file, b"two").unwrap();
+        assert_eq!(read_small(&file, 3).unwrap().as_deref(), Some(&b"two"[..]));
+        link(&file, &file, &pointer).unwrap();
+        assert_eq!(fs::read(&pointer).unwrap(), b"two");
+        assert_eq!(walk(folder.path()).unwrap().len(), 2, "nothing else is left");
+    }
 }

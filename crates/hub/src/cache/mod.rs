@@ -42,8 +42,8 @@ const REFERENCES: &str = "refs";
 const SNAPSHOTS: &str = "snapshots";
 const TREES: &str = "trees";
 const NO_EXIST: &str = ".no_exist";
-/// The longest record of a tree that is read.
-const TREE_MAX_BYTES: u64 = 16 << 20;
+/// The longest record of a tree that is read: of as many files as there may be, with names and digests.
+const TREE_MAX_BYTES: u64 = 64 << 20;
 const REFERENCE_MAX_BYTES: u64 = 4096;
 
 /// What the file of a branch or tag says.
@@ -168,9 +168,26 @@ impl Cache {
     }
 
     fn open_snapshot(&self, id: &ModelId, commit: String) -> Result<Snapshot, HubError> {
-        let tree = read_small(&self.tree(id, &commit), TREE_MAX_BYTES)?;
-        let repository = tree.and_then(|json| Repository::parse_tree(id, &commit, &json));
+        let repository = self.record(id, &commit)?;
         Ok(Snapshot { folder: self.snapshot_folder(id, &commit), commit, repository })
+    }
+
+    /// What the record of a commit says; `None` if there is none that can be understood.
+    fn record(&self, id: &ModelId, commit: &str) -> Result<Option<Repository>, HubError> {
+        let json = match read_small(&self.tree(id, commit), TREE_MAX_BYTES) {
+            // Longer than any record.
+            Err(HubError::Cache { .. }) => return Ok(None),
+            json => json?,
+        };
+        Ok(json.and_then(|json| Repository::parse_tree(id, commit, &json)))
+    }
+
+    /// Whether there is a reference for the revision, and no commit in it.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] if something is there and cannot be read.
+    pub fn has_damaged_reference(&self, id: &ModelId) -> Result<bool, HubError> {
+        Ok(id.commit().is_none() && matches!(commit_in(&self.reference(id))?, Reference::Damaged))
     }
 
     /// Whether it is known here which commit the revision is.
@@ -206,9 +223,9 @@ impl Cache {
         if !tag.exists() {
             write_whole(&tag, TAG.as_bytes())?;
         }
-        let tree = self.tree(id, commit);
         match repository.tree_json() {
-            Some(json) if !tree.exists() => write_whole(&tree, &json),
+            // A damaged one would hide for ever what the commit holds.
+            Some(json) if self.record(id, commit)?.is_none() => write_whole(&self.tree(id, commit), &json),
             _ => Ok(()),
         }
     }

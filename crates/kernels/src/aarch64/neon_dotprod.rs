@@ -101,12 +101,22 @@ pub(crate) fn quantized_tiles<const R: usize, const M: usize>(
     group_sums: &[[i32; M]],
     out: &mut [[[f32; TILE_ROWS]; M]; R],
 ) {
+    match quantized_type {
+        QuantizedType::Q8 => tiles_of::<R, M, 8>(tiles, x, group_sums, out),
+        QuantizedType::Q6 => tiles_of::<R, M, 6>(tiles, x, group_sums, out),
+        QuantizedType::Q4 => tiles_of::<R, M, 4>(tiles, x, group_sums, out),
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn tiles_of<const R: usize, const M: usize, const BITS: usize>(
+    tiles: [QuantizedTile<'_>; R],
+    x: &[[[i8; 4]; M]],
+    group_sums: &[[i32; M]],
+    out: &mut [[[f32; TILE_ROWS]; M]; R],
+) {
     for (tile, out) in tiles.into_iter().zip(out) {
-        match quantized_type {
-            QuantizedType::Q8 => quantized_tile::<M, 8>(tile, x, group_sums, out),
-            QuantizedType::Q6 => quantized_tile::<M, 6>(tile, x, group_sums, out),
-            QuantizedType::Q4 => quantized_tile::<M, 4>(tile, x, group_sums, out),
-        }
+        quantized_tile::<M, BITS>(tile, x, group_sums, out);
     }
 }
 

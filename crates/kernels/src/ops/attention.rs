@@ -2,14 +2,14 @@
 
 use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
-use crate::kv::{KvArrays, KvNumber, KvNumbers, Sequence, locate};
+use crate::kv::{KvArrays, KvNumber, KvNumbers, KvShape, Sequence, locate};
 use crate::ops::rows::for_rows;
 use crate::pool::Worker;
 use crate::rotary::RotaryTable;
 use crate::scalar::{BlockSoftmax, KV_BLOCK, KvBlock};
 
 /// Largest head dimension: what a block gives to a few heads is kept on the stack.
-const MAX_HEAD_DIM: usize = 1024;
+pub const MAX_HEAD_DIM: usize = 1024;
 /// Queries of one key and value head for which a block is read and converted once.
 const TOGETHER: usize = 4;
 /// Queries of one key and value head that are claimed together and find its blocks in the cache of
@@ -101,7 +101,7 @@ fn for_parts<'a>(
     parts: impl Fn(&Sequence<'_>) -> usize,
     mut f: impl FnMut(Part<'a>),
 ) {
-    let parts_of = |sequence: &Sequence<'_>| sequence.cache.num_key_value_heads * parts(sequence);
+    let parts_of = |sequence: &Sequence<'_>| sequence.cache.shape().num_key_value_heads * parts(sequence);
     for_rows(worker, operation, sequences.iter().map(parts_of).sum(), |mut claim| {
         let mut first_row = 0;
         for sequence in sequences {
@@ -129,8 +129,9 @@ impl Append<'_> {
     /// Stores those positions of the pass that lie in block `block`.
     fn block<T: KvNumber>(&self, arrays: &KvArrays<T>, part: &Part<'_>, block: usize) {
         let (isa, cache) = (self.worker.isa(), &part.sequence.cache);
-        let (heads, head_dim) = (cache.num_key_value_heads, cache.head_dim);
+        let KvShape { num_key_value_heads: heads, head_dim, .. } = cache.shape();
         assert!(head_dim <= MAX_HEAD_DIM, "append: the head dimension is at most {MAX_HEAD_DIM}");
+        assert!(cache.is_own(block), "append: a shared page is not written");
         let (area, len) = (cache.area(block, self.layer, part.kv_head), head_dim * KV_BLOCK);
         let mut key_writer = arrays.keys.write(self.worker, self.operation);
         let mut value_writer = arrays.values.write(self.worker, self.operation);
@@ -171,6 +172,9 @@ impl Append<'_> {
 ///
 /// # Shapes
 /// `q`, `out`: `[rows of the pass, heads, head_dim]`
+///
+/// # Panics
+/// If the query heads do not share those of keys and values evenly.
 pub fn attention(
     worker: &Worker<'_>,
     sequences: &[Sequence<'_>],
@@ -179,11 +183,15 @@ pub fn attention(
     q: &Buffer<f32>,
     out: &Buffer<f32>,
 ) {
+    let is_shared =
+        |sequence: &Sequence<'_>| heads.is_multiple_of(sequence.cache.shape().num_key_value_heads);
+    assert!(sequences.iter().all(is_shared), "attention: the query heads share key heads evenly");
     let operation = worker.begin_operation();
     let q = q.read(worker);
     let mut out = out.write(worker, operation);
-    let queries =
-        |sequence: &Sequence<'_>| sequence.tokens.len() * (heads / sequence.cache.num_key_value_heads);
+    let queries = |sequence: &Sequence<'_>| {
+        sequence.tokens.len() * (heads / sequence.cache.shape().num_key_value_heads)
+    };
     let claims = |sequence: &Sequence<'_>| queries(sequence).div_ceil(CLAIM_QUERIES);
     for_parts(worker, operation, sequences, claims, |part| {
         let first = part.index * CLAIM_QUERIES;
@@ -210,7 +218,7 @@ struct Head<'a> {
 impl Head<'_> {
     /// Queries of one row.
     fn group(&self) -> usize {
-        self.heads / self.part.sequence.cache.num_key_value_heads
+        self.heads / self.part.sequence.cache.shape().num_key_value_heads
     }
 
     /// Positions that a query sees.
@@ -222,7 +230,7 @@ impl Head<'_> {
     fn range(&self, query: usize) -> std::ops::Range<usize> {
         let row = self.part.first_row + query / self.group();
         let head = self.part.kv_head * self.group() + query % self.group();
-        let head_dim = self.part.sequence.cache.head_dim;
+        let head_dim = self.part.sequence.cache.shape().head_dim;
         let first = (row * self.heads + head) * head_dim;
         first..first + head_dim
     }
@@ -235,12 +243,16 @@ impl Head<'_> {
         out: &mut Writer<'_, f32>,
     ) {
         let cache = &self.part.sequence.cache;
-        assert!(cache.head_dim <= MAX_HEAD_DIM, "attention: the head dimension is at most {MAX_HEAD_DIM}");
+        assert!(
+            cache.shape().head_dim <= MAX_HEAD_DIM,
+            "attention: the head dimension is at most {MAX_HEAD_DIM}"
+        );
         let slices = arrays.read(self.worker);
         let mut totals = [BlockSoftmax::default(); CLAIM_QUERIES];
         let mut block_out = [0.0; TOGETHER * MAX_HEAD_DIM];
         for block in 0..self.positions(queries.end - 1).div_ceil(KV_BLOCK) {
-            let kv = slices.block(cache, cache.area(block, self.layer, self.part.kv_head));
+            let area = cache.area(block, self.layer, self.part.kv_head);
+            let kv = slices.block(cache.shape().head_dim, area, cache.areas_to_next(block));
             let mut query = queries.start;
             while query < queries.end {
                 let totals = &mut totals[query - queries.start..];
@@ -270,7 +282,7 @@ impl Head<'_> {
         out: &mut Writer<'_, f32>,
     ) -> usize {
         let isa = self.worker.isa();
-        let head_dim = self.part.sequence.cache.head_dim;
+        let head_dim = self.part.sequence.cache.shape().head_dim;
         let seen = |query| self.positions(query).saturating_sub(block * KV_BLOCK).min(KV_BLOCK);
         let valid = std::array::from_fn(|g| seen(first + g));
         if valid[G - 1] == 0 {

@@ -29,6 +29,8 @@ pub struct Int8Rows {
     quads: Buffer<i8>,
     /// Two rows of floats for each worker.
     floats: Buffer<f32>,
+    /// A sum of each group of columns of a panel, for each worker.
+    group_sums: Buffer<i32>,
     stride: usize,
 }
 
@@ -42,6 +44,7 @@ impl Int8Rows {
             code_sums: Buffer::zeroed(pool, max_rows),
             quads: Buffer::zeroed(pool, pool.threads() * stride),
             floats: Buffer::zeroed(pool, pool.threads() * 2 * stride),
+            group_sums: Buffer::zeroed(pool, pool.threads() * group_sums_len(stride)),
             stride,
         }
     }
@@ -79,6 +82,16 @@ impl Int8Rows {
     /// Two rows of `width` floats for each worker, from `worker.index() * 2 * width` on.
     pub(super) fn scratch<'a>(&'a self, worker: &'a Worker<'_>, operation: u32) -> Writer<'a, f32> {
         self.floats.write(worker, operation)
+    }
+
+    /// Room of each worker for the sums of the groups of a panel, `[groups, tokens]`, from
+    /// `worker.index() * len` on, and that `len`.
+    pub(super) fn group_sums<'a>(
+        &'a self,
+        worker: &'a Worker<'_>,
+        operation: u32,
+    ) -> (Writer<'a, i32>, usize) {
+        (self.group_sums.write(worker, operation), group_sums_len(self.stride))
     }
 
     /// The codes of one of `m` tokens, outside a run.
@@ -181,6 +194,11 @@ fn copy_row(panels: &[i8], stride: usize, m: usize, row: usize, codes: &mut [i8]
     if let Some(quad) = quads.next() {
         rest.copy_from_slice(&quad[..rest.len()]);
     }
+}
+
+/// Sums of the groups of the widest panel.
+fn group_sums_len(stride: usize) -> usize {
+    stride / GROUP_COLUMNS * PANEL_TOKENS
 }
 
 /// Width after padding to whole blocks and groups of every layout.

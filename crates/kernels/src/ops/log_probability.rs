@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::buffer::Buffer;
 use crate::dispatch;
+use crate::isa::Isa;
 use crate::ops::rows::for_rows;
 use crate::pool::Worker;
 
@@ -57,8 +58,7 @@ pub fn log_probabilities(
                 before.iter().all(|other| *other < logit) && after.iter().all(|other| *other <= logit);
             mine.push((index, TokenScore { log_probability: f64::from(logit), is_greedy }));
         }
-        let (max, sum) = dispatch::softmax(worker.isa(), logits, vocabulary);
-        let log_sum = libm::log(f64::from(sum)) + f64::from(max);
+        let log_sum = log_sum_exp(worker.isa(), logits);
         for (_, score) in &mut mine[begin..] {
             score.log_probability -= log_sum;
         }
@@ -66,10 +66,18 @@ pub fn log_probabilities(
     scores.lock().unwrap_or_else(PoisonError::into_inner).append(&mut mine);
 }
 
+/// `log Σ e^logit` of a row, by which every log-probability is told:
+/// `log p[token] = logit[token] - log Σ e^logit` in f64.
+/// The logits are used up.
+pub fn log_sum_exp(isa: Isa, logits: &mut [f32]) -> f64 {
+    let (max, sum) = dispatch::softmax(isa, logits, logits.len());
+    libm::log(f64::from(sum)) + f64::from(max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Isa, Pool};
+    use crate::Pool;
 
     fn scores(
         isa: Isa,

@@ -8,6 +8,7 @@
 mod attention;
 pub mod backward;
 mod dense_product;
+mod gate;
 mod int8_rows;
 mod log_probability;
 mod optimizer;
@@ -16,16 +17,15 @@ mod quantized_product;
 pub(crate) mod rows;
 mod ternary_product;
 
-pub use attention::{append, attention, rotate};
+pub use attention::{MAX_HEAD_DIM, append, attention, rotate};
 pub use dense_product::dense_product;
+pub use gate::{Activation, gate};
 pub use int8_rows::Int8Rows;
-pub use log_probability::{TokenScore, log_probabilities};
+pub use log_probability::{TokenScore, log_probabilities, log_sum_exp};
 pub use optimizer::{MuonStep, Region, adamw, muon, sum_of_squares};
 pub use prepare::{Norm, Source, prepare_rows, quantize_rows};
 pub use quantized_product::quantized_product;
-pub use rows::{
-    add, add_assign, embed, embed_with, exponential, gather_rows, relu2_gate, rms_norm, silu_gate,
-};
+pub use rows::{add, add_assign, embed, embed_with, exponential, gather_rows, rms_norm};
 pub use ternary_product::{MAX_COLUMNS, TernaryProduct, barrier_before, ternary_products};
 
 /// Claims an operation is cut into for each worker, so that a slow one leaves its share to others.

@@ -46,7 +46,10 @@ pub fn sum_of_squares(pool: &Pool, x: &Buffer<f32>, ranges: &[Range<usize>]) -> 
 /// AdamW on every region. See [`AdamwStep`].
 ///
 /// # Shapes
-/// `gradients`, `m`, `v`, `weights`: as long as each other; no two regions overlap
+/// `gradients`, `m`, `v`, `weights`: as long as each other
+///
+/// # Panics
+/// If regions overlap, or two of the buffers are one.
 pub fn adamw(
     worker: &Worker<'_>,
     regions: &[Region],
@@ -56,7 +59,7 @@ pub fn adamw(
     let blocks = blocks(regions.iter().map(|region| region.range.clone()));
     let operation = worker.begin_operation();
     let gradients = gradients.read(worker);
-    let [mut m, mut v, mut weights] = [m, v, weights].map(|buffer| buffer.write(worker, operation));
+    let [mut m, mut v, mut weights] = Buffer::write_each([m, v, weights], worker, operation);
     for_rows(worker, operation, blocks.len(), |block| {
         let (region, range) = &blocks[block];
         let (first, len) = (range.start, range.len());
@@ -71,14 +74,24 @@ pub fn adamw(
     });
 }
 
-/// Ranges cut into blocks, each with the number of its range.
-pub(super) fn blocks(ranges: impl Iterator<Item = Range<usize>>) -> Vec<(usize, Range<usize>)> {
+/// Ranges cut into blocks, each with the number of its range. No two ranges overlap, so that workers may
+/// write the blocks that they claim.
+pub(super) fn blocks(ranges: impl Iterator<Item = Range<usize>> + Clone) -> Vec<(usize, Range<usize>)> {
+    assert_apart(ranges.clone());
     let cut = |(number, range): (usize, Range<usize>)| {
         let end = range.end;
         let starts = range.step_by(BLOCK_ELEMENTS);
         starts.map(move |start| (number, start..end.min(start + BLOCK_ELEMENTS)))
     };
     ranges.enumerate().flat_map(cut).collect()
+}
+
+/// Checks that no two ranges overlap.
+fn assert_apart(ranges: impl Iterator<Item = Range<usize>>) {
+    let mut ranges: Vec<_> = ranges.filter(|range| !range.is_empty()).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    let are_apart = ranges.array_windows().all(|[a, b]| a.end <= b.start);
+    assert!(are_apart, "an operation on ranges: no two of them overlap");
 }
 
 /// One step of Muon for every matrix.
@@ -109,6 +122,9 @@ const NORM_EPS: f32 = 1e-7;
 /// # Shapes
 /// `matrices`: where each begins, and `[n, k]`; `gradients`, `momenta`, `weights`: as long as each
 /// other
+///
+/// # Panics
+/// If matrices overlap, or two of the buffers are one.
 pub fn muon(
     worker: &Worker<'_>,
     step: &MuonStep,
@@ -116,9 +132,10 @@ pub fn muon(
     gradients: &Buffer<f32>,
     [momenta, weights]: [&Buffer<f32>; 2],
 ) {
+    assert_apart(matrices.iter().map(|(first, [n, k])| *first..first + n * k));
     let operation = worker.begin_operation();
     let gradients = gradients.read(worker);
-    let [mut momenta, mut weights] = [momenta, weights].map(|buffer| buffer.write(worker, operation));
+    let [mut momenta, mut weights] = Buffer::write_each([momenta, weights], worker, operation);
     let isa = worker.isa();
     for_rows(worker, operation, matrices.len(), |matrix| {
         let (first, [n, k]) = matrices[matrix];

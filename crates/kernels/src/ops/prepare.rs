@@ -6,6 +6,7 @@
 use crate::buffer::{Buffer, Writer};
 use crate::dispatch;
 use crate::isa::Isa;
+use crate::ops::gate::Activation;
 use crate::ops::int8_rows::{Int8Rows, PANEL_TOKENS};
 use crate::pool::Worker;
 
@@ -21,15 +22,10 @@ pub enum Source<'a> {
         /// What is added.
         y: &'a Buffer<f32>,
     },
-    /// `silu(gate) · up`
-    SiluGate {
-        /// The gate.
-        gate: &'a Buffer<f32>,
-        /// What is gated.
-        up: &'a Buffer<f32>,
-    },
-    /// `max(gate, 0)² · up`
-    Relu2Gate {
+    /// `activation(gate) · up`
+    Gate {
+        /// What the gate is put through.
+        activation: Activation,
         /// The gate.
         gate: &'a Buffer<f32>,
         /// What is gated.
@@ -50,6 +46,9 @@ pub struct Norm<'a> {
 ///
 /// # Shapes
 /// buffers of `source`: `[m, width]`; `norm`: of `width`; `out`: room for `m` rows of `width`
+///
+/// # Panics
+/// If the gain is of another width, or the rows do not fit.
 pub fn prepare_rows(
     worker: &Worker<'_>,
     source: Source<'_>,
@@ -58,6 +57,9 @@ pub fn prepare_rows(
     out: &Int8Rows,
 ) {
     assert!(out.fits(width), "prepare_rows: the rows fit");
+    if let Some(norm) = norm {
+        assert_eq!(norm.gain.len(), width, "prepare_rows: the gain has one value a column");
+    }
     let operation = worker.begin_operation();
     let isa = worker.isa();
     let mut source = Reader::new(worker, operation, source);
@@ -91,8 +93,7 @@ pub fn quantize_rows(worker: &Worker<'_>, x: &Buffer<f32>, m: usize, width: usiz
 enum Reader<'a> {
     Rows(&'a [f32]),
     Sum { x: Writer<'a, f32>, y: &'a [f32] },
-    SiluGate { gate: &'a [f32], up: &'a [f32] },
-    Relu2Gate { gate: &'a [f32], up: &'a [f32] },
+    Gate { activation: Activation, gate: &'a [f32], up: &'a [f32] },
 }
 
 impl<'a> Reader<'a> {
@@ -100,11 +101,8 @@ impl<'a> Reader<'a> {
         match source {
             Source::Rows(x) => Reader::Rows(x.read(worker)),
             Source::Sum { x, y } => Reader::Sum { x: x.write(worker, operation), y: y.read(worker) },
-            Source::SiluGate { gate, up } => {
-                Reader::SiluGate { gate: gate.read(worker), up: up.read(worker) }
-            }
-            Source::Relu2Gate { gate, up } => {
-                Reader::Relu2Gate { gate: gate.read(worker), up: up.read(worker) }
+            Source::Gate { activation, gate, up } => {
+                Reader::Gate { activation, gate: gate.read(worker), up: up.read(worker) }
             }
         }
     }
@@ -119,12 +117,8 @@ impl<'a> Reader<'a> {
                 dispatch::add_assign(isa, x, &y[range]);
                 x
             }
-            Reader::SiluGate { gate, up } => {
-                dispatch::silu_gate(isa, &gate[range.clone()], &up[range], scratch);
-                scratch
-            }
-            Reader::Relu2Gate { gate, up } => {
-                dispatch::relu2_gate(isa, &gate[range.clone()], &up[range], scratch);
+            Reader::Gate { activation, gate, up } => {
+                activation.gate(isa, &gate[range.clone()], &up[range], scratch);
                 scratch
             }
         }

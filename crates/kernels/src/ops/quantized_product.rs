@@ -24,6 +24,8 @@ pub fn quantized_product(worker: &Worker<'_>, w: &QuantizedMatrix, x: &Int8Rows,
     assert!(x.fits(w.cols()), "quantized_product: x has one value a column of W");
     assert!(m * w.rows() <= y.len(), "quantized_product: y has one value a row of W and token");
     let operation = worker.begin_operation();
+    let (mut group_sums, len) = x.group_sums(worker, operation);
+    let group_sums = group_sums.slice(worker.index() * len, len);
     let product = Product { worker, w, x: x.read(worker, m) };
     let mut y = y.write(worker, operation);
     let claims = CLAIMS_A_WORKER * worker.threads();
@@ -35,10 +37,10 @@ pub fn quantized_product(worker: &Worker<'_>, w: &QuantizedMatrix, x: &Int8Rows,
         while first < m {
             let (_, width) = panel_of(first, m);
             match width {
-                8 => product.panel::<8, 1>(tiles.clone(), first, &mut y),
-                4 => product.panel::<4, 2>(tiles.clone(), first, &mut y),
-                2 => product.panel::<2, STREAMS>(tiles.clone(), first, &mut y),
-                _ => product.panel::<1, STREAMS>(tiles.clone(), first, &mut y),
+                8 => product.panel::<8, 1>(tiles.clone(), first, group_sums, &mut y),
+                4 => product.panel::<4, 2>(tiles.clone(), first, group_sums, &mut y),
+                2 => product.panel::<2, STREAMS>(tiles.clone(), first, group_sums, &mut y),
+                _ => product.panel::<1, STREAMS>(tiles.clone(), first, group_sums, &mut y),
             }
             first += width;
         }
@@ -57,17 +59,19 @@ impl Product<'_> {
         &self,
         tiles: std::ops::Range<usize>,
         first: usize,
+        sums: &mut [i32],
         y: &mut Writer<'_, f32>,
     ) {
         let x = self.x.panel::<W>(first);
-        let sums = group_sums(x, self.w.cols().div_ceil(GROUP_COLUMNS));
+        let sums = &mut sums.as_chunks_mut::<W>().0[..self.w.cols().div_ceil(GROUP_COLUMNS)];
+        group_sums(x, sums);
         // Tiles that are swept together lie far apart, so that each is a long stream.
         let stream = tiles.len() / R;
         for i in 0..stream {
-            self.tiles::<W, R>(std::array::from_fn(|r| tiles.start + r * stream + i), x, &sums, first, y);
+            self.tiles::<W, R>(std::array::from_fn(|r| tiles.start + r * stream + i), x, sums, first, y);
         }
         for tile in tiles.start + stream * R..tiles.end {
-            self.tiles::<W, 1>([tile], x, &sums, first, y);
+            self.tiles::<W, 1>([tile], x, sums, first, y);
         }
     }
 

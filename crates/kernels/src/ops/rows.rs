@@ -118,58 +118,6 @@ pub fn add_assign(worker: &Worker<'_>, x: &Buffer<f32>, y: &Buffer<f32>, m: usiz
     });
 }
 
-/// `out[t] = silu(gate[t]) · up[t]`: SwiGLU (arXiv:2002.05202).
-///
-/// # Shapes
-/// `gate`, `up`, `out`: `[m, width]`
-pub fn silu_gate(
-    worker: &Worker<'_>,
-    gate: &Buffer<f32>,
-    up: &Buffer<f32>,
-    m: usize,
-    width: usize,
-    out: &Buffer<f32>,
-) {
-    gate_rows(worker, gate, up, m, width, out, |gate, up, out| {
-        dispatch::silu_gate(worker.isa(), gate, up, out);
-    });
-}
-
-/// `out[t] = max(gate[t], 0)² · up[t]`: the gate of BitNet b1.58 2B4T (arXiv:2504.12285).
-///
-/// # Shapes
-/// `gate`, `up`, `out`: `[m, width]`
-pub fn relu2_gate(
-    worker: &Worker<'_>,
-    gate: &Buffer<f32>,
-    up: &Buffer<f32>,
-    m: usize,
-    width: usize,
-    out: &Buffer<f32>,
-) {
-    gate_rows(worker, gate, up, m, width, out, |gate, up, out| {
-        dispatch::relu2_gate(worker.isa(), gate, up, out);
-    });
-}
-
-fn gate_rows(
-    worker: &Worker<'_>,
-    gate: &Buffer<f32>,
-    up: &Buffer<f32>,
-    m: usize,
-    width: usize,
-    out: &Buffer<f32>,
-    f: impl Fn(&[f32], &[f32], &mut [f32]),
-) {
-    let operation = worker.begin_operation();
-    let (gate, up) = (gate.read(worker), up.read(worker));
-    let mut rows = out.write(worker, operation);
-    for_rows(worker, operation, m, |row| {
-        let range = row * width..(row + 1) * width;
-        f(&gate[range.clone()], &up[range.clone()], rows.slice(range.start, width));
-    });
-}
-
 /// `e^x` by the one definition of this crate, for what is computed outside a run (sampling).
 pub fn exponential(x: f32) -> f32 {
     crate::scalar::exp(x)

@@ -21,7 +21,7 @@ const STREAMS: usize = 4;
 const PANEL_TILES: usize = 3;
 /// Tokens from which on tiles are swept over wide panels.
 const PANELS_FROM: usize = 4;
-/// Tokens that stay in a core's cache while a claim's tiles are swept over them.
+/// Bytes of the tokens that stay in a core's cache while a claim's tiles are swept over them.
 const CACHED_BYTES: usize = 1 << 18;
 /// Bytes of each stream that a waiting worker asks for: together a small part of a core's cache.
 const AHEAD_BYTES: usize = 1 << 15;

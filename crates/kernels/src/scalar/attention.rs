@@ -14,9 +14,9 @@ pub(crate) struct KvBlock<'a, T> {
     /// Scales of the keys and of the values, one a position: real = number × scale. A cache of
     /// floats has scales 1.
     pub(crate) scales: [&'a [f32; KV_BLOCK]; 2],
-    /// How many numbers further on the next block of this head begins, if there is one.
+    /// How many numbers further on the next block of this head begins.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only attention on x86-64 asks"))]
-    pub(crate) stride: usize,
+    pub(crate) to_next: isize,
 }
 
 /// What one block of positions gives to the softmax of one head.
@@ -147,8 +147,8 @@ mod tests {
             keys.iter().enumerate().map(|(i, key)| f32::from(*key) * scales[0][i % KV_BLOCK]).collect();
         let real_values: Vec<f32> =
             values.iter().enumerate().map(|(i, value)| f32::from(*value) * scales[1][i / HEAD_DIM]).collect();
-        let block = KvBlock { keys: &keys, values: &values, scales: [&scales[0], &scales[1]], stride: 0 };
-        let real = KvBlock { keys: &real_keys, values: &real_values, scales: [&ones, &ones], stride: 0 };
+        let block = KvBlock { keys: &keys, values: &values, scales: [&scales[0], &scales[1]], to_next: 0 };
+        let real = KvBlock { keys: &real_keys, values: &real_values, scales: [&ones, &ones], to_next: 0 };
         let q = [[0.3, -0.2, 0.5], [1.0, 2.0, -1.0]];
         let q: [&[f32]; 2] = [&q[0], &q[1]];
         let (mut got, mut want) = ([0.0; 2 * HEAD_DIM], [0.0; 2 * HEAD_DIM]);

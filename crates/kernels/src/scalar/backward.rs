@@ -4,6 +4,7 @@
 //! arithmetic of the forward pass; being the same text on every instruction set, they still give
 //! the same bits on each. What multiplies matrices is `gemm.rs`.
 
+use super::softmax::exponentials;
 use super::{LANES, add_lanes, padded};
 
 /// `sums[r] = Σ_c a[r][c] · b[r][c]` of rows that lie `stride` apart.
@@ -108,48 +109,7 @@ pub(crate) fn rotate_backward(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// Scores become probabilities in place: `p = e^(s - max) / Σ`; those from `valid` on become 0.
-///
-/// Returns the maximum and the sum.
-#[inline(always)]
-pub(crate) fn softmax(scores: &mut [f32], valid: usize) -> (f32, f32) {
-    let (scores, masked) = scores.split_at_mut(valid);
-    masked.fill(0.0);
-    let (max, sum) = exponentials(scores);
-    let inv_sum = 1.0 / sum;
-    for score in scores {
-        *score *= inv_sum;
-    }
-    (max, sum)
-}
-
-/// `e^(s - max)` in place; returns the maximum and the sum.
-#[inline(always)]
-fn exponentials(scores: &mut [f32]) -> (f32, f32) {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (groups, tail) = scores.as_chunks::<LANES>();
-    for group in groups {
-        for i in 0..LANES {
-            lanes[i] = if group[i] > lanes[i] { group[i] } else { lanes[i] };
-        }
-    }
-    let max = lanes.iter().chain(tail).fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
-    let (groups, tail) = scores.as_chunks_mut::<LANES>();
-    let mut lanes = [0.0f32; LANES];
-    for group in groups {
-        for i in 0..LANES {
-            group[i] = super::exp(group[i] - max);
-            lanes[i] += group[i];
-        }
-    }
-    for (lane, score) in lanes.iter_mut().zip(tail) {
-        *score = super::exp(*score - max);
-        *lane += *score;
-    }
-    (max, add_lanes(lanes))
-}
-
-/// Scores become probabilities in place, as by [`softmax`], and `d` their gradient by the scores
+/// Scores become probabilities in place, as by [`softmax`](super::softmax()), and `d` their gradient by the scores
 /// times `scale`: `d_s = p (d_p - along) · scale`, with `along = Σ p · d_p`. Both are 0 from `valid` on.
 #[inline(always)]
 pub(crate) fn softmax_gradient(scores: &mut [f32], d: &mut [f32], valid: usize, along: f32, scale: f32) {

@@ -17,6 +17,7 @@ mod attention;
 pub(crate) mod backward;
 pub(crate) mod pairs;
 pub(crate) mod probe;
+mod softmax;
 
 use half::{bf16, f16};
 
@@ -34,10 +35,11 @@ pub(crate) use attention::greatest_lane;
 pub(crate) use attention::{BlockSoftmax, KvBlock, attend_block, merge_blocks};
 pub(crate) use backward::{
     adamw, blend, combine, dequantize, relu2_gate_backward, rms_norm_backward, rotate_backward, row_dots,
-    silu_gate_backward, softmax, softmax_gradient, squares,
+    silu_gate_backward, softmax_gradient, squares,
 };
 pub(crate) use pairs::{pair_codes, pair_columns, pair_rows, pair_ternary};
 pub(crate) use probe::{int8_dots, multiply_adds, sum_streams};
+pub(crate) use softmax::softmax;
 
 /// Lanes of a row reduction.
 pub(crate) const LANES: usize = 16;
@@ -255,19 +257,26 @@ pub(crate) fn rms_norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
 
 /// Quantizes one token by its largest magnitude; returns its scale and the sum of its codes.
 ///
-/// See [`crate::quantize`]. `codes` may be longer than `x`: the rest becomes 0.
+/// See [`crate::quantize`]. `codes` may be longer than `x`: the rest becomes 0. A token with a NaN or an
+/// infinity has codes of 0 and a scale that is NaN, so that all that is computed from it is NaN.
 #[inline(always)]
 pub(crate) fn absmax(x: &[f32], codes: &mut [i8]) -> (f32, i32) {
-    // Four sets of lanes, so that no comparison waits for another; the greatest is the greatest.
-    let mut lanes = [0.0f32; 4 * LANES];
+    const WITHOUT_SIGN: u32 = 0x7fff_ffff;
+    // Magnitudes compare as their bits do, and NaN is then the greatest: no comparison passes over it.
+    // Four sets of lanes, so that none waits for another; the greatest is the greatest.
+    let mut lanes = [SCALE_MIN.to_bits(); 4 * LANES];
     let (groups, tail) = x.as_chunks::<{ 4 * LANES }>();
     for group in groups {
         for i in 0..4 * LANES {
-            let magnitude = group[i].abs();
-            lanes[i] = if magnitude > lanes[i] { magnitude } else { lanes[i] };
+            lanes[i] = lanes[i].max(group[i].to_bits() & WITHOUT_SIGN);
         }
     }
-    let largest = lanes.into_iter().chain(tail.iter().map(|x| x.abs())).fold(SCALE_MIN, f32::max);
+    let tail = tail.iter().map(|x| x.to_bits() & WITHOUT_SIGN);
+    let largest = f32::from_bits(lanes.into_iter().chain(tail).fold(0, u32::max));
+    if !largest.is_finite() {
+        codes.fill(0);
+        return (f32::NAN, 0);
+    }
     let inv_scale = ACTIVATION_MAX / largest;
     let (codes, padding) = codes.split_at_mut(x.len());
     let mut sum = 0;
@@ -372,7 +381,8 @@ pub(crate) fn silu_gate(gate: &[f32], up: &[f32], out: &mut [f32]) {
 #[inline(always)]
 pub(crate) fn relu2_gate(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-        let positive = if *gate > 0.0 { *gate } else { 0.0 };
+        // NaN stays NaN.
+        let positive = if *gate < 0.0 { 0.0 } else { *gate };
         *out = positive * positive * up;
     }
 }

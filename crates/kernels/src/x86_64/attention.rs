@@ -67,7 +67,7 @@ fn score_chains<S: Vectors, T: Stored, const G: usize, const V: usize>(
         let mut chains = [[vectors.splat(0.0); V]; G];
         for d in 0..head_dim {
             let keys = &keys[d][first..first + V * S::LANES];
-            prefetch(vectors, keys, block.stride);
+            prefetch(vectors, keys, block.to_next);
             let keys = load::<S, T, V>(vectors, keys);
             for g in 0..G {
                 let q = vectors.splat(q[g][d]);
@@ -191,7 +191,7 @@ fn weighted_strip<S: Vectors, T: Stored, const G: usize, const V: usize>(
     let mut rows =
         block.values.chunks_exact(head_dim).map(|row| &row[first..first + V * S::LANES]).enumerate();
     for (p, row) in rows.by_ref().take(valid[0].min(KV_BLOCK)) {
-        prefetch(vectors, row, block.stride);
+        prefetch(vectors, row, block.to_next);
         let values = load::<S, T, V>(vectors, row);
         for g in 0..G {
             let weight = vectors.splat(weights[g][p]);
@@ -216,11 +216,11 @@ fn weighted_strip<S: Vectors, T: Stored, const G: usize, const V: usize>(
     }
 }
 
-/// Asks for the numbers that lie `stride` after these.
+/// Asks for the numbers that lie `to_next` after these.
 #[inline(always)]
-fn prefetch<S: Vectors, T>(vectors: S, values: &[T], stride: usize) {
+fn prefetch<S: Vectors, T>(vectors: S, values: &[T], to_next: isize) {
     for line in (0..values.len()).step_by(CACHE_LINE_BYTES / size_of::<T>()) {
-        vectors.prefetch(values, stride + line);
+        vectors.prefetch(values, to_next + line as isize);
     }
 }
 

@@ -109,6 +109,9 @@ fn two_bit<const H: usize, const M: usize>(halves: [Half<'_>; H], x: &[[[i8; 4];
     wide
 }
 
+// Each of the 5 digits of a block adds two products of a code in 0..=2 and a value in -128..=127.
+const _: () = assert!(5 * 2 * 2 * 128 <= i16::MAX as usize);
+
 /// A tile in base three, each block expanded by a table first.
 #[target_feature(enable = "avx2")]
 fn base_three<const M: usize>(
@@ -156,12 +159,22 @@ pub(crate) fn quantized_tiles<const R: usize, const M: usize>(
     group_sums: &[[i32; M]],
     out: &mut [[[f32; TILE_ROWS]; M]; R],
 ) {
+    match quantized_type {
+        QuantizedType::Q8 => tiles_of::<R, M, 8>(tiles, x, group_sums, out),
+        QuantizedType::Q6 => tiles_of::<R, M, 6>(tiles, x, group_sums, out),
+        QuantizedType::Q4 => tiles_of::<R, M, 4>(tiles, x, group_sums, out),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn tiles_of<const R: usize, const M: usize, const BITS: usize>(
+    tiles: [QuantizedTile<'_>; R],
+    x: &[[[i8; 4]; M]],
+    group_sums: &[[i32; M]],
+    out: &mut [[[f32; TILE_ROWS]; M]; R],
+) {
     for (tile, out) in tiles.into_iter().zip(out) {
-        match quantized_type {
-            QuantizedType::Q8 => quantized_tile::<M, 8>(tile, x, group_sums, out),
-            QuantizedType::Q6 => quantized_tile::<M, 6>(tile, x, group_sums, out),
-            QuantizedType::Q4 => quantized_tile::<M, 4>(tile, x, group_sums, out),
-        }
+        quantized_tile::<M, BITS>(tile, x, group_sums, out);
     }
 }
 
@@ -226,6 +239,10 @@ fn quantized_digit<const BITS: usize>(
     };
     _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)))
 }
+
+// Two products with a code of six bits or of a nibble, and a value in -128..=127.
+const _: () = assert!(2 * 63 * 128 <= i16::MAX as usize);
+const _: () = assert!(2 * 15 * 128 <= i16::MAX as usize);
 
 /// Four products of each 32-bit lane, summed. Codes of all 8 bits would saturate `vpmaddubsw`: their
 /// high nibbles are then multiplied by themselves.

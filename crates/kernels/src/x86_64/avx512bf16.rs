@@ -10,6 +10,7 @@ use std::arch::x86_64::{
     _mm512_setzero_si512,
 };
 
+pub(crate) use super::probe::vdpbf16ps_dots as bf16_dots;
 use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileStore};
 
 /// See [`crate::scalar::pairs::bf16_tile`].

@@ -14,7 +14,7 @@ use crate::ternary::{BLOCK_BYTES, Layout, TILE_ROWS, expand_base_three};
 
 pub(crate) use super::avx512_quantized::quantized_tiles;
 
-pub(crate) use super::probe::{bf16_dots, vpdpbusd_dots as int8_dots};
+pub(crate) use super::probe::vpdpbusd_dots as int8_dots;
 
 compile_definitions!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
 

@@ -53,19 +53,9 @@ pub(crate) fn maddubs_dots(rounds: usize) -> i32 {
     lanes.into_iter().fold(0, i32::wrapping_add)
 }
 
-/// `rounds` times [`BF16_PRODUCTS`] products of ones by `vdpbf16ps`, or nothing where this CPU
-/// lacks it.
-#[target_feature(enable = "avx512f")]
-pub(crate) fn bf16_dots(rounds: usize) -> Option<f32> {
-    if !is_x86_feature_detected!("avx512bf16") {
-        return None;
-    }
-    // SAFETY: the CPU has AVX512-BF16, as just detected.
-    Some(unsafe { vdpbf16ps_dots(rounds) })
-}
-
+/// `rounds` times [`BF16_PRODUCTS`] products of ones by `vdpbf16ps`.
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn vdpbf16ps_dots(rounds: usize) -> f32 {
+pub(crate) fn vdpbf16ps_dots(rounds: usize) -> f32 {
     const _: () = assert!(CHAINS * 32 == BF16_PRODUCTS);
     /// Two ones in bf16.
     const ONES: i32 = 0x3f80_3f80;

@@ -42,9 +42,9 @@ pub(super) trait Vectors: Copy {
 
     /// Asks for the cache line that lies `offset` elements after the first of `values`.
     #[inline(always)]
-    fn prefetch<T>(self, values: &[T], offset: usize) {
+    fn prefetch<T>(self, values: &[T], offset: isize) {
         // SAFETY: every x86-64 CPU has the instruction, and it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(offset).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_offset(offset).cast()) }
     }
 }
 

@@ -5,10 +5,10 @@
 //! them (on the main thread alone).
 
 use half::{bf16, f16};
-use tercet_kernels::ops::{self, Int8Rows, TernaryProduct};
+use tercet_kernels::ops::{self, Activation, Int8Rows, TernaryProduct};
 use tercet_kernels::{
-    Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvType, Layout, Pool, QuantizedMatrix,
-    QuantizedType, RotaryTable, Sequence, TernaryMatrix,
+    Buffer, DenseBuilder, DenseMatrix, DenseType, Isa, KvCache, KvShape, KvType, Layout, Pool,
+    QuantizedMatrix, QuantizedType, RotaryTable, Sequence, TernaryMatrix,
 };
 
 pub(crate) const LAYOUTS: [Layout; 2] = [Layout::TwoBit, Layout::BaseThree];
@@ -140,11 +140,16 @@ pub(crate) fn ternary_product(pool: &Pool, w: &TernaryMatrix, w_scale: f32, x: &
     y.as_mut_slice().to_vec()
 }
 
-/// The quantized rows of `x`, times their scales: the product with the unit matrix.
+/// Quantized rows, as [`unit_product`] shows them.
 pub(crate) fn quantize_rows(pool: &Pool, [m, width]: [usize; 2], seed: u64) -> Vec<f32> {
+    unit_product(pool, &Numbers(seed).floats(m * width), [m, width])
+}
+
+/// The quantized rows of `x`, times their scales: the product with the unit matrix.
+pub(crate) fn unit_product(pool: &Pool, x: &[f32], [m, width]: [usize; 2]) -> Vec<f32> {
     let unit: Vec<u8> = (0..width * width).map(|i| 1 + u8::from(i / width == i % width)).collect();
     let unit = TernaryMatrix::from_codes(&unit, [width, width], Layout::TwoBit).unwrap();
-    ternary_product(pool, &unit, 1.0, &Numbers(seed).floats(m * width), m)
+    ternary_product(pool, &unit, 1.0, x, m)
 }
 
 pub(crate) fn dense_product(
@@ -269,14 +274,14 @@ pub(crate) fn add_assign(pool: &Pool, [m, width]: [usize; 2], seed: u64) -> Vec<
 pub(crate) fn silu_gate(pool: &Pool, [m, width]: [usize; 2], seed: u64) -> Vec<f32> {
     let [gate, up] = two_buffers(pool, m * width, seed);
     let mut out = Buffer::zeroed(pool, m * width);
-    pool.run(|worker| ops::silu_gate(worker, &gate, &up, m, width, &out));
+    pool.run(|worker| ops::gate(worker, Activation::Silu, [&gate, &up], [m, width], &out));
     out.as_mut_slice().to_vec()
 }
 
 pub(crate) fn relu2_gate(pool: &Pool, [m, width]: [usize; 2], seed: u64) -> Vec<f32> {
     let [gate, up] = two_buffers(pool, m * width, seed);
     let mut out = Buffer::zeroed(pool, m * width);
-    pool.run(|worker| ops::relu2_gate(worker, &gate, &up, m, width, &out));
+    pool.run(|worker| ops::gate(worker, Activation::Relu2, [&gate, &up], [m, width], &out));
     out.as_mut_slice().to_vec()
 }
 
@@ -296,12 +301,16 @@ pub(crate) struct AttentionShape {
 }
 
 impl AttentionShape {
+    fn kv_shape(&self, num_hidden_layers: usize) -> KvShape {
+        KvShape { num_hidden_layers, num_key_value_heads: self.kv_heads, head_dim: self.head_dim }
+    }
+
     /// Rotates the queries of all positions at once.
     pub(crate) fn rotate(&self, pool: &Pool, seed: u64) -> Vec<f32> {
         let total = self.before + self.len;
         let table = RotaryTable::new(self.head_dim, 10_000.0, total);
         let mut q = Buffer::from_slice(pool, &Numbers(seed).floats(total * self.heads * self.head_dim));
-        let mut cache = KvCache::new(pool, KvType::F32, 0, self.kv_heads, self.head_dim, total);
+        let mut cache = KvCache::new(pool, KvType::F32, self.kv_shape(0), total);
         let tokens = vec![0; total];
         let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
         pool.run(|worker| ops::rotate(worker, &table, &sequences, self.heads, &q));
@@ -317,7 +326,7 @@ impl AttentionShape {
         let q = numbers.floats(total * q_width);
         let (k, v) = (numbers.floats(total * kv_width), numbers.floats(total * kv_width));
         let table = RotaryTable::new(self.head_dim, 10_000.0, total);
-        let mut cache = KvCache::new(pool, kv_type, 1, self.kv_heads, self.head_dim, total);
+        let mut cache = KvCache::new(pool, kv_type, self.kv_shape(1), total);
         let mut outputs = Vec::new();
         let tokens = vec![0; total];
         for first in (0..total).step_by(chunk) {

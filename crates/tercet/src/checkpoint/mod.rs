@@ -1,5 +1,12 @@
 //! The tensors of a model, in one safetensors file or several, or in a GGUF file.
 //!
+//! | module | holds |
+//! |---|---|
+//! | `header`, `index` | the header of a safetensors file, and the index of several |
+//! | `dtype` | the types of elements, those of GGUF's blocks among them |
+//! | `write` | safetensors files, as a stream |
+//! | `error` | what can be wrong with them |
+//!
 //! It knows names, types, shapes and bytes, all checked against the files. It does not know which
 //! tensors a model has.
 
@@ -48,6 +55,8 @@ struct Shard {
 /// Where a tensor is, and what.
 #[derive(Debug)]
 struct Place {
+    /// What the file calls it, where that is another name.
+    stored_name: Option<String>,
     shard: usize,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -96,6 +105,8 @@ impl RowOrder {
 /// One tensor of a [`Checkpoint`].
 #[derive(Debug, Clone, Copy)]
 pub struct TensorRef<'a> {
+    /// What its file calls it, and so messages; the name that it is found by may be another.
+    pub name: &'a str,
     /// The type of its elements, stored little endian.
     pub dtype: Dtype,
     /// Its shape, row-major; empty for a scalar.
@@ -279,9 +290,10 @@ impl Checkpoint {
 
     /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<TensorRef<'_>> {
-        let place = self.tensors.get(name)?;
+        let (name, place) = self.tensors.get_key_value(name)?;
         let shard = &self.shards[place.shard];
         Some(TensorRef {
+            name: place.stored_name.as_deref().unwrap_or(name),
             dtype: place.dtype,
             shape: &place.shape,
             bytes: &shard.bytes.bytes()[place.range.clone()],
@@ -299,6 +311,7 @@ impl Checkpoint {
         let place = |tensor: &GgufTensor| {
             let name = model_name(model.architecture(), &tensor.name);
             let place = Place {
+                stored_name: Some(tensor.name.clone()),
                 shard: 0,
                 dtype: Dtype::from_gguf(tensor.tensor_type),
                 shape: tensor.shape.clone(),
@@ -367,6 +380,7 @@ impl Checkpoint {
         for tensor in header::read(&file, bytes.bytes())? {
             may_hold(&tensor.name)?;
             let place = Place {
+                stored_name: None,
                 shard: self.shards.len(),
                 dtype: tensor.dtype,
                 shape: tensor.shape,

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors};
 use super::{Config, ConfigError, Linears};
 use crate::checkpoint::{Checkpoint, Dtype, TensorRef};
+use crate::gguf::model::gguf_name;
 
 /// The end of the name of a table that old LLaMA checkpoints store and everyone computes.
 const IGNORED_SUFFIX: &str = ".rotary_emb.inv_freq";
@@ -53,41 +54,47 @@ fn check_tensor(
     let Some(found) = checkpoint.get(&tensor.name) else {
         return Err(ConfigError::MissingTensor {
             folder: checkpoint.name().to_owned(),
-            name: tensor.name.clone(),
+            name: stored_name(checkpoint, &tensor.name),
             shape: tensor.shape.clone(),
         });
     };
     check_dtype(config, checkpoint.is_gguf(), tensor, &found)?;
     check_shape(tensor, &found)?;
     match tensor.kind {
-        TensorKind::WeightScale => check_weight_scale(tensor, &found),
+        TensorKind::WeightScale => check_weight_scale(&found),
         _ => Ok(()),
     }
+}
+
+/// What a checkpoint of this kind calls a tensor.
+fn stored_name(checkpoint: &Checkpoint, name: &str) -> String {
+    let there = if checkpoint.is_gguf() { gguf_name(name) } else { None };
+    there.unwrap_or_else(|| name.to_owned())
 }
 
 /// Says what is wrong with a tensor that the configuration does not lead to, if anything is.
 fn check_unexpected(config: &Config, checkpoint: &Checkpoint, name: &str) -> Result<(), ConfigError> {
     let found = checkpoint.get(name).expect("the name is one of the checkpoint's own");
-    let (file, name, family) = (found.file.to_owned(), name.to_owned(), config.family);
+    let (file, stored_name, family) = (found.file.to_owned(), found.name.to_owned(), config.family);
     if name == HEAD {
         return check_tied_head(checkpoint, &found);
     }
     if name.ends_with(".bias") {
-        return Err(ConfigError::Bias { file, name });
+        return Err(ConfigError::Bias { file, name: stored_name });
     }
     let num_hidden_layers = config.num_hidden_layers;
-    if let Some(layer) = layer_of(&name).filter(|layer| *layer >= num_hidden_layers) {
-        return Err(ConfigError::LayerBeyondEnd { file, name, layer, num_hidden_layers });
+    if let Some(layer) = layer_of(name).filter(|layer| *layer >= num_hidden_layers) {
+        return Err(ConfigError::LayerBeyondEnd { file, name: stored_name, layer, num_hidden_layers });
     }
-    if let Some(name) = name.strip_suffix("_scale") {
-        let name = name.to_owned();
+    if let Some(linear) = name.strip_suffix("_scale") {
+        let name = checkpoint.get(linear).map_or(linear, |linear| linear.name).to_owned();
         return Err(ConfigError::PackedForFloats { file, name, family });
     }
     let is_norm = found.shape.len() == 1 && (name.contains("norm") || name.contains("_ln"));
     if is_norm {
-        return Err(ConfigError::UnknownNorm { file, name, family });
+        return Err(ConfigError::UnknownNorm { file, name: stored_name, family });
     }
-    Err(ConfigError::UnknownTensor { file, name, family })
+    Err(ConfigError::UnknownTensor { file, name: stored_name, family })
 }
 
 /// The layer that a tensor's name says it is in.
@@ -105,7 +112,11 @@ fn check_tied_head(checkpoint: &Checkpoint, head: &TensorRef<'_>) -> Result<(), 
     if is_same {
         return Ok(());
     }
-    Err(ConfigError::TiedHeadDiffers { file: head.file.to_owned() })
+    Err(ConfigError::TiedHeadDiffers {
+        file: head.file.to_owned(),
+        head: head.name.to_owned(),
+        embedding: stored_name(checkpoint, EMBEDDING),
+    })
 }
 
 fn check_dtype(
@@ -114,7 +125,7 @@ fn check_dtype(
     tensor: &ExpectedTensor,
     found: &TensorRef<'_>,
 ) -> Result<(), ConfigError> {
-    let (file, name) = (found.file.to_owned(), tensor.name.clone());
+    let (file, name) = (found.file.to_owned(), found.name.to_owned());
     let is_packed = matches!(config.linears, Linears::Packed { .. });
     let is_linear = tensor.kind == TensorKind::Linear;
     let family = config.family;
@@ -147,18 +158,18 @@ fn check_shape(tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), Con
     }
     Err(ConfigError::Shape {
         file: found.file.to_owned(),
-        name: tensor.name.clone(),
+        name: found.name.to_owned(),
         found: found.shape.to_vec(),
         expected: tensor.shape.clone(),
     })
 }
 
-fn check_weight_scale(tensor: &ExpectedTensor, found: &TensorRef<'_>) -> Result<(), ConfigError> {
+fn check_weight_scale(found: &TensorRef<'_>) -> Result<(), ConfigError> {
     let mut value = [0.0];
     found.read_f32(0, &mut value);
     let [value] = value;
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }
-    Err(ConfigError::WeightScale { file: found.file.to_owned(), name: tensor.name.clone(), found: value })
+    Err(ConfigError::WeightScale { file: found.file.to_owned(), name: found.name.to_owned(), found: value })
 }

@@ -62,10 +62,8 @@ pub enum ConfigError {
     LayerBeyondEnd { file: String, name: String, layer: usize, num_hidden_layers: usize },
     #[error("{file}: tensor `{name}` is none that {family} has")]
     UnknownTensor { file: String, name: String, family: Family },
-    #[error(
-        "{file}: `lm_head.weight` differs from `model.embed_tokens.weight`, but `tie_word_embeddings` is true"
-    )]
-    TiedHeadDiffers { file: String },
+    #[error("{file}: `{head}` differs from `{embedding}`, but `tie_word_embeddings` is true")]
+    TiedHeadDiffers { file: String, head: String, embedding: String },
 }
 
 impl ConfigError {

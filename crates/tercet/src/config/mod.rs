@@ -27,6 +27,9 @@ pub use family::Family;
 pub use suggested::SuggestedSampling;
 pub(crate) use tensors::module_name;
 pub use tensors::{EMBEDDING, ExpectedTensor, HEAD, TensorKind, expected_tensors, linear_shape};
+pub use tercet_kernels::ops::Activation;
+
+use tercet_kernels::KvShape;
 
 use crate::checkpoint::Checkpoint;
 use crate::source::Source;
@@ -78,15 +81,6 @@ pub struct Config {
     pub bos_token_id: Option<u32>,
     /// The tokens that end a text, without repetition.
     pub eos_token_ids: Vec<u32>,
-}
-
-/// The activation of the MLP's gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `max(x, 0)²`.
-    Relu2,
 }
 
 /// Where a layer's norms sit.
@@ -178,6 +172,12 @@ impl Config {
     /// Values of all query heads of a token.
     pub fn attention_size(&self) -> usize {
         self.num_attention_heads * self.head_dim
+    }
+
+    /// What its keys and values depend on.
+    pub fn kv_shape(&self) -> KvShape {
+        let Config { num_hidden_layers, num_key_value_heads, head_dim, .. } = *self;
+        KvShape { num_hidden_layers, num_key_value_heads, head_dim }
     }
 
     /// Whether the inputs of linears are kept as floats: dense ones, and those of norms inside.

@@ -4,19 +4,19 @@
 //! only describe (types, training settings, remote code, which is never run) are passed over.
 
 use serde_json::Value;
+use tercet_kernels::ops::{MAX_COLUMNS, MAX_HEAD_DIM};
 
 use super::family::{ModelType, Recognised, model_type, recognise};
-use super::{Activation, CONFIG_FILE, Config, ConfigError, Fields, GENERATION_CONFIG_FILE, eps};
+use super::{Activation, CONFIG_FILE, Config, ConfigError, Fields, GENERATION_CONFIG_FILE, Linears, eps};
 use crate::checkpoint::Checkpoint;
 use crate::source::Source;
 
 // The greatest sizes believed. Each is far above any model's, and low enough that products of
-// three of them fit in 64 bits.
+// three of them fit in 64 bits. Layers are few enough for the operations of one run of a pool.
 const HIDDEN_SIZE_MAX: usize = 1 << 20;
 const INTERMEDIATE_SIZE_MAX: usize = 1 << 22;
-const LAYERS_MAX: usize = 1 << 12;
+const LAYERS_MAX: usize = 1 << 10;
 const HEADS_MAX: usize = 1 << 14;
-const HEAD_DIM_MAX: usize = 1 << 14;
 const VOCAB_SIZE_MAX: usize = 1 << 24;
 const POSITIONS_MAX: usize = 1 << 27;
 const ROPE_THETA_MAX: f64 = 1e12;
@@ -57,7 +57,26 @@ pub(super) fn read(source: &Source, checkpoint: &Checkpoint) -> Result<Config, C
         bos_token_id: token_ids(&fields, "bos_token_id", vocab_size)?.first().copied(),
         eos_token_ids: eos_token_ids(source, &fields, vocab_size)?,
     };
+    check_widths(&fields, &config)?;
     Ok(config)
+}
+
+/// What a ternary linear sums must fit in the sums of the kernels.
+fn check_widths(fields: &Fields, config: &Config) -> Result<(), ConfigError> {
+    let widths = [
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+        ("num_attention_heads * head_dim", config.attention_size()),
+    ];
+    match widths.into_iter().find(|(_, width)| *width > MAX_COLUMNS) {
+        Some((field, width)) if config.linears != Linears::Dense => Err(ConfigError::Value {
+            file: fields.file().to_owned(),
+            field: field.to_owned(),
+            found: width.to_string(),
+            expected: format!("at most {MAX_COLUMNS}, the inputs of a ternary linear"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 struct Defaults {
@@ -108,7 +127,7 @@ fn key_value_heads(fields: &Fields, num_attention_heads: usize) -> Result<usize,
 
 fn head_dim(fields: &Fields, hidden_size: usize, num_attention_heads: usize) -> Result<usize, ConfigError> {
     const EVEN: &str = "an even number, since rotary embedding turns pairs";
-    if let Some(head_dim) = fields.count("head_dim", HEAD_DIM_MAX)? {
+    if let Some(head_dim) = fields.count("head_dim", MAX_HEAD_DIM)? {
         if !head_dim.is_multiple_of(2) {
             return Err(fields.wrong("head_dim", EVEN));
         }
@@ -124,15 +143,19 @@ fn head_dim(fields: &Fields, hidden_size: usize, num_attention_heads: usize) -> 
         });
     }
     let head_dim = hidden_size / num_attention_heads;
-    if head_dim.is_multiple_of(2) {
-        return Ok(head_dim);
-    }
-    Err(ConfigError::Value {
+    let wrong = |expected: String| ConfigError::Value {
         file: fields.file().to_owned(),
         field: "hidden_size / num_attention_heads".to_owned(),
         found: head_dim.to_string(),
-        expected: EVEN.to_owned(),
-    })
+        expected,
+    };
+    if head_dim > MAX_HEAD_DIM {
+        return Err(wrong(format!("at most {MAX_HEAD_DIM}")));
+    }
+    if !head_dim.is_multiple_of(2) {
+        return Err(wrong(EVEN.to_owned()));
+    }
+    Ok(head_dim)
 }
 
 fn hidden_act(fields: &Fields, model_type: ModelType) -> Result<Activation, ConfigError> {

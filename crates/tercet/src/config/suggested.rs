@@ -33,12 +33,21 @@ impl SuggestedSampling {
         let fields = Fields::parse(file, &source.read(GENERATION_CONFIG_FILE)?)?;
         Ok(Self {
             temperature: number(&fields, "temperature", 0.0, 100.0)?,
-            top_k: number(&fields, "top_k", 0.0, 16_777_216.0)?.map(|top_k| top_k as usize),
+            top_k: top_k(&fields)?,
             top_p: number(&fields, "top_p", 0.0, 1.0)?,
             min_p: number(&fields, "min_p", 0.0, 1.0)?,
             repetition_penalty: number(&fields, "repetition_penalty", 0.01, 100.0)?,
         })
     }
+}
+
+fn top_k(fields: &Fields) -> Result<Option<usize>, ConfigError> {
+    const MAX: f64 = 16_777_216.0;
+    let Some(value) = fields.number("top_k")? else { return Ok(None) };
+    if (0.0..=MAX).contains(&value) && value.fract() == 0.0 {
+        return Ok(Some(value as usize));
+    }
+    Err(fields.wrong("top_k", &format!("a whole number from 0 to {MAX}")))
 }
 
 fn number(fields: &Fields, field: &str, min: f32, max: f32) -> Result<Option<f32>, ConfigError> {
@@ -76,6 +85,7 @@ mod tests {
             (r#"{"top_p":1.5}"#, "field `top_p` is 1.5, expected a number from 0 to 1"),
             (r#"{"temperature":"hot"}"#, "field `temperature`"),
             (r#"{"top_k":-1}"#, "field `top_k` is -1"),
+            (r#"{"top_k":2.5}"#, "field `top_k` is 2.5, expected a whole number from 0 to 16777216"),
         ] {
             let message = read(text).unwrap_err().to_string();
             assert!(message.contains(want), "found `{message}`, expected `{want}`");

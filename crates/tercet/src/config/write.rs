@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Config, Linears, ScaleRule, SubNorms};
+use super::{Config, Linears, ScaleRule, SubNorms};
 
 impl Config {
     /// The fields of `config.json`.
@@ -33,10 +33,7 @@ impl Config {
             "max_position_embeddings": self.max_position_embeddings,
             "rms_norm_eps": exact(self.rms_norm_eps),
             "rope_theta": self.rope_theta,
-            "hidden_act": match self.hidden_act {
-                Activation::Silu => "silu",
-                Activation::Relu2 => "relu2",
-            },
+            "hidden_act": self.hidden_act.name(),
             "tie_word_embeddings": self.tie_word_embeddings,
             "attention_bias": false,
             "bos_token_id": self.bos_token_id,

@@ -11,8 +11,8 @@ pub enum Change {
     Dequantized,
     /// The scales of the linears.
     Scales(&'static str),
-    /// Norms, embedding, head, and linears of a dense model.
-    Floats(&'static str),
+    /// The linears of a dense model.
+    Linears(&'static str),
     /// Embedding and head.
     Tables(&'static str),
 }
@@ -29,7 +29,7 @@ impl fmt::Display for Change {
                  was trained with 8-bit ones: its output is close, and not the same",
             ),
             Self::Scales(number) => write!(f, "the scale of each linear was rounded to {number}; the codes are exact"),
-            Self::Floats(number) => write!(f, "numbers that are not ternary were rounded to {number}"),
+            Self::Linears(number) => write!(f, "the linears were rounded to {number}"),
             Self::Tables(number) => write!(f, "embedding and head were rounded to {number}"),
         }
     }

@@ -33,8 +33,6 @@ pub enum ConvertError {
     NotFinite { model: String, name: String, index: usize },
     #[error("{file}: the metadata of a GGUF file cannot hold {what}")]
     Tokenizer { file: String, what: String },
-    #[error("{file}: field `{field}` is {found}, expected {expected}")]
-    SideFile { file: String, field: &'static str, found: String, expected: &'static str },
     #[error("{file}: cannot be parsed: {source}")]
     Json { file: String, source: serde_json::Error },
     #[error("{path}: found something there already, expected nothing")]
@@ -77,11 +75,7 @@ impl ConvertError {
             Self::Config(error) => error.hint(),
             Self::Load(error) => error.hint(),
             Self::Text(error) => error.hint(),
-            Self::NotFinite { .. }
-            | Self::SideFile { .. }
-            | Self::Json { .. }
-            | Self::Io { .. }
-            | Self::Stopped => None,
+            Self::NotFinite { .. } | Self::Json { .. } | Self::Io { .. } | Self::Stopped => None,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::gguf::model::{Architecture, TURN_ENDS, templates_entries};
 use crate::gguf::{NewValue, TensorType};
 use crate::json::parse_object;
 use crate::source::Source;
-use crate::tokenizer::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+use crate::tokenizer::{ChatTemplates, TOKENIZER_FILE, Tokenizer};
 
 /// All keys of a model.
 pub(super) fn metadata(
@@ -60,7 +60,7 @@ fn file_type(linears: TensorType) -> u32 {
 fn tokenizer(source: &Source, config: &Config) -> Result<Vec<(String, NewValue)>, ConvertError> {
     let file = source.file_name(TOKENIZER_FILE);
     let refused = |what: String| ConvertError::Tokenizer { file: file.clone(), what };
-    let templates = super::side_files::chat_templates(source)?;
+    let templates = ChatTemplates::read(source)?;
     if !source.has(TOKENIZER_FILE) {
         if templates.size().0 > 0 {
             return Err(refused("a chat template without a tokenizer, and that file is missing".to_owned()));
@@ -76,11 +76,8 @@ fn tokenizer(source: &Source, config: &Config) -> Result<Vec<(String, NewValue)>
     let tokenizer = Value::Object(object);
     let mut entries = gguf_tokenizer::metadata(&file, &tokenizer, config)?;
     entries.extend(ends(config, &tokenizer, &refused)?);
-    let of_templates = templates_entries(&templates).map_err(|what| {
-        let own_file = source.has(CHAT_TEMPLATE_FILE);
-        let name = if own_file { CHAT_TEMPLATE_FILE } else { TOKENIZER_CONFIG_FILE };
-        ConvertError::Tokenizer { file: source.file_name(name), what }
-    });
+    let of_templates = templates_entries(&templates)
+        .map_err(|(name, what)| ConvertError::Tokenizer { file: ChatTemplates::file_of(source, name), what });
     entries.extend(of_templates?);
     Ok(entries)
 }

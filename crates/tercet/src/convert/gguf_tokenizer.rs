@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::gguf::NewValue;
 use crate::gguf::model::token_type::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 use crate::gguf::model::{LLAMA3_PATTERN, tokenizer_of};
+use crate::tokenizer::byte_named;
 
 /// The keys of a tokenizer, and of the token that begins a text.
 pub(super) fn metadata(
@@ -140,7 +141,7 @@ impl Reader<'_> {
             Ok::<_, ConvertError>(())
         };
         for (text, id) in self.tokenizer["model"]["vocab"].as_object().into_iter().flatten() {
-            let is_byte = matches!(kind, Kind::SentencePiece { .. }) && is_byte_token(text);
+            let is_byte = matches!(kind, Kind::SentencePiece { .. }) && byte_named(text).is_some();
             put(id.as_u64(), text, if is_byte { BYTE } else { NORMAL })?;
         }
         let unknown = self.tokenizer["model"]["unk_token"].as_str();
@@ -342,10 +343,4 @@ fn is_llama3_split(step: &Value) -> bool {
         && step["pattern"]["Regex"] == LLAMA3_PATTERN
         && step["behavior"] == "Isolated"
         && step["invert"] != json!(true)
-}
-
-/// `<0x0A>` and the like.
-fn is_byte_token(text: &str) -> bool {
-    let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-    digits.is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }

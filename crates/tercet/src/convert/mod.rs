@@ -39,13 +39,12 @@ pub use error::ConvertError;
 pub use target::{TableType, Target};
 
 pub(crate) use plan::pairs;
-pub(crate) use side_files::chat_templates;
 
 use crate::checkpoint::{self, Checkpoint, NewTensor};
 use crate::config::{Config, Linears};
 use crate::gguf::{self, NewGgufTensor, NewValue};
 use crate::source::Source;
-use part::{Origin, Part};
+use part::{NoMasters, Origin, Part};
 use plan::Plan;
 
 /// What is wanted of a conversion.
@@ -116,7 +115,7 @@ impl<'a> Conversion<'a> {
         &self.changes
     }
 
-    /// Bytes of all tensors of the result.
+    /// Bytes of all tensors of the result; more once [`write`](Self::write) has found that some masters need f32.
     pub fn size_bytes(&self) -> u64 {
         match &self.container {
             Container::Folder { .. } => self.new_tensors().iter().map(NewTensor::size_bytes).sum(),
@@ -126,13 +125,15 @@ impl<'a> Conversion<'a> {
 
     /// Writes the result, which appears under its name when it is complete.
     ///
-    /// `on_written` hears of the bytes of tensors written, and may stop the work.
+    /// `on_written` hears of the bytes of tensors written, and may stop the work. Masters are written in bf16; where a
+    /// linear has none with its codes and its scale, which is rare, it is found out which others have none either, and
+    /// all is written anew.
     ///
     /// # Errors
     /// [`ConvertError`] if something is there already, a number of the source cannot be held, or the system fails.
     /// Nothing is left then.
     pub fn write(
-        &self,
+        &mut self,
         destination: &Path,
         on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), ConvertError> {
@@ -148,17 +149,48 @@ impl<'a> Conversion<'a> {
             .prefix(".tercet-")
             .suffix(".partial")
             .tempdir_in(parent.unwrap_or(Path::new(".")))
-            .map_err(failed)?;
+            // Its own words name a folder that nobody asked for.
+            .map_err(|error| failed(error.kind().into()))?;
         let partial = scratch.path().join(destination.file_name().unwrap_or_default());
-        let written = match &self.container {
-            Container::Folder { files } => self.write_folder(&partial, files, on_written),
-            Container::Gguf { metadata } => self.write_gguf(&partial, metadata, on_written),
-        };
+        let mut written = self.write_all(&partial, on_written);
+        if written.as_ref().is_err_and(NoMasters::is) {
+            self.widen_masters(on_written)?;
+            fs::remove_dir_all(&partial).map_err(failed)?;
+            written = self.write_all(&partial, on_written);
+        }
         written.map_err(|error| error.at(&partial, destination))?;
         if is_there() {
             return exists();
         }
         fs::rename(&partial, destination).map_err(failed)
+    }
+
+    fn write_all(
+        &self,
+        partial: &Path,
+        on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), ConvertError> {
+        match &self.container {
+            Container::Folder { files } => self.write_folder(partial, files, on_written),
+            Container::Gguf { metadata } => self.write_gguf(partial, metadata, on_written),
+        }
+    }
+
+    /// Takes f32 for all masters that bf16 has not.
+    fn widen_masters(
+        &mut self,
+        on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), ConvertError> {
+        let origin = Origin { pool: self.pool, checkpoint: self.checkpoint, config: &self.reading };
+        for part in &mut self.parts {
+            if on_written(0).is_break() {
+                return Err(ConvertError::Stopped);
+            }
+            if origin.needs_f32(part)? {
+                part.widen();
+            }
+        }
+        Ok(())
     }
 
     fn write_folder(
@@ -174,6 +206,10 @@ impl<'a> Conversion<'a> {
         fs::create_dir(folder).map_err(failed(folder))?;
         for (name, bytes) in files {
             let path = folder.join(name);
+            // A template may lie in a folder of its own.
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(failed(parent))?;
+            }
             fs::write(&path, bytes).map_err(failed(&path))?;
         }
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);

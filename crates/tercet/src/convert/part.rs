@@ -130,6 +130,28 @@ impl Number {
     }
 }
 
+/// There are no masters of a linear in bf16; in f32 there may be. It goes through a writer.
+#[derive(Debug, thiserror::Error)]
+#[error("a linear has no masters in bf16")]
+pub(super) struct NoMasters;
+
+impl NoMasters {
+    /// Whether this is what went through the writer.
+    pub(super) fn is(error: &ConvertError) -> bool {
+        let ConvertError::Io { source, .. } = error else { return false };
+        source.get_ref().is_some_and(|source| source.is::<NoMasters>())
+    }
+}
+
+impl Part {
+    /// Takes f32 for the masters of a linear.
+    pub(super) fn widen(&mut self) {
+        if let Content::Masters { grid, .. } = &mut self.content {
+            *grid = Grid::F32;
+        }
+    }
+}
+
 /// The model that is converted.
 pub(super) struct Origin<'a> {
     pub(super) pool: &'a Pool,
@@ -155,10 +177,25 @@ impl Origin<'_> {
                 out.write_all(&stored_scale(scale, *rule).to_le_bytes())
             }
             Content::Masters { linear, grid } => {
-                let weights = self.masters(linear, *grid).map_err(ConvertError::into_io)?;
-                let weights = weights.expect("Origin::write: the plan has tried this grid");
-                write_values(out, &weights, *grid)
+                match self.masters(linear, *grid).map_err(ConvertError::into_io)? {
+                    Some(weights) => write_values(out, &weights, *grid),
+                    None if *grid == Grid::Bf16 => Err(io::Error::other(NoMasters)),
+                    None => {
+                        let linear = self.linear(linear).map_err(ConvertError::into_io)?;
+                        let (model, name) = (self.checkpoint.name().to_owned(), linear.name().to_owned());
+                        let (found, number) = (linear.scale(), "the mean of floats");
+                        Err(ConvertError::ScaleRange { model, name, found, number }.into_io())
+                    }
+                }
             }
+        }
+    }
+
+    /// Whether a part is of bf16, and there are no masters of the linear in it.
+    pub(super) fn needs_f32(&self, part: &Part) -> Result<bool, ConvertError> {
+        match &part.content {
+            Content::Masters { linear, grid: Grid::Bf16 } => Ok(self.masters(linear, Grid::Bf16)?.is_none()),
+            _ => Ok(false),
         }
     }
 
@@ -222,11 +259,15 @@ impl Origin<'_> {
             );
         }
         let scale_f16 = f16::from_f32(scale);
-        if matches!(form, CodeForm::Tq1_0 | CodeForm::Tq2_0 | CodeForm::ValuesF16)
-            && !(scale_f16.is_normal() && scale_f16.is_finite())
-        {
+        let scale_bf16 = bf16::from_f32(scale);
+        let (is_held, number) = match form {
+            CodeForm::Tq1_0 | CodeForm::Tq2_0 | CodeForm::ValuesF16 => (scale_f16.is_normal(), "f16"),
+            CodeForm::ValuesBf16 => (scale_bf16.is_normal(), "bf16"),
+            CodeForm::I2S | CodeForm::Planes => (true, "f32"),
+        };
+        if !is_held {
             let (model, name) = (self.checkpoint.name().to_owned(), matrix.name().to_owned());
-            return Err(ConvertError::ScaleRange { model, name, found: scale, number: "f16" }.into_io());
+            return Err(ConvertError::ScaleRange { model, name, found: scale, number }.into_io());
         }
         let row_bytes = part.content.tensor_type().block_bytes(cols);
         let new_state = || (matrix.reader(), vec![0; cols]);
@@ -251,8 +292,8 @@ impl Origin<'_> {
                     put_blocks(codes, bytes, |[code]: &[u8; 1]| value(*code));
                 }
                 CodeForm::ValuesBf16 => {
-                    let scale = bf16::from_f32(scale);
-                    let value = |code: u8| [-scale, bf16::ZERO, scale][usize::from(code)].to_le_bytes();
+                    let value =
+                        |code: u8| [-scale_bf16, bf16::ZERO, scale_bf16][usize::from(code)].to_le_bytes();
                     put_blocks(codes, bytes, |[code]: &[u8; 1]| value(*code));
                 }
             }
@@ -278,7 +319,7 @@ impl Origin<'_> {
         rows::write(self.pool, out, [tensor_rows, row_bytes], new_state, |values, row, bytes| {
             let row = part.row_order.row(row);
             tensor.read_f32(row * cols, values);
-            self.check_values(&tensor, name, number, row * cols, values)?;
+            self.check_values(&tensor, number, row * cols, values)?;
             match number {
                 Number::F32 => put_blocks(values, bytes, |[value]: &[f32; 1]| value.to_le_bytes()),
                 Number::F16 => {
@@ -328,12 +369,11 @@ impl Origin<'_> {
     fn check_values(
         &self,
         tensor: &TensorRef<'_>,
-        name: &str,
         number: Number,
         first: usize,
         values: &[f32],
     ) -> Result<(), ConvertError> {
-        let (name, model) = (|| name.to_owned(), || self.checkpoint.name().to_owned());
+        let (name, model) = (|| tensor.name.to_owned(), || self.checkpoint.name().to_owned());
         if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
             let (file, index) = (tensor.file.to_owned(), first + bad);
             return Err(LoadError::NotFinite { file, name: name(), index }.into());

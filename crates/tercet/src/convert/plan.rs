@@ -80,19 +80,22 @@ impl Planner<'_> {
             let linear = module_name(&from.name).to_owned();
             let content = match (from.kind, source.linears, plan.config.linears) {
                 // They are few, so that their last bits cost nothing.
-                (TensorKind::Norm, ..) => self.floats(&from, None, &mut plan.changes),
+                (TensorKind::Norm, ..) => self.as_it_is(&from),
                 (TensorKind::Embedding | TensorKind::Head, ..) | (TensorKind::Linear, Linears::Dense, _) => {
-                    self.floats(&from, bf16, &mut plan.changes)
+                    let is_linear = from.kind == TensorKind::Linear;
+                    let change: fn(_) -> _ = if is_linear { Change::Linears } else { Change::Tables };
+                    match bf16 {
+                        Some(number) => self.rounded(&from, number, change, &mut plan.changes),
+                        None => self.as_it_is(&from),
+                    }
                 }
                 (TensorKind::Linear, _, Linears::Dense) => {
                     plan.changes.push(Change::Dequantized);
                     self.add_rounded_scale(&linear, Number::Bf16, &mut plan.changes)?;
                     Content::Codes { linear, form: CodeForm::ValuesBf16 }
                 }
-                (TensorKind::Linear, _, Linears::Masters) => {
-                    let grid = self.grid(&linear)?;
-                    Content::Masters { linear, grid }
-                }
+                // Whether there are such numbers is found out where they are made.
+                (TensorKind::Linear, _, Linears::Masters) => Content::Masters { linear, grid: Grid::Bf16 },
                 (TensorKind::Linear, _, Linears::Packed { scale: rule }) => {
                     let form = CodeForm::Planes;
                     plan.push(&to, Content::Codes { linear: linear.clone(), form });
@@ -135,18 +138,6 @@ impl Planner<'_> {
         Ok(if config.linears == Linears::Masters { config } else { config.with_bitnet_names() })
     }
 
-    /// The smallest numbers from which the codes and the scale of a linear can be made.
-    fn grid(&self, linear: &str) -> Result<Grid, ConvertError> {
-        for grid in [Grid::Bf16, Grid::F32] {
-            if self.origin.masters(linear, grid)?.is_some() {
-                return Ok(grid);
-            }
-        }
-        let found = self.origin.linear(linear)?.scale();
-        let (model, name) = (self.model(), format!("{linear}.weight"));
-        Err(ConvertError::ScaleRange { model, name, found, number: "the mean of floats" })
-    }
-
     /// Whether each scale is the reciprocal of a number to the last bit.
     fn has_inverses(&self) -> Result<bool, ConvertError> {
         for tensor in expected_tensors(self.origin.config) {
@@ -159,11 +150,21 @@ impl Planner<'_> {
         Ok(true)
     }
 
-    /// A float tensor in this type, or as it is.
-    fn floats(&self, tensor: &ExpectedTensor, number: Option<Number>, changes: &mut Vec<Change>) -> Content {
-        let number = number.unwrap_or_else(|| Number::exact(self.stored(tensor).dtype));
+    /// A float tensor in its own type, or in f32 where that is one of blocks.
+    fn as_it_is(&self, tensor: &ExpectedTensor) -> Content {
+        Content::Floats { tensor: tensor.name.clone(), number: Number::exact(self.stored(tensor).dtype) }
+    }
+
+    /// A float tensor in this type; `change` says what it is, where that rounds it.
+    fn rounded(
+        &self,
+        tensor: &ExpectedTensor,
+        number: Number,
+        change: fn(&'static str) -> Change,
+        changes: &mut Vec<Change>,
+    ) -> Content {
         if self.origin.rounds(&tensor.name, number) {
-            changes.push(Change::Floats(number.name()));
+            changes.push(change(number.name()));
         }
         Content::Floats { tensor: tensor.name.clone(), number }
     }
@@ -196,7 +197,8 @@ impl Planner<'_> {
                 }
             };
             let row_order = architecture.row_order(&to.name, source.head_dim);
-            plan.parts.push(Part { name: gguf_name(&to.name), shape: to.shape, content, row_order });
+            let name = gguf_name(&to.name).expect("Planner::gguf: what has no name there is refused");
+            plan.parts.push(Part { name, shape: to.shape, content, row_order });
         }
         Ok(plan)
     }
@@ -210,7 +212,7 @@ impl Planner<'_> {
     ) -> Result<Content, ConvertError> {
         if self.origin.config.linears == Linears::Dense {
             let number = if tensor_type == TensorType::Bf16 { Number::Bf16 } else { Number::F16 };
-            return Ok(self.floats(tensor, Some(number), changes));
+            return Ok(self.rounded(tensor, number, Change::Linears, changes));
         }
         self.check_width(tensor, tensor_type)?;
         if is_dequantized {
@@ -279,7 +281,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let (model, target) = (self.model(), self.options.target);
-        Err(ConvertError::Width { model, target, name: tensor.name.clone(), found, block })
+        Err(ConvertError::Width { model, target, name: self.stored(tensor).name.to_owned(), found, block })
     }
 
     /// What other software must take the model for.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use tercet_kernels::Pool;
 
 use super::ConvertError;
-use crate::model::FirstError;
+use crate::first_error::FirstError;
 
 /// Bytes that are made before they are written.
 const CHUNK_BYTES: usize = 16 << 20;

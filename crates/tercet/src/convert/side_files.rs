@@ -13,7 +13,7 @@ use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
 use crate::folder_files::{CARD_FILE, EXTRA_FILES, RUN_FILES};
 use crate::json::{parse_object, shown};
 use crate::source::Source;
-use crate::tokenizer::{CHAT_TEMPLATE_FILE, ChatTemplates, TOKENIZER_CONFIG_FILE};
+use crate::tokenizer::named_template_files;
 
 /// All small files of the folder, by their names.
 pub(super) fn files(
@@ -23,7 +23,8 @@ pub(super) fn files(
 ) -> Result<BTreeMap<String, Vec<u8>>, ConvertError> {
     let mut files = BTreeMap::new();
     let is_made = |name: &str| name == CONFIG_FILE || name == CARD_FILE;
-    let kept = RUN_FILES.into_iter().chain(EXTRA_FILES);
+    let templates = named_template_files(source)?;
+    let kept = RUN_FILES.into_iter().chain(EXTRA_FILES).chain(templates.iter().map(String::as_str));
     for name in kept.filter(|name| !is_made(name) && source.has(name)) {
         files.insert(name.to_owned(), source.read(name)?.into_owned());
     }
@@ -33,32 +34,6 @@ pub(super) fn files(
     files.insert(CONFIG_FILE.to_owned(), text(&config(source, plan)?));
     files.insert(CARD_FILE.to_owned(), card.text(source)?.into_bytes());
     Ok(files)
-}
-
-/// A model's templates of chats: that of its own file, or those in `tokenizer_config.json`.
-pub(crate) fn chat_templates(source: &Source) -> Result<ChatTemplates, ConvertError> {
-    const FIELD: &str = "chat_template";
-    if source.has(CHAT_TEMPLATE_FILE) {
-        let bytes = source.read(CHAT_TEMPLATE_FILE)?.into_owned();
-        let text = String::from_utf8(bytes);
-        let text = text.map_err(|_| side_file(source, CHAT_TEMPLATE_FILE, FIELD, "bytes", "UTF-8"))?;
-        return Ok(ChatTemplates { default: Some(text), ..ChatTemplates::default() });
-    }
-    if !source.has(TOKENIZER_CONFIG_FILE) {
-        return Ok(ChatTemplates::default());
-    }
-    ChatTemplates::of_field(object(source, TOKENIZER_CONFIG_FILE)?.get(FIELD))
-        .map_err(|wrong| side_file(source, TOKENIZER_CONFIG_FILE, FIELD, &wrong.found, wrong.expected))
-}
-
-fn side_file(
-    source: &Source,
-    file: &str,
-    field: &'static str,
-    found: &str,
-    expected: &'static str,
-) -> ConvertError {
-    ConvertError::SideFile { file: source.file_name(file), field, found: found.to_owned(), expected }
 }
 
 fn object(source: &Source, file: &'static str) -> Result<Map<String, Value>, ConvertError> {

@@ -1,10 +1,18 @@
 //! Generation: a prompt in chunks, then one token after another, as text that streams.
 //!
+//! | module | holds |
+//! |---|---|
+//! | `sampler` | the choice of a token from logits |
+//! | `lookup` | drafts from what was said before |
+//! | `text` | tokens as text, as it becomes certain |
+//! | `stop` | texts that end a generation |
+//!
 //! It knows models, tokens and text; not where the text goes.
 
 mod lookup;
 mod sampler;
 mod stop;
+mod text;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -13,11 +21,11 @@ use tercet_kernels::{KvCache, Sequence};
 
 pub use lookup::MAX_DRAFT;
 pub use sampler::{Sampler, SamplingError, SamplingParams};
+pub use text::{Piece, TextStream};
 
 use crate::model::{ForwardError, LogitRows, Session, prompt_passes};
-use crate::tokenizer::{TokenStream, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use lookup::Lookup;
-use stop::StopScanner;
 
 /// What ends a generation.
 #[derive(Debug, Clone)]
@@ -67,7 +75,7 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Tokens of the prompt.
+    /// Tokens of the prompt that were computed.
     pub prompt_tokens: usize,
     /// Time for the prompt.
     pub prompt_time: Duration,
@@ -120,10 +128,14 @@ pub trait Listener {
     }
 }
 
-/// Continues `prompt` from what `cache` holds. Without a tokenizer there are tokens and no text.
+/// Continues `prompt`, whose first tokens `cache` may hold: those are not computed again, and the text is
+/// the same. Without a tokenizer there are tokens and no text.
 ///
 /// # Errors
 /// [`GenerateError`] if the prompt does not fit, a parameter is out of range or a pass fails.
+///
+/// # Panics
+/// If the cache holds the whole prompt, so that no pass is left to choose a token from.
 pub fn generate(
     session: &mut Session<'_>,
     cache: &mut KvCache,
@@ -137,20 +149,22 @@ pub fn generate(
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }
-    if cache.len() + prompt.len() > context {
-        return Err(GenerateError::PromptTooLong { found: cache.len() + prompt.len(), expected: context });
+    if prompt.len() > context {
+        return Err(GenerateError::PromptTooLong { found: prompt.len(), expected: context });
     }
+    assert!(cache.len() < prompt.len(), "generate: a token of the prompt is left to compute");
+    let new_tokens = &prompt[cache.len()..];
     let mut sampler = Sampler::new(params.sampling, vocab_size)?;
     sampler.accept_prompt(prompt);
-    let mut text = TextStream::new(tokenizer, prompt, &params.stop);
+    let mut text = tokenizer.map(|tokenizer| TextStream::new(Some(tokenizer), prompt, params.stop.clone()));
     let mut last_logits = vec![0.0; vocab_size];
 
     let started = Instant::now();
-    let hears_prompt = run_prompt(session, cache, prompt, params.all_logits, &mut last_logits, listener)?;
+    let hears_prompt = run_prompt(session, cache, new_tokens, params.all_logits, &mut last_logits, listener)?;
     let mut generated = Generated {
         tokens: Vec::new(),
         finish_reason: FinishReason::Length,
-        prompt_tokens: prompt.len(),
+        prompt_tokens: new_tokens.len(),
         prompt_time: started.elapsed(),
         decode_steps: 0,
         drafted: 0,
@@ -173,7 +187,9 @@ pub fn generate(
             generated.finish_reason = FinishReason::Stop;
             break;
         }
-        if let Some(reason) = text.push(token, listener) {
+        if let Some(text) = &mut text
+            && let Some(reason) = tell(text.push(token), listener)
+        {
             generated.finish_reason = reason;
             break;
         }
@@ -193,10 +209,19 @@ pub fn generate(
     }
     decoder.finish(cache);
     generated.decode_time = started.elapsed();
-    if generated.finish_reason != FinishReason::Cancelled {
-        text.finish(listener);
+    if let Some(text) = text.filter(|_| generated.finish_reason != FinishReason::Cancelled) {
+        // Nothing follows, so it does not matter whether the listener wants more.
+        let _ = tell(text.finish(), listener);
     }
     Ok(generated)
+}
+
+/// Passes on what has become certain; a reason if the text ends there.
+fn tell(piece: Piece, listener: &mut dyn Listener) -> Option<FinishReason> {
+    if !piece.text.is_empty() && listener.text(&piece.text).is_break() {
+        return Some(FinishReason::Cancelled);
+    }
+    piece.stop.map(|_| FinishReason::Stop)
 }
 
 /// Runs the prompt in chunks that fit the session; `last_logits` are those of its last token.
@@ -309,51 +334,5 @@ impl Decoder {
         }
         self.draft.clear();
         self.accepted = 0;
-    }
-}
-
-/// The way from tokens to text that is certain: whole characters, and no part of a stop string.
-struct TextStream<'a> {
-    tokens: Option<TokenStream<'a>>,
-    scanner: StopScanner<'a>,
-}
-
-impl<'a> TextStream<'a> {
-    /// The text after `prompt`, whose last tokens decide how the first new one reads.
-    fn new(tokenizer: Option<&'a Tokenizer>, prompt: &[u32], stop: &'a [String]) -> Self {
-        let mut tokens = tokenizer.map(Tokenizer::stream);
-        if let Some(stream) = &mut tokens {
-            for token in prompt {
-                // The text of the prompt is known to whoever wrote it.
-                let _ = stream.push(*token);
-            }
-        }
-        TextStream { tokens, scanner: StopScanner::new(stop) }
-    }
-
-    /// Passes on what a token makes certain; a reason if the text ends there.
-    fn push(&mut self, token: u32, listener: &mut dyn Listener) -> Option<FinishReason> {
-        let text = self.tokens.as_mut()?.push(token)?;
-        let text = self.scanner.push(&text);
-        if !text.is_empty() && listener.text(&text).is_break() {
-            return Some(FinishReason::Cancelled);
-        }
-        self.scanner.has_stopped().then_some(FinishReason::Stop)
-    }
-
-    /// Passes on what was held back, unless a stop string ended the text.
-    fn finish(mut self, listener: &mut dyn Listener) {
-        let Some(tokens) = self.tokens else { return };
-        if self.scanner.has_stopped() {
-            return;
-        }
-        let mut text = self.scanner.push(&tokens.finish());
-        if !self.scanner.has_stopped() {
-            text += &self.scanner.finish();
-        }
-        if !text.is_empty() {
-            // Nothing follows, so it does not matter whether the listener wants more.
-            let _ = listener.text(&text);
-        }
     }
 }

@@ -115,6 +115,11 @@ impl Sampler {
         })
     }
 
+    /// Tokens that it chooses among.
+    pub fn vocab_size(&self) -> usize {
+        self.generated.len()
+    }
+
     /// Tells it which tokens the prompt has.
     ///
     /// # Panics

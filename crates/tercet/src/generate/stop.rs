@@ -1,34 +1,37 @@
 //! Stop strings: text is held back as long as it could still become one.
 
 /// Finds the first of several strings in a stream of text.
-pub(super) struct StopScanner<'a> {
-    stops: &'a [String],
+pub(super) struct StopScanner {
+    stops: Vec<String>,
     held: String,
-    has_stopped: bool,
+    /// Which of them came.
+    stop: Option<usize>,
 }
 
-impl<'a> StopScanner<'a> {
-    pub(super) fn new(stops: &'a [String]) -> Self {
-        StopScanner { stops, held: String::new(), has_stopped: false }
+impl StopScanner {
+    /// Empty stop strings are never found.
+    pub(super) fn new(stops: Vec<String>) -> Self {
+        StopScanner { stops, held: String::new(), stop: None }
     }
 
     /// Takes text in and gives out what cannot be part of a stop string.
     pub(super) fn push(&mut self, text: &str) -> String {
         self.held.push_str(text);
-        let stops = self.stops.iter().filter(|stop| !stop.is_empty());
-        if let Some(found) = stops.clone().filter_map(|stop| self.held.find(stop.as_str())).min() {
-            self.has_stopped = true;
-            self.held.truncate(found);
+        let stops = self.stops.iter().enumerate().filter(|(_, stop)| !stop.is_empty());
+        let found = stops.clone().filter_map(|(index, stop)| Some((self.held.find(stop.as_str())?, index)));
+        if let Some((at, index)) = found.min() {
+            self.stop = Some(index);
+            self.held.truncate(at);
             return std::mem::take(&mut self.held);
         }
-        let keep = stops.map(|stop| possible_start(&self.held, stop)).max().unwrap_or(0);
+        let keep = stops.map(|(_, stop)| possible_start(&self.held, stop)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// Whether a stop string came.
-    pub(super) fn has_stopped(&self) -> bool {
-        self.has_stopped
+    /// Which stop string came, if one did; of several that begin together the first.
+    pub(super) fn stop(&self) -> Option<usize> {
+        self.stop
     }
 
     /// What is still held when the stream ends.
@@ -48,11 +51,11 @@ mod tests {
 
     fn stream(stops: &[&str], pieces: &[&str]) -> (String, bool) {
         let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut scanner = StopScanner::new(&stops);
+        let mut scanner = StopScanner::new(stops);
         let mut text = String::new();
         for piece in pieces {
             text += &scanner.push(piece);
-            if scanner.has_stopped() {
+            if scanner.stop().is_some() {
                 return (text, true);
             }
         }
@@ -70,8 +73,7 @@ mod tests {
 
     #[test]
     fn text_that_cannot_stop_is_not_held() {
-        let stops = ["END".to_owned()];
-        let mut scanner = StopScanner::new(&stops);
+        let mut scanner = StopScanner::new(vec!["END".to_owned()]);
         assert_eq!(scanner.push("one EN"), "one ");
         assert_eq!(scanner.push("two"), "ENtwo");
     }

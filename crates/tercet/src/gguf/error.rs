@@ -9,6 +9,8 @@ use super::tensor_type::{Refused, RefusedReason};
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum GgufError {
+    #[error("{file}: the file is empty")]
+    Empty { file: String },
     #[error("{file}: found the first bytes `{}`, expected `GGUF`", found.escape_ascii())]
     Magic { file: String, found: [u8; 4] },
     #[error("{file}: found a file of a big-endian machine, expected little endian")]
@@ -75,7 +77,7 @@ impl GgufError {
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::DataShort { .. } | Self::BeyondEnd { .. } => {
+            Self::Empty { .. } | Self::DataShort { .. } | Self::BeyondEnd { .. } => {
                 Some("the download may have been cut off: get the file again and compare its length")
             }
             Self::TensorType { refused, .. } => Some(match refused.reason {

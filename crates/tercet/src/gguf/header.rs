@@ -45,6 +45,9 @@ struct Entry {
 
 /// Reads the head of a whole file.
 pub(super) fn read(file: &str, bytes: &FileBytes) -> Result<(Metadata, Vec<GgufTensor>), GgufError> {
+    if bytes.bytes().is_empty() {
+        return Err(GgufError::Empty { file: file.to_owned() });
+    }
     let mut cursor = Cursor::new(file, bytes.bytes(), 0);
     let magic: [u8; 4] = cursor.array("the first bytes")?;
     if magic != MAGIC {

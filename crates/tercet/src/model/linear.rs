@@ -162,13 +162,8 @@ impl LinearInputs {
                 worker.barrier();
                 x
             }
-            Source::SiluGate { gate, up } => {
-                ops::silu_gate(worker, gate, up, m, width, &self.rows);
-                worker.barrier();
-                &self.rows
-            }
-            Source::Relu2Gate { gate, up } => {
-                ops::relu2_gate(worker, gate, up, m, width, &self.rows);
+            Source::Gate { activation, gate, up } => {
+                ops::gate(worker, activation, [gate, up], [m, width], &self.rows);
                 worker.barrier();
                 &self.rows
             }

@@ -10,7 +10,6 @@ use tercet_kernels::{
 };
 
 use super::error::PLAUSIBLE_SCALES;
-use super::first_error::FirstError;
 use super::ternary_rows::TernaryRows;
 use super::vocabulary::{Embedding, quantize_head};
 use super::{
@@ -18,6 +17,7 @@ use super::{
 };
 use crate::checkpoint::{Checkpoint, Dtype, RowOrder, RowsOnDisk, TensorRef};
 use crate::config::{Config, EMBEDDING, HEAD, Linears, ScaleRule};
+use crate::first_error::FirstError;
 use crate::source::Source;
 
 impl Model {
@@ -97,7 +97,7 @@ impl Loader<'_> {
         });
         tensor.give_back(0..tensor.bytes.len());
         match bad_number.into_inner() {
-            Some(index) => Err(not_finite(&tensor, name, index)),
+            Some(index) => Err(not_finite(&tensor, index)),
             None => Ok(head),
         }
     }
@@ -119,7 +119,7 @@ impl Loader<'_> {
             });
             tensor.give_back(0..tensor.bytes.len());
             if let Some(index) = bad_number.into_inner() {
-                return Err(not_finite(&tensor, name, index));
+                return Err(not_finite(&tensor, index));
             }
         }
         Ok(tensor.rows_on_disk())
@@ -215,24 +215,23 @@ impl Loader<'_> {
         });
         tensor.give_back(0..tensor.bytes.len());
         match bad_number.into_inner() {
-            Some(index) => Err(not_finite(&tensor, name, index)),
+            Some(index) => Err(not_finite(&tensor, index)),
             None => Ok(builder.finish()),
         }
     }
 
     fn norm(&self, module: &str, eps: f32) -> Result<RmsNorm, LoadError> {
-        let name = format!("{module}.weight");
-        let tensor = self.tensor(&name);
+        let tensor = self.tensor(&format!("{module}.weight"));
         let gain = floats(&tensor);
         match gain.iter().position(|gain| !gain.is_finite()) {
-            Some(index) => Err(not_finite(&tensor, &name, index)),
+            Some(index) => Err(not_finite(&tensor, index)),
             None => Ok(RmsNorm { gain, eps }),
         }
     }
 }
 
-fn not_finite(tensor: &TensorRef<'_>, name: &str, index: usize) -> LoadError {
-    LoadError::NotFinite { file: tensor.file.to_owned(), name: name.to_owned(), index }
+fn not_finite(tensor: &TensorRef<'_>, index: usize) -> LoadError {
+    LoadError::NotFinite { file: tensor.file.to_owned(), name: tensor.name.to_owned(), index }
 }
 
 /// All values of a small float tensor.

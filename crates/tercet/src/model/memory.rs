@@ -58,8 +58,7 @@ impl MemoryNeed {
 
     /// Keys and values of one position, in all layers.
     pub fn cache_bytes_per_position(config: &Config, kv_type: KvType) -> u64 {
-        let row_bytes = config.num_key_value_heads * kv_type.head_bytes(config.head_dim);
-        (2 * config.num_hidden_layers * row_bytes) as u64
+        config.kv_shape().position_bytes(kv_type) as u64
     }
 
     /// The buffers of a session that one decoded token fills, logits included. They are small enough

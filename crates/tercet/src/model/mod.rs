@@ -10,35 +10,45 @@
 //! Families differ in four things, each a field of [`Config`]: where norms sit, the activation,
 //! how a scale is stored, and whether linears are ternary at all. It knows neither files (that
 //! is `load`), nor text, nor how a token is chosen.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `load`, `random` | a model of a checkpoint; one of pseudo-random weights, made where they stay |
+//! | `ternary_rows`, `blocks` | the rows of a ternary matrix in whatever form; those of GGUF's blocks |
+//! | `linear`, `vocabulary` | one linear layer and its inputs; embedding and head |
+//! | `session` | the buffers of passes, and what comes in and out of one |
+//! | `memory`, `operations`, `profile` | bytes, arithmetic and time of a model |
+//! | `error` | why a model was not loaded, or a pass not run |
 
 mod blocks;
+mod contents;
 mod error;
-mod first_error;
 mod linear;
 mod load;
 mod memory;
 mod operations;
 mod profile;
 mod random;
+mod session;
 mod ternary_rows;
 mod vocabulary;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
-use tercet_kernels::ops::{Source, TokenScore};
-use tercet_kernels::{Buffer, KvCache, KvType, Pool, RotaryTable, Sequence, Worker, ops};
+use tercet_kernels::ops::Source;
+use tercet_kernels::{Buffer, Pool, RotaryTable, Sequence, Worker, ops};
 
+pub use contents::{LinearContents, TernaryCounts};
 pub use error::{ForwardError, LoadError};
-pub(crate) use first_error::FirstError;
 pub use linear::{BitLinear, Linear, RmsNorm};
 pub use memory::MemoryNeed;
 pub use operations::{Operations, PRODUCT_ENERGY_RATIO};
 pub use profile::WorkTimes;
+pub use session::{LogitRows, PROMPT_ROWS, Session, SessionSize, prompt_passes};
 pub use ternary_rows::{RowReader, TernaryRows};
 pub use vocabulary::{Head, HeadType, WeightTypes};
 
-use crate::config::{Activation, Config};
+use crate::config::Config;
 use linear::{Input, LinearInputs};
 use profile::{Profile, Work, timed};
 use vocabulary::Embedding;
@@ -94,10 +104,7 @@ impl Mlp {
     fn forward(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, input: Input<'_>, s: &Scratch) {
         let gate_up = [(&self.gate_proj, &s.gate), (&self.up_proj, &s.up)];
         pass.project(worker, s, input, gate_up); // [m, intermediate]
-        let source = match pass.config.hidden_act {
-            Activation::Silu => Source::SiluGate { gate: &s.gate, up: &s.up },
-            Activation::Relu2 => Source::Relu2Gate { gate: &s.gate, up: &s.up },
-        };
+        let source = Source::Gate { activation: pass.config.hidden_act, gate: &s.gate, up: &s.up };
         let shape = [pass.rows, pass.config.intermediate_size];
         let input = Input { source, norm: self.sub_norm.as_ref(), shape };
         pass.project(worker, s, input, [(&self.down_proj, &s.branch)]); // [m, hidden]
@@ -157,6 +164,7 @@ impl Layer {
 }
 
 /// What a pass does not change: its sequences and tables.
+#[derive(Clone, Copy)]
 struct Pass<'a> {
     config: &'a Config,
     rotary: &'a RotaryTable,
@@ -221,50 +229,43 @@ impl Model {
         self.linear_bytes() + self.lm_head.size_bytes() + self.embed_tokens.row_bytes()
     }
 
+    /// A whole pass: the residual stream through all layers, the last norm of the rows in `normed_rows`, and logits
+    /// of the first `logit_rows` of those.
+    fn forward(
+        &self,
+        worker: &mut Worker<'_>,
+        pass: Pass<'_>,
+        normed_rows: impl ExactSizeIterator<Item = usize> + Clone,
+        logit_rows: usize,
+        s: &Scratch,
+    ) {
+        let (rows, hidden_size, normed) = (pass.rows, self.config.hidden_size, normed_rows.len());
+        let tokens = pass.sequences.iter().flat_map(|sequence| sequence.tokens.iter().copied());
+        self.embed_tokens.read(worker, tokens, &s.hidden); // [m, hidden]
+        worker.barrier();
+        for (cache_layer, layer) in self.layers.iter().enumerate() {
+            layer.forward(worker, &Pass { cache_layer, ..pass }, cache_layer > 0, s);
+        }
+        ops::add_assign(worker, &s.hidden, &s.branch, rows, hidden_size);
+        worker.barrier();
+        if normed == 0 {
+            return;
+        }
+        ops::gather_rows(worker, &s.hidden, normed_rows, hidden_size, &s.last); // [normed rows, hidden]
+        worker.barrier();
+        ops::rms_norm(worker, &s.last, normed, &self.norm.gain, self.norm.eps, &s.normed);
+        worker.barrier();
+        if logit_rows > 0 {
+            timed(pass.profile, Work::Products, worker, |worker| {
+                let int8 = s.inputs.int8();
+                self.lm_head.project(worker, &s.normed, logit_rows, int8, &s.logits); // [logit rows, vocabulary]
+            });
+        }
+    }
+
     fn linear_bytes(&self) -> usize {
         self.layers.iter().flat_map(Layer::linears).map(|(_, linear)| linear.size_bytes()).sum()
     }
-}
-
-/// Rows of a pass that serve a prompt best: enough that weights are decoded for many tokens, and few
-/// enough that what lies between two products stays in a processor's cache (512 are 5 % slower on
-/// AMD Zen 5).
-pub const PROMPT_ROWS: usize = 128;
-
-/// How much room a [`Session`] has.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionSize {
-    /// Positions a sequence may have.
-    pub context: usize,
-    /// Rows (tokens of all sequences) of one pass.
-    pub max_rows: usize,
-    /// Rows of one pass whose logits are wanted.
-    pub max_logit_rows: usize,
-}
-
-impl SessionSize {
-    /// No room: for the memory of a model that is only read.
-    pub const NONE: SessionSize = SessionSize { context: 0, max_rows: 0, max_logit_rows: 0 };
-}
-
-/// Which rows of a pass get logits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogitRows<'a> {
-    /// None: more of a prompt follows.
-    None,
-    /// The last row of each sequence.
-    Last,
-    /// Every row.
-    All,
-    /// These, by their number in the pass: the tokens of the first sequence, then those of the next.
-    Of(&'a [usize]),
-}
-
-/// The passes that a prompt goes in: up to `max_rows` tokens each, and logits of the last token only.
-pub fn prompt_passes(tokens: &[u32], max_rows: usize) -> impl Iterator<Item = (&[u32], LogitRows<'static>)> {
-    let passes = tokens.len().div_ceil(max_rows);
-    let logit_rows = move |pass| if pass + 1 == passes { LogitRows::Last } else { LogitRows::None };
-    tokens.chunks(max_rows).enumerate().map(move |(pass, tokens)| (tokens, logit_rows(pass)))
 }
 
 /// Buffers of a forward pass, made once. `m` is the rows of a pass.
@@ -305,220 +306,4 @@ impl Scratch {
             logits: Buffer::zeroed(pool, size.max_logit_rows * config.vocab_size),
         }
     }
-}
-
-/// Buffers and tables to run a model with; the step itself allocates nothing.
-pub struct Session<'model> {
-    model: &'model Model,
-    size: SessionSize,
-    rotary: RotaryTable,
-    scratch: Scratch,
-    profile: Option<Profile>,
-}
-
-impl<'model> Session<'model> {
-    /// Room for passes of `size`.
-    pub fn new(model: &'model Model, size: SessionSize) -> Self {
-        let config = &model.config;
-        Session {
-            model,
-            size,
-            rotary: RotaryTable::new(config.head_dim, config.rope_theta, size.context),
-            scratch: Scratch::new(&model.pool, config, &size),
-            profile: None,
-        }
-    }
-
-    /// The model.
-    pub fn model(&self) -> &'model Model {
-        self.model
-    }
-
-    /// The room it has.
-    pub fn size(&self) -> SessionSize {
-        self.size
-    }
-
-    /// Measures from now on where the time of passes goes, from 0.
-    pub fn start_profile(&mut self) {
-        self.profile = Some(Profile::default());
-    }
-
-    /// Where the time went since [`start_profile`](Self::start_profile), if that was called.
-    pub fn work_times(&self) -> Option<WorkTimes> {
-        self.profile.as_ref().map(Profile::times)
-    }
-
-    /// An empty cache for one sequence of up to the session's context.
-    pub fn new_cache(&self, kv_type: KvType) -> KvCache {
-        let config = &self.model.config;
-        KvCache::new(
-            &self.model.pool,
-            kv_type,
-            config.num_hidden_layers,
-            config.num_key_value_heads,
-            config.head_dim,
-            self.size.context,
-        )
-    }
-
-    /// Runs the new tokens of every sequence, appends them to their caches, and returns logits.
-    ///
-    /// # Shapes
-    /// Returns `[rows, vocabulary]`, the rows being those of `logit_rows`, sequence after sequence.
-    ///
-    /// # Errors
-    /// [`ForwardError`] if tokens, positions or rows do not fit, or a logit is not finite. The
-    /// caches are then as before.
-    pub fn forward(
-        &mut self,
-        sequences: &mut [Sequence<'_>],
-        logit_rows: LogitRows<'_>,
-    ) -> Result<&[f32], ForwardError> {
-        let Session { model, size, rotary, scratch: s, profile } = self;
-        let profile = profile.as_ref();
-        let config = &model.config;
-        let rows: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
-        check_pass(config, size, sequences, rows)?;
-        let wanted = match logit_rows {
-            LogitRows::All => rows,
-            LogitRows::Last => sequences.len(),
-            LogitRows::None => 0,
-            LogitRows::Of(wanted) => {
-                if let Some(row) = wanted.iter().find(|row| **row >= rows) {
-                    return Err(ForwardError::NoSuchRow { found: *row, expected: rows });
-                }
-                wanted.len()
-            }
-        };
-        if wanted > size.max_logit_rows {
-            return Err(ForwardError::LogitRows { found: wanted, expected: size.max_logit_rows });
-        }
-
-        let started = profile.map(|_| Instant::now());
-        model.pool.run(|worker| {
-            let sequences = &*sequences;
-            let tokens = sequences.iter().flat_map(|sequence| sequence.tokens.iter().copied());
-            model.embed_tokens.read(worker, tokens, &s.hidden);
-            worker.barrier();
-            for (cache_layer, layer) in model.layers.iter().enumerate() {
-                let pass = Pass { config, rotary, sequences, rows, cache_layer, profile };
-                layer.forward(worker, &pass, cache_layer > 0, s);
-            }
-            ops::add_assign(worker, &s.hidden, &s.branch, rows, config.hidden_size);
-            worker.barrier();
-            match logit_rows {
-                LogitRows::None => return,
-                LogitRows::All => ops::gather_rows(worker, &s.hidden, 0..rows, config.hidden_size, &s.last),
-                LogitRows::Last => {
-                    let last_rows = last_rows(sequences);
-                    ops::gather_rows(worker, &s.hidden, last_rows, config.hidden_size, &s.last);
-                }
-                LogitRows::Of(rows) => {
-                    ops::gather_rows(worker, &s.hidden, rows.iter().copied(), config.hidden_size, &s.last);
-                }
-            }
-            worker.barrier();
-            ops::rms_norm(worker, &s.last, wanted, &model.norm.gain, model.norm.eps, &s.normed);
-            worker.barrier();
-            timed(profile, Work::Products, worker, |worker| {
-                model.lm_head.project(worker, &s.normed, wanted, s.inputs.int8(), &s.logits);
-            });
-        });
-        if let Some((profile, started)) = profile.zip(started) {
-            profile.add_pass(started.elapsed());
-        }
-
-        let logits = &s.logits.as_mut_slice()[..wanted * config.vocab_size];
-        if let Some(index) = logits.iter().position(|logit| !logit.is_finite()) {
-            return Err(ForwardError::NotFinite { row: index / config.vocab_size });
-        }
-        for sequence in sequences {
-            sequence.cache.advance(sequence.tokens.len());
-        }
-        Ok(logits)
-    }
-
-    /// Runs a pass and says how likely each of some tokens is after its row, without a copy of the logits.
-    ///
-    /// `rows` are as in [`LogitRows::Of`]; `targets` are pairs of an index in `rows` and a token, the
-    /// indices ascending; `scores` are theirs, in order.
-    ///
-    /// # Errors
-    /// Those of [`forward`](Self::forward).
-    ///
-    /// # Panics
-    /// If the indices do not ascend, or a target is not in the vocabulary.
-    pub fn score(
-        &mut self,
-        sequences: &mut [Sequence<'_>],
-        rows: &[usize],
-        targets: &[(usize, u32)],
-    ) -> Result<Vec<TokenScore>, ForwardError> {
-        self.forward(sequences, if rows.is_empty() { LogitRows::None } else { LogitRows::Of(rows) })?;
-        let scores = Mutex::new(Vec::with_capacity(targets.len()));
-        let vocab_size = self.model.config.vocab_size;
-        self.model.pool.run(|worker| {
-            let shape = [rows.len(), vocab_size];
-            ops::log_probabilities(worker, &self.scratch.logits, shape, targets, &scores);
-        });
-        let mut scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
-        scores.sort_unstable_by_key(|(index, _)| *index);
-        Ok(scores.into_iter().map(|(_, score)| score).collect())
-    }
-
-    /// One layer alone, for checks against a reference: `hidden` is `[rows, hidden_size]` at
-    /// positions 0 and on, the result has the same shape.
-    ///
-    /// # Panics
-    /// If the rows do not fit the session, or there is no such layer.
-    pub fn forward_layer(&mut self, layer: usize, hidden: &[f32], kv_type: KvType) -> Vec<f32> {
-        let Session { model, rotary, scratch: s, .. } = self;
-        let config = &model.config;
-        let rows = hidden.len() / config.hidden_size;
-        s.hidden.as_mut_slice()[..hidden.len()].copy_from_slice(hidden);
-        let (heads, head_dim) = (config.num_key_value_heads, config.head_dim);
-        let mut cache = KvCache::new(&model.pool, kv_type, 1, heads, head_dim, rows);
-        let tokens = vec![0; rows];
-        let sequences = [Sequence { tokens: &tokens, cache: &mut cache }];
-        model.pool.run(|worker| {
-            let pass = Pass { config, rotary, sequences: &sequences, rows, cache_layer: 0, profile: None };
-            model.layers[layer].forward(worker, &pass, false, s);
-            ops::add_assign(worker, &s.hidden, &s.branch, rows, config.hidden_size);
-        });
-        s.hidden.as_mut_slice()[..hidden.len()].to_vec()
-    }
-}
-
-/// The index of each sequence's last row in the pass.
-fn last_rows<'a>(sequences: &'a [Sequence<'_>]) -> impl Iterator<Item = usize> + Clone + 'a {
-    sequences.iter().scan(0, |end, sequence| {
-        *end += sequence.tokens.len();
-        Some(*end - 1)
-    })
-}
-
-fn check_pass(
-    config: &Config,
-    size: &SessionSize,
-    sequences: &[Sequence<'_>],
-    rows: usize,
-) -> Result<(), ForwardError> {
-    if rows > size.max_rows {
-        return Err(ForwardError::Rows { found: rows, expected: size.max_rows });
-    }
-    for sequence in sequences {
-        if sequence.tokens.is_empty() {
-            return Err(ForwardError::NoTokens);
-        }
-        let context = sequence.cache.capacity().min(size.context);
-        let positions = sequence.cache.len() + sequence.tokens.len();
-        if positions > context {
-            return Err(ForwardError::Context { found: positions, expected: context });
-        }
-        if let Some(token) = sequence.tokens.iter().find(|token| **token as usize >= config.vocab_size) {
-            return Err(ForwardError::Token { found: *token, expected: config.vocab_size });
-        }
-    }
-    Ok(())
 }

@@ -19,15 +19,14 @@ use tercet_kernels::Pool;
 use tercet_kernels::quantize::{self, QuantizeError, SCALE_MIN};
 
 use super::error::SCALES;
-use super::first_error::FirstError;
 use super::{LoadError, blocks};
 use crate::checkpoint::{Checkpoint, TensorRef, read_f32};
 use crate::config::{Config, Linears, ScaleRule, linear_shape};
+use crate::first_error::FirstError;
 use crate::planes;
 
 /// A ternary matrix of a checkpoint.
 pub struct TernaryRows<'a> {
-    name: String,
     tensor: TensorRef<'a>,
     shape: [usize; 2],
     scale: f32,
@@ -64,18 +63,16 @@ impl<'a> TernaryRows<'a> {
         config: &Config,
         linear: &str,
     ) -> Result<Self, LoadError> {
-        let name = format!("{linear}.weight");
         let found =
             |name: &str| checkpoint.get(name).expect("Config::read has checked that the tensor is there");
-        let tensor = found(&name);
+        let tensor = found(&format!("{linear}.weight"));
         let part = linear.splitn(4, '.').nth(3).expect("TernaryRows::open: a linear of a layer");
-        let mut rows =
-            Self { name, tensor, shape: linear_shape(config, part), scale: 0.0, form: Form::Masters };
+        let mut rows = Self { tensor, shape: linear_shape(config, part), scale: 0.0, form: Form::Masters };
         match config.linears {
             Linears::Dense => panic!("TernaryRows::open: {linear} is ternary"),
             Linears::Packed { scale: rule } => {
                 rows.form = Form::Planes;
-                rows.scale = stored_scale(&found(&format!("{linear}.weight_scale")), linear, rule)?;
+                rows.scale = stored_scale(&found(&format!("{linear}.weight_scale")), rule)?;
             }
             Linears::Blocks => {
                 let factor = checkpoint.get(&format!("{linear}.weight_scale"));
@@ -87,8 +84,8 @@ impl<'a> TernaryRows<'a> {
     }
 
     /// How messages call its codes.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> &'a str {
+        self.tensor.name
     }
 
     /// Rows and columns.
@@ -118,7 +115,11 @@ impl<'a> TernaryRows<'a> {
 
     /// The form and scale of a matrix of a GGUF file, with the factor that may stand beside it.
     fn of_gguf(&self, pool: &Pool, factor: Option<TensorRef<'_>>) -> Result<(Form, f32), LoadError> {
-        let times_factor = |scale: f32| self.checked_scale(scale * factor.map_or(1.0, |f| number(&f)));
+        // What is wrong is told of the factor, where there is one.
+        let times_factor = |scale: f32| match &factor {
+            Some(factor) => checked_scale(factor, scale * number(factor)),
+            None => checked_scale(&self.tensor, scale),
+        };
         if self.tensor.dtype.is_ternary_block() {
             return match blocks::ternary_scale(&self.tensor) {
                 Some(scale) => Ok((Form::Blocks(scale), times_factor(scale)?)),
@@ -128,18 +129,11 @@ impl<'a> TernaryRows<'a> {
         match (self.magnitude(pool)?, factor) {
             (Magnitude::One(magnitude), _) => Ok((Form::OneMagnitude, times_factor(magnitude)?)),
             (Magnitude::Several, Some(_)) => {
-                let (file, name) = (self.tensor.file.to_owned(), self.name.clone());
+                let (file, name) = (self.tensor.file.to_owned(), self.name().to_owned());
                 Err(LoadError::MastersWithScale { file, name })
             }
             (Magnitude::None | Magnitude::Several, _) => Ok((Form::Masters, self.absmean(pool)?)),
         }
-    }
-
-    fn checked_scale(&self, found: f32) -> Result<f32, LoadError> {
-        if (SCALES[0]..=SCALES[1]).contains(&found) {
-            return Ok(found);
-        }
-        Err(LoadError::Scale { file: self.tensor.file.to_owned(), name: self.name.clone(), found })
     }
 
     fn absmean(&self, pool: &Pool) -> Result<f32, LoadError> {
@@ -177,7 +171,7 @@ impl<'a> TernaryRows<'a> {
     }
 
     fn not_finite(&self, index: usize) -> LoadError {
-        LoadError::NotFinite { file: self.tensor.file.to_owned(), name: self.name.clone(), index }
+        LoadError::NotFinite { file: self.tensor.file.to_owned(), name: self.name().to_owned(), index }
     }
 }
 
@@ -187,8 +181,8 @@ impl RowReader<'_> {
     /// # Errors
     /// [`LoadError`] if there is another code, or a block with another scale than the matrix.
     pub fn read(&mut self, row: usize, codes: &mut [u8]) -> Result<(), LoadError> {
-        let TernaryRows { name, tensor, shape: [_, cols], scale, form } = self.rows;
-        let file = || tensor.file.to_owned();
+        let TernaryRows { tensor, shape: [_, cols], scale, form } = self.rows;
+        let (file, name) = (|| tensor.file.to_owned(), || tensor.name.to_owned());
         match form {
             Form::Planes => {
                 let byte_rows = tensor.shape[0];
@@ -198,7 +192,7 @@ impl RowReader<'_> {
             Form::Blocks(scale) => {
                 let first = tensor.row_order.stored(row) * cols;
                 blocks::ternary_codes(tensor, first, codes, *scale).map_err(|found| {
-                    LoadError::BlockScales { file: file(), name: name.clone(), found, expected: *scale }
+                    LoadError::BlockScales { file: file(), name: name(), found, expected: *scale }
                 })?;
             }
             Form::OneMagnitude => {
@@ -217,23 +211,27 @@ impl RowReader<'_> {
             }
         }
         match codes.iter().position(|code| *code > 2) {
-            Some(column) => Err(LoadError::Code { file: file(), name: name.clone(), row, column }),
+            Some(column) => Err(LoadError::Code { file: file(), name: name(), row, column }),
             None => Ok(()),
         }
     }
 }
 
 /// The scale that a packed linear stores.
-fn stored_scale(tensor: &TensorRef<'_>, linear: &str, rule: ScaleRule) -> Result<f32, LoadError> {
-    let stored = number(tensor);
-    if !(SCALES[0]..=SCALES[1]).contains(&stored) {
-        let name = format!("{linear}.weight_scale");
-        return Err(LoadError::Scale { file: tensor.file.to_owned(), name, found: stored });
-    }
+fn stored_scale(tensor: &TensorRef<'_>, rule: ScaleRule) -> Result<f32, LoadError> {
+    let stored = checked_scale(tensor, number(tensor))?;
     Ok(match rule {
         ScaleRule::Multiply => stored,
         ScaleRule::Divide => 1.0 / stored,
     })
+}
+
+/// A scale that weights can have; the tensor is the one that gives it.
+fn checked_scale(tensor: &TensorRef<'_>, found: f32) -> Result<f32, LoadError> {
+    if (SCALES[0]..=SCALES[1]).contains(&found) {
+        return Ok(found);
+    }
+    Err(LoadError::Scale { file: tensor.file.to_owned(), name: tensor.name.to_owned(), found })
 }
 
 /// The number that a scale is.

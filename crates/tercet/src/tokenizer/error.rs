@@ -12,6 +12,10 @@ pub enum TokenizerError {
     // The file.
     #[error("{file}: cannot be parsed: {detail}")]
     Json { file: String, detail: String },
+    #[error("{file}: found bytes that are not UTF-8 at {at_byte}")]
+    Utf8 { file: String, at_byte: usize },
+    #[error("{folder}: found {found} chat templates, expected at most {limit}")]
+    Templates { folder: String, found: usize, limit: usize },
     #[error("{file}: field `{field}` is {found}, expected {expected}")]
     Value { file: String, field: String, found: String, expected: String },
     #[error(

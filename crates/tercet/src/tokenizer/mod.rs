@@ -4,28 +4,34 @@
 //! |---|---|
 //! | `chat_templates` | the templates of chats, unrun |
 //! | `check` | what a file may contain |
-//! | `ends` | the tokens that begin and end a text |
 //! | `pre_tokenize` | splitting by patterns, within limits |
+//! | `special_tokens` | the tokens that begin and end a text, and others that files name |
 //! | `stream` | text from tokens one at a time |
+//! | `token_bytes` | the bytes that single tokens stand for |
 //!
 //! The work is done by the `tokenizers` library. It runs no template and knows no weights.
 
 mod chat_templates;
 mod check;
-mod ends;
 mod error;
 mod pre_tokenize;
+mod special_tokens;
 mod stream;
+mod token_bytes;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
-pub use chat_templates::{CHAT_TEMPLATE_FILE, ChatTemplates, NoTemplates};
-pub use ends::TextEnds;
+pub(crate) use chat_templates::named_template_files;
+pub use chat_templates::{
+    CHAT_TEMPLATE_FILE, ChatTemplates, DEFAULT_TEMPLATE, TOOL_USE_TEMPLATE_FILE, named_template,
+};
 pub use error::{PatternError, TokenizerError};
+pub use special_tokens::{NamedTokens, SPECIAL_TOKENS_MAP_FILE, TextEnds};
 pub use stream::TokenStream;
+pub(crate) use token_bytes::byte_named;
 
 use crate::config::Config;
 use crate::json::parse_object;

@@ -2,9 +2,8 @@
 
 use super::{Check, Outcome};
 use crate::config::Config;
-use crate::convert::{ConvertError, chat_templates};
 use crate::source::Source;
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::{ChatTemplates, Tokenizer, TokenizerError};
 
 /// What is compared: prose, code, numbers, other scripts, white space and what looks like markup.
 pub const TEXTS: [&str; 6] = [
@@ -77,9 +76,9 @@ pub fn compare(a: &Tokenizer, b: &Tokenizer, vocab_size: usize) -> Result<Check,
 /// Compares the templates of chats.
 ///
 /// # Errors
-/// [`ConvertError`] if one cannot be read.
-pub fn compare_templates(a: &Source, b: &Source) -> Result<Check, ConvertError> {
-    let (own, other) = (chat_templates(a)?, chat_templates(b)?);
+/// [`TokenizerError`] if one cannot be read.
+pub fn compare_templates(a: &Source, b: &Source) -> Result<Check, TokenizerError> {
+    let (own, other) = (ChatTemplates::read(a)?, ChatTemplates::read(b)?);
     let ((own_count, own_bytes), (other_count, _)) = (own.size(), other.size());
     let (outcome, detail) = match (own_count, other_count) {
         (0, 0) => return Ok(Check::skipped("template", "neither has one")),

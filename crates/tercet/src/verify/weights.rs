@@ -8,8 +8,9 @@ use super::{Check, OnDisk, Outcome};
 use crate::checkpoint::{Dtype, TensorRef};
 use crate::config::{Config, ExpectedTensor, Linears, TensorKind, module_name};
 use crate::convert::pairs;
+use crate::first_error::FirstError;
 use crate::gguf::TensorType;
-use crate::model::{FirstError, LoadError, TernaryRows};
+use crate::model::{LoadError, TernaryRows};
 
 /// Compares every weight of two models of one shape: `b` may differ by the rounding of the types it is stored in.
 ///

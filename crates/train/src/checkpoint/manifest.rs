@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! {"manifest":BODY,"sha256":"SHA-256 of the bytes of BODY"}\n
-//! BODY = {"version":1,"step":100,"metric":2.5,"files":[{"name":"masters.safetensors","bytes":4,"sha256":"…"}]}
+//! BODY = {"version":1,"step":100,"metric":2.5,"is_scheduled":true,
+//!         "files":[{"name":"masters.safetensors","bytes":4,"sha256":"…"}]}
 //! ```
 //!
 //! Every byte is covered: the frame by comparison, the body by its hash, the files by theirs. It
@@ -10,16 +11,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 
 use super::error::StoreError;
-use super::hex;
+use super::store::{Checkpoint, Moment};
 
 /// The file of a checkpoint that says what the others are.
-pub const MANIFEST_FILE: &str = "manifest.json";
+pub(super) const MANIFEST_FILE: &str = "manifest.json";
 
 /// The longest manifest that is read.
 const MANIFEST_MAX_BYTES: u64 = 1 << 24;
@@ -37,6 +39,9 @@ pub(super) struct Manifest {
     pub(super) step: u64,
     /// The less, the better; none where it was not measured.
     pub(super) metric: Option<f64>,
+    /// Whether the run would have saved it without being stopped. Older manifests do not say, and count as such.
+    #[serde(default = "yes")]
+    pub(super) is_scheduled: bool,
     files: Vec<FileEntry>,
 }
 
@@ -49,9 +54,13 @@ struct FileEntry {
     sha256: String,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl Manifest {
     /// The manifest of all files in a folder, each of which it waits for to be on disk.
-    pub(super) fn of(folder: &Path, step: u64, metric: Option<f64>) -> io::Result<Self> {
+    pub(super) fn of(folder: &Path, moment: &Moment) -> io::Result<Self> {
         let mut files = Vec::new();
         for name in names(folder).map_err(into_io)? {
             let path = folder.join(&name);
@@ -59,7 +68,9 @@ impl Manifest {
             let (bytes, sha256) = hash(&path)?;
             files.push(FileEntry { name, bytes, sha256 });
         }
-        Ok(Self { version: VERSION, step, metric: metric.filter(|metric| metric.is_finite()), files })
+        let Moment { step, metric, is_scheduled } = *moment;
+        let metric = metric.filter(|metric| metric.is_finite());
+        Ok(Self { version: VERSION, step, metric, is_scheduled, files })
     }
 
     /// Writes it into its folder and waits until it is on disk.
@@ -83,6 +94,11 @@ impl Manifest {
             .and_then(|file| file.take(MANIFEST_MAX_BYTES + 1).read_to_end(&mut text))
             .map_err(failed)?;
         parse(&text).map_err(|detail| StoreError::Manifest { path, detail })
+    }
+
+    /// What it says of its checkpoint, which lies at `path`.
+    pub(super) fn checkpoint(&self, path: PathBuf) -> Checkpoint {
+        Checkpoint { step: self.step, metric: self.metric, is_scheduled: self.is_scheduled, path }
     }
 
     /// Compares every file of the folder with what the manifest says.
@@ -225,7 +241,16 @@ mod tests {
     #[test]
     fn a_metric_that_is_not_finite_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        Manifest::of(folder.path(), 1, Some(f64::NAN)).unwrap().write(folder.path()).unwrap();
+        let moment = Moment { step: 1, metric: Some(f64::NAN), is_scheduled: true };
+        Manifest::of(folder.path(), &moment).unwrap().write(folder.path()).unwrap();
         assert_eq!(Manifest::read(folder.path()).unwrap().metric, None);
+    }
+
+    #[test]
+    fn a_manifest_of_before_stops_were_told_apart_is_of_a_scheduled_checkpoint() {
+        let body = "{\"version\":1,\"step\":1,\"metric\":null,\"files\":[]}";
+        let sha256 = hex(&Sha256::digest(body.as_bytes()));
+        let text = format!("{FRAME_START}{body}{FRAME_MIDDLE}{sha256}{FRAME_END}");
+        assert!(parse(text.as_bytes()).unwrap().is_scheduled);
     }
 }

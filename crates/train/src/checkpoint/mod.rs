@@ -14,11 +14,5 @@ mod store;
 mod tensors;
 
 pub use error::{StoreError, TensorsError};
-pub use manifest::MANIFEST_FILE;
-pub use store::{Checkpoint, Found, Stage, Store};
-pub use tensors::{TensorInto, TensorOut, read_tensors, write_tensors};
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+pub use store::{Checkpoint, Found, Moment, Stage, Store};
+pub(crate) use tensors::{TensorInto, TensorOut, read_tensors, write_tensors};

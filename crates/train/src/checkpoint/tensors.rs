@@ -16,24 +16,24 @@ use crate::export::write_floats;
 
 /// A tensor to write, row-major.
 #[derive(Debug, Clone, Copy)]
-pub struct TensorOut<'a> {
+pub(crate) struct TensorOut<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// Its shape.
-    pub shape: &'a [usize],
+    pub(crate) shape: &'a [usize],
     /// Its values, as many as the shape says.
-    pub values: &'a [f32],
+    pub(crate) values: &'a [f32],
 }
 
 /// A tensor to read, row-major.
 #[derive(Debug)]
-pub struct TensorInto<'a> {
+pub(crate) struct TensorInto<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The shape it must have.
-    pub shape: &'a [usize],
+    pub(crate) shape: &'a [usize],
     /// Where its values go, as many as the shape says.
-    pub values: &'a mut [f32],
+    pub(crate) values: &'a mut [f32],
 }
 
 /// Writes tensors and metadata to a safetensors file, in the given order, and waits until they are
@@ -44,7 +44,7 @@ pub struct TensorInto<'a> {
 ///
 /// # Panics
 /// If a tensor has another number of values than its shape says.
-pub fn write_tensors(
+pub(crate) fn write_tensors(
     path: &Path,
     tensors: &[TensorOut<'_>],
     metadata: &BTreeMap<String, String>,
@@ -74,7 +74,7 @@ pub fn write_tensors(
 ///
 /// # Panics
 /// If a buffer has another length than its shape says.
-pub fn read_tensors(
+pub(crate) fn read_tensors(
     path: &Path,
     tensors: &mut [TensorInto<'_>],
 ) -> Result<BTreeMap<String, String>, TensorsError> {

@@ -9,7 +9,16 @@ use super::{
 };
 
 /// The least vocabulary of a byte-level BPE: every byte, and a token that ends a text.
-const BYTE_LEVEL_VOCAB_MIN: usize = 257;
+pub(crate) const VOCAB_MIN: usize = 257;
+
+/// The largest vocabulary, given or trained. The largest published ones have 262,144.
+pub(crate) const VOCAB_MAX: usize = 1 << 20;
+
+/// The longest sequence, in tokens.
+pub(crate) const SEQUENCE_LENGTH_MAX: usize = 1 << 20;
+
+/// The shortest one: a token, and one to predict.
+const SEQUENCE_LENGTH_MIN: usize = 2;
 
 /// Tokens of a micro-batch at most: positions in it are counted in 32 bits.
 const MICRO_BATCH_TOKENS_MAX: usize = u32::MAX as usize;
@@ -85,9 +94,10 @@ impl TrainConfig {
                 let reason = "the model of `model.from` has a tokenizer already";
                 problems.push(conflict("tokenizer.vocab_size", vocab_size, reason));
             }
-            if vocab_size < BYTE_LEVEL_VOCAB_MIN {
-                let expected = "at least 257: every byte, and the end of a text";
-                problems.push(value("tokenizer.vocab_size", vocab_size, expected));
+            if !(VOCAB_MIN..=VOCAB_MAX).contains(&vocab_size) {
+                let expected =
+                    format!("{VOCAB_MIN} (every byte, and the end of a text) to {VOCAB_MAX} tokens");
+                problems.push(value("tokenizer.vocab_size", vocab_size, &expected));
             }
             if let Some(rows) = self.model.vocab_size.filter(|rows| *rows < vocab_size) {
                 let expected = format!("at least `tokenizer.vocab_size`, {vocab_size}");
@@ -237,7 +247,7 @@ impl ModelConfig {
             ("model.rms_norm_eps", self.rms_norm_eps.map(|eps| eps.to_string())),
             ("model.rope_theta", self.rope_theta.map(|theta| theta.to_string())),
             ("model.tie_word_embeddings", self.tie_word_embeddings.map(|tied| tied.to_string())),
-            ("model.hidden_act", self.hidden_act.map(|act| format!("`{act:?}`").to_lowercase())),
+            ("model.hidden_act", self.hidden_act.map(|act| format!("`{}`", act.name()))),
             ("model.initializer_range", self.initializer_range.map(|range| range.to_string())),
         ]
     }
@@ -253,8 +263,9 @@ impl DataConfig {
                 problems.push(value(key, "a list with an empty name", "files and globs"));
             }
         }
-        if self.sequence_length < 2 {
-            problems.push(value("data.sequence_length", self.sequence_length, "at least 2"));
+        if !(SEQUENCE_LENGTH_MIN..=SEQUENCE_LENGTH_MAX).contains(&self.sequence_length) {
+            let expected = format!("{SEQUENCE_LENGTH_MIN} to {SEQUENCE_LENGTH_MAX} tokens");
+            problems.push(value("data.sequence_length", self.sequence_length, &expected));
         }
         if let Some(fraction) = self.validation_fraction {
             if !(0.0..1.0).contains(&fraction) {
@@ -576,7 +587,8 @@ micro_batch = 4
     #[test]
     fn values_out_of_range_are_named() {
         for (text, want) in [
-            ("data.sequence_length=1", "at least 2"),
+            ("data.sequence_length=1", "2 to 1048576 tokens"),
+            ("data.sequence_length=1048577", "`data.sequence_length` is 1048577"),
             ("train.epochs=2", "`train.steps` is given too"),
             ("train.steps=0", "a whole number from 1"),
             ("train.gradient_clip=-1", "a number from 0"),
@@ -594,7 +606,8 @@ micro_batch = 4
             ("quantization.warmup_steps=101", "at most the 100 steps"),
             ("data.validation_fraction=1", "less than 1"),
             ("data.document_separator=", "`data.document_separator` is empty"),
-            ("tokenizer.vocab_size=256", "at least 257"),
+            ("tokenizer.vocab_size=256", "expected 257 (every byte"),
+            ("tokenizer.vocab_size=1048577", "to 1048576 tokens"),
             ("tokenizer.path=t", "`tokenizer.path` names a tokenizer"),
             ("model.vocab_size=299", "at least `tokenizer.vocab_size`, 300"),
             ("model.preset=700", "the nearest is `700m`"),

@@ -1,15 +1,16 @@
-//! A configuration as TOML, its fingerprint, and where two of them differ.
+//! A configuration as TOML, and where two of them differ.
 //!
 //! It knows which keys decide numbers, and not what any of them means.
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use super::keys::shown;
-use super::{ConfigError, TrainConfig};
+use super::{ConfigError, OnSpike, TrainConfig};
 
+/// A key that decides where a run goes back to, if it does.
+const SAVE_EVERY: &str = "watch.save_every";
 /// Keys that change no number: where things lie, when one looks, and what is computed twice.
 const WITHOUT_EFFECT: &[&str] = &[
     "run.output",
@@ -21,7 +22,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "watch.sample_every",
     "watch.sample_prompt",
     "watch.sample_tokens",
-    "watch.save_every",
+    SAVE_EVERY,
     "watch.keep",
 ];
 
@@ -34,29 +35,19 @@ impl TrainConfig {
         toml::to_string(self).map_err(|error| ConfigError::NotToml { detail: error.to_string() })
     }
 
-    /// The SHA-256, in hexadecimal, of everything that decides what a run computes.
+    /// What differs from the configuration that a run began with, one line a key, among the keys that decide what a
+    /// run computes.
     ///
-    /// It covers lines `key = value`, sorted by key, of the keys that are set, without those that
-    /// change no number: output, name and cache, the intervals of log, validation, samples and
-    /// checkpoints, and whether activations are recomputed.
-    ///
-    /// # Errors
-    /// As [`to_toml`](Self::to_toml).
-    pub fn fingerprint(&self) -> Result<String, ConfigError> {
-        let mut hash = Sha256::new();
-        for (key, value) in self.deciding()? {
-            hash.update(format!("{key} = {value}\n"));
-        }
-        Ok(crate::checkpoint::hex(&hash.finalize()))
-    }
-
-    /// What differs from the configuration that a run began with, one line a key, among the keys
-    /// that [`fingerprint`](Self::fingerprint) covers.
+    /// These are all that are set but output, name and cache, the intervals of log, validation, samples and
+    /// checkpoints, and whether activations are recomputed. Where both runs go back at a spike, they go back to a
+    /// scheduled checkpoint, and when those are saved counts too. How many are kept does not: the last one always is.
     ///
     /// # Errors
     /// As [`to_toml`](Self::to_toml).
     pub fn differences(&self, began_with: &Self) -> Result<Vec<String>, ConfigError> {
-        let (found, began_with) = (self.deciding()?, began_with.deciding()?);
+        // If one of them does not, that is a difference already.
+        let go_back = [self, began_with].iter().all(|config| config.train.on_spike == OnSpike::Skip);
+        let (found, began_with) = (self.deciding(go_back)?, began_with.deciding(go_back)?);
         let mut keys: Vec<&String> = found.keys().chain(began_with.keys()).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -69,14 +60,14 @@ impl TrainConfig {
         Ok(differ.map(line).collect())
     }
 
-    /// The values that decide numbers, by dotted key.
-    fn deciding(&self) -> Result<BTreeMap<String, Value>, ConfigError> {
+    /// The values that decide numbers, by dotted key, in a run that goes back at a spike or does not.
+    fn deciding(&self, goes_back: bool) -> Result<BTreeMap<String, Value>, ConfigError> {
         // By way of text, so that an f32 is the number that a person would write.
         let parsed = self.to_toml()?.parse::<Table>();
         let table = parsed.map_err(|error| ConfigError::NotToml { detail: error.to_string() })?;
         let mut values = BTreeMap::new();
         flatten("", table, &mut values);
-        values.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));
+        values.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()) || (goes_back && key == SAVE_EVERY));
         Ok(values)
     }
 }
@@ -136,15 +127,28 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_no_number_changes_no_fingerprint() {
+    fn what_changes_no_number_is_no_difference() {
         let config = small();
         let mut other = config.clone();
         other.run.output = "elsewhere".into();
         other.watch.keep = 9;
         other.watch.save_every = 1;
         other.data.cache = Some("cache".into());
-        assert_eq!(config.fingerprint().unwrap(), other.fingerprint().unwrap());
         assert_eq!(other.differences(&config).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn when_it_saves_decides_where_a_run_goes_back_to() {
+        let mut config = small();
+        config.train.on_spike = OnSpike::Skip;
+        let mut other = config.clone();
+        other.watch.keep = 9;
+        other.watch.save_every = 1;
+        let want = "watch.save_every: found 1, the run began with 200";
+        assert_eq!(other.differences(&config).unwrap(), [want]);
+        other.train.on_spike = OnSpike::Report;
+        let want = ["train.on_spike: found \"report\", the run began with \"skip\""];
+        assert_eq!(other.differences(&config).unwrap(), want);
     }
 
     #[test]
@@ -153,19 +157,11 @@ mod tests {
         let mut other = config.clone();
         other.train.micro_batch = 8;
         other.schedule.learning_rate = Some(0.1);
-        assert_ne!(config.fingerprint().unwrap(), other.fingerprint().unwrap());
         let want = [
             "schedule.learning_rate: found 0.1, the run began with nothing",
             "train.micro_batch: found 8, the run began with 4",
         ];
         assert_eq!(other.differences(&config).unwrap(), want);
-    }
-
-    #[test]
-    fn the_fingerprint_is_published() {
-        // Kept runs are compared with it: a change here makes them impossible to resume.
-        let fingerprint = small().fingerprint().unwrap();
-        assert_eq!(&fingerprint[..16], "87087dc6e8fb5688");
     }
 
     #[test]

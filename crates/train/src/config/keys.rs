@@ -5,6 +5,8 @@
 
 use toml::Value;
 
+use super::activation;
+
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -76,7 +78,7 @@ pub(super) const KEYS: &[Key] = &[
     key("model.rms_norm_eps", Kind::Number),
     key("model.rope_theta", Kind::Number),
     key("model.tie_word_embeddings", Kind::Flag),
-    key("model.hidden_act", Kind::Choice(&["silu", "relu2"])),
+    key("model.hidden_act", Kind::Choice(&activation::NAMES)),
     key("model.norms", Kind::Choice(&["in-linear", "pre", "pre-and-in-linear", "sub", "1bitllm"])),
     key("model.linears", Kind::Choice(&["ternary", "dense"])),
     key("model.initializer_range", Kind::Number),

@@ -6,12 +6,14 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `activation` | the activation of the MLP's gate, by its name |
 //! | `keys` | every key, what it takes, and which one an unknown key was meant to be |
 //! | `read` | from TOML and `key=value` to the struct |
 //! | `check` | whether the values make a run |
 //! | `model` | the shape of the model |
-//! | `compare` | the struct as TOML, its fingerprint, and where two differ |
+//! | `compare` | the struct as TOML, and where two differ |
 
+mod activation;
 mod check;
 mod compare;
 mod error;
@@ -25,7 +27,9 @@ use serde::{Deserialize, Serialize};
 use tercet_kernels::Isa;
 use tercet_kernels::ops::backward::GradientPrecision;
 
+pub(crate) use check::{SEQUENCE_LENGTH_MAX, VOCAB_MAX, VOCAB_MIN};
 pub use error::ConfigError;
+pub use tercet::config::Activation;
 
 /// Everything that decides what a run computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,6 +96,7 @@ pub struct ModelConfig {
     pub rms_norm_eps: Option<f32>,
     pub rope_theta: Option<f64>,
     pub tie_word_embeddings: Option<bool>,
+    #[serde(with = "activation")]
     pub hidden_act: Option<Activation>,
     /// Where norms sit.
     pub norms: Option<NormPlacement>,
@@ -99,16 +104,6 @@ pub struct ModelConfig {
     pub linears: Option<LinearKind>,
     /// Standard deviation of the initial matrices (0.02 without one).
     pub initializer_range: Option<f32>,
-}
-
-/// The activation of the MLP's gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `max(x, 0)²`.
-    Relu2,
 }
 
 /// Where a layer's norms sit.

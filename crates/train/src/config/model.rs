@@ -15,7 +15,7 @@
 //! No published family has dense linears with other norms, so no reader would know such a model
 //! again.
 
-use tercet::config::{self as tercet_config, Config, Family, Linears, Norms, SubNorms};
+use tercet::config::{Config, Family, Linears, Norms, SubNorms};
 use tercet::presets::{PRESETS, Preset, Style};
 
 use super::keys::nearest_name;
@@ -215,13 +215,12 @@ impl ModelConfig {
         self.max_position_embeddings.or(of_preset).unwrap_or(sequence_length)
     }
 
-    fn activation(&self, preset: Option<&Preset>) -> tercet_config::Activation {
-        match (self.hidden_act, preset.map(|preset| preset.style)) {
-            (Some(Activation::Silu), _) => tercet_config::Activation::Silu,
-            (Some(Activation::Relu2), _) => tercet_config::Activation::Relu2,
-            (None, Some(Style::SubNorms(activation))) => activation,
-            (None, _) => tercet_config::Activation::Silu,
-        }
+    fn activation(&self, preset: Option<&Preset>) -> Activation {
+        let of_preset = match preset.map(|preset| preset.style) {
+            Some(Style::SubNorms(activation)) => activation,
+            _ => Activation::Silu,
+        };
+        self.hidden_act.unwrap_or(of_preset)
     }
 }
 
@@ -362,7 +361,7 @@ mod tests {
         let config = resolve(&model).unwrap();
         assert_eq!((config.num_hidden_layers, config.num_key_value_heads), (2, 5));
         assert_eq!((config.vocab_size, config.max_position_embeddings), (256, 64));
-        assert_eq!((config.family, config.hidden_act), (Family::Bitnet, tercet_config::Activation::Relu2));
+        assert_eq!((config.family, config.hidden_act), (Family::Bitnet, Activation::Relu2));
     }
 
     #[track_caller]

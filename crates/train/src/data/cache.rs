@@ -26,13 +26,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 use tercet::mapped_file::MappedFile;
 
 use super::error::DataError;
 use super::files::InputFile;
 use super::read::{PIECE_MAX_BYTES, Wanted};
 use super::work::{Stage, Work};
-use crate::checkpoint::hex;
 use crate::config::DataConfig;
 
 /// Changes whenever the same text would give another file.

@@ -14,8 +14,9 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use serde_json::{Map, Value};
+use tercet::json::shown;
 
-use super::error::{DataError, shown};
+use super::error::DataError;
 use super::read::Wanted;
 
 /// How deep values may nest; messages are three deep.

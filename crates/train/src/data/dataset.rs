@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
+use tercet::random::mix;
 
 use super::Batch;
 use super::cache::{self, ContentHashes, TokenFile, TokenWriter, key_bytes};
@@ -15,21 +17,20 @@ use super::chat::Chat;
 use super::encode::{Encoder, encode_files};
 use super::error::DataError;
 use super::files::{self, InputFile};
-use super::order::{Order, Packing, Sequences, Split, mixed};
+use super::order::{Order, Packing, Sequences, Split};
 use super::read::Wanted;
 use super::tokenizer::TextTokenizer;
 use super::work::{Stage, Work};
-use crate::checkpoint::hex;
-use crate::config::DataConfig;
+use crate::config::{DataConfig, SEQUENCE_LENGTH_MAX};
 
 /// The share of documents that is kept for validation unless the configuration says otherwise.
 const VALIDATION_FRACTION: f64 = 0.01;
 
-/// The longest sequence.
-const SEQUENCE_LENGTH_MAX: usize = 1 << 20;
-
 /// Tokens that the mean length of validation tokens is taken over, at most.
 const MEASURED_TOKENS_MAX: u64 = 1 << 24;
+
+/// Changes whenever a template would make another text of the same conversation.
+const RENDERED_VERSION: u32 = 2;
 
 /// The data of a run.
 #[derive(Debug)]
@@ -66,7 +67,10 @@ impl Dataset {
         let encoder = Encoder::new(tokenizer, chat)?;
         let template = config.chat.as_ref().and(tokenizer.chat_template.as_ref());
         let template = template.map(|template| hex(&Sha256::digest(template)));
-        let options = json!([tokenizer.digest, template]);
+        let options = match template {
+            Some(template) => json!([tokenizer.digest, template, RENDERED_VERSION]),
+            None => json!([tokenizer.digest, null]),
+        };
         let mut tokens = |files: &[InputFile], stage, split| {
             let made = Made { config, encoder: &encoder, cache_folder, options: &options };
             made.tokens(files, stage, split, &mut hashes, work)
@@ -354,8 +358,7 @@ fn hold_out(
     // A conversation is a sequence, however short.
     let needed = if is_chat { 0 } else { length as u64 + 1 };
     let mut ranked: Vec<u32> = (0..documents as u32).collect();
-    ranked
-        .sort_unstable_by_key(|index| (mixed(u64::from(*index).wrapping_add(0x9e37_79b9_7f4a_7c15)), *index));
+    ranked.sort_unstable_by_key(|index| (mix(u64::from(*index)), *index));
     let mut held_tokens = 0;
     let mut held = 0;
     while held < documents && (held < wanted || held_tokens < needed) {

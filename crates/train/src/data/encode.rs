@@ -7,11 +7,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tercet::json::shown;
 use tercet::tokenizer::TokenizerError;
 
 use super::cache::{NOT_COUNTED, TokenWriter};
 use super::chat::{Chat, ChatError};
-use super::error::{DataError, shown};
+use super::error::DataError;
 use super::files::InputFile;
 use super::read::{Content, Piece, Reader, Wanted, without_long_words};
 use super::tokenizer::TextTokenizer;
@@ -91,8 +92,13 @@ impl<'a> Encoder<'a> {
                     ChatError::Render(line, detail) => {
                         DataError::Render { path: path(), place: place(), line, detail }
                     }
-                    ChatError::NotAPrefix(message) => {
-                        DataError::NotAPrefix { path: path(), place: place(), message }
+                    ChatError::NotAPrefix(message, parting) => {
+                        let parting = Box::new(parting);
+                        DataError::NotAPrefix { path: path(), place: place(), message, parting }
+                    }
+                    ChatError::GenerationPrompt(message, parting) => {
+                        let parting = Box::new(parting);
+                        DataError::GenerationPrompt { path: path(), place: place(), message, parting }
                     }
                 })?;
                 let mut tokens = Vec::new();

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use tercet::mapped_file::MappedFileError;
 use tercet::tokenizer::TokenizerError;
+use tercet_chat::TemplateError;
+
+use super::chat::Parting;
 
 /// Why data was refused, or could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,8 @@ pub enum DataError {
     // The tokenizer.
     #[error("found no tokenizer: expected `tokenizer.path`, `tokenizer.vocab_size` or `model.from`")]
     NoTokenizer,
+    #[error("`tokenizer.path`: {path}: found nothing, expected a `tokenizer.json` or a folder with one")]
+    NoTokenizerThere { path: PathBuf },
     #[error("found both `tokenizer.path` and `tokenizer.vocab_size`, expected one of them")]
     TwoTokenizers,
     #[error("`tokenizer.vocab_size` is {found}, expected {min} to {max}")]
@@ -67,17 +72,17 @@ pub enum DataError {
     // Conversations.
     #[error("found no chat template: expected `data.chat.template`, or one in the folder of the tokenizer")]
     NoTemplate,
-    #[error("{file}: the chat template has {found} bytes, expected at most {limit}")]
-    LongTemplate { file: String, found: usize, limit: usize },
-    #[error("{file}: the chat template is wrong{}: {detail}", at_line(*.line))]
-    Template { file: String, line: Option<usize>, detail: String },
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     #[error("{path}: {place}: the chat template fails{}: {detail}", at_line(*.line))]
     Render { path: PathBuf, place: String, line: Option<usize>, detail: String },
+    #[error("{path}: {place}: message {message} changes how those before it are rendered: {parting}")]
+    NotAPrefix { path: PathBuf, place: String, message: usize, parting: Box<Parting> },
     #[error(
-        "{path}: {place}: message {message} changes how those before it are rendered, expected a \
-         template whose text only grows"
+        "{path}: {place}: message {message} does not begin as the chat template has it with \
+         `add_generation_prompt`: {parting}"
     )]
-    NotAPrefix { path: PathBuf, place: String, message: usize },
+    GenerationPrompt { path: PathBuf, place: String, message: usize, parting: Box<Parting> },
 
     // The corpus.
     #[error("the {split} files hold no text")]
@@ -122,6 +127,13 @@ impl DataError {
             Self::Json { .. } => Some("a JSON lines file has one whole JSON object on each line"),
             Self::TooSmall { .. } => Some("give more text or a smaller `sequence_length`"),
             Self::NoTemplate => Some("write the template to a file and name it in `data.chat.template`"),
+            Self::NotAPrefix { .. } => Some(
+                "take a template that writes a message the same whatever follows it, so that the text only grows",
+            ),
+            Self::GenerationPrompt { .. } => Some(
+                "what the template writes for `add_generation_prompt` must be what it writes before the \
+                 assistant's words, to the last space and line end",
+            ),
             _ => None,
         }
     }
@@ -135,29 +147,7 @@ fn at_line(line: Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(" at line {line}"))
 }
 
-/// A text from outside as messages show it: short, and without characters that steer a terminal.
-pub(super) fn shown(text: &str) -> String {
-    const MAX_CHARS: usize = 80;
-    let mut shown = String::new();
-    for c in text.chars().take(MAX_CHARS) {
-        if c.is_control() { shown.extend(c.escape_unicode()) } else { shown.push(c) }
-    }
-    if text.chars().nth(MAX_CHARS).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 /// What kind of JSON value this is, in the words of messages.
 pub(super) fn kind(value: Option<&serde_json::Value>) -> &'static str {
-    use serde_json::Value;
-    match value {
-        None => "absent",
-        Some(Value::Null) => "null",
-        Some(Value::Bool(_)) => "a boolean",
-        Some(Value::Number(_)) => "a number",
-        Some(Value::String(_)) => "a string",
-        Some(Value::Array(_)) => "a list",
-        Some(Value::Object(_)) => "an object",
-    }
+    value.map_or("absent", tercet::json::kind)
 }

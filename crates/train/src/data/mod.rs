@@ -32,6 +32,7 @@ mod tokenizer;
 mod work;
 
 pub use cache::TokenFile;
+pub use chat::Parting;
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use tokenizer::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TextTokenizer, load_tokenizer};

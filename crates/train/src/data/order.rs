@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use tercet::random::finalize;
 
 use super::Batch;
 use super::cache::TokenFile;
@@ -339,7 +340,7 @@ impl Permutation {
         loop {
             let (mut left, mut right) = (value >> self.half_bits, value & mask);
             for key in self.keys {
-                (left, right) = (right, left ^ (mixed(right ^ key) & mask));
+                (left, right) = (right, left ^ (finalize(right ^ key) & mask));
             }
             value = left << self.half_bits | right;
             if value < self.len {
@@ -347,13 +348,6 @@ impl Permutation {
             }
         }
     }
-}
-
-/// A number whose every bit depends on every bit of another: the output function of SplitMix64.
-pub(super) fn mixed(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
+use tercet::json::shown;
 
 use super::columns::ParquetRows;
-use super::error::{DataError, kind, shown};
+use super::error::{DataError, kind};
 use super::files::{Compression, InputFile};
 use crate::config::{DataConfig, DataFormat};
 

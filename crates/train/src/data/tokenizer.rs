@@ -11,8 +11,9 @@ use std::sync::mpsc::sync_channel;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use tercet::source::{SIDE_FILE_MAX_BYTES, Source};
-use tercet::tokenizer::{ChatTemplates, TOKENIZER_FILE, Tokenizer};
+use tercet::digest::hex;
+use tercet::source::{MemoryFolder, SIDE_FILE_MAX_BYTES, Source};
+use tercet::tokenizer::{ChatTemplates, SPECIAL_TOKENS_MAP_FILE, TOKENIZER_FILE, TextEnds, Tokenizer};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -25,28 +26,21 @@ use tokenizers::{
 };
 
 use super::cache::{self, ContentHashes};
-use super::error::{DataError, kind, shown};
+use super::error::DataError;
 use super::files::{self, InputFile};
 use super::read::{Content, Reader, Wanted, without_long_words};
 use super::work::{Stage, Work};
-use crate::checkpoint::hex;
-use crate::config::{DataConfig, TokenizerConfig};
+use crate::config::{DataConfig, TokenizerConfig, VOCAB_MAX, VOCAB_MIN};
 pub use tercet::tokenizer::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE};
 
 /// Files that go with a tokenizer where they exist.
-const SIDE_FILES: [&str; 3] = [TOKENIZER_CONFIG_FILE, "special_tokens_map.json", CHAT_TEMPLATE_FILE];
+const SIDE_FILES: [&str; 3] = [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_MAP_FILE, CHAT_TEMPLATE_FILE];
 
 /// The one special token of a trained tokenizer, which begins and so also ends documents.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// LLaMA 3's pattern: words with the character before them, up to three digits, signs, white space.
 const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// The least vocabulary: every byte, and [`END_OF_TEXT`].
-const VOCAB_MIN: usize = 257;
-
-/// The largest vocabulary, given or trained. The largest published ones have 262,144.
-const VOCAB_MAX: usize = 1 << 20;
 
 /// How much text a tokenizer is trained on at most, from the start of the data. More changes few
 /// merges, and the library counts pairs in i32.
@@ -137,6 +131,9 @@ pub fn load_tokenizer(
 ) -> Result<TextTokenizer, DataError> {
     let mut tokenizer = match (&config.path, config.vocab_size, from_folder) {
         (Some(_), Some(_), _) => return Err(DataError::TwoTokenizers),
+        (Some(path), None, _) if !path.exists() => {
+            return Err(DataError::NoTokenizerThere { path: path.clone() });
+        }
         (Some(path), None, _) => given(path, from_folder)?,
         (None, Some(vocab_size), _) => trained(vocab_size, data, cache_folder, work)?,
         (None, None, Some(folder)) => given(folder, from_folder)?,
@@ -188,27 +185,9 @@ fn assemble(
     let vocab_size = greatest_id(file, bytes)? + 1;
     let tokenizer = Tokenizer::from_bytes(file, bytes, vocab_size)?;
 
-    let config_file = format!("{folder}/{TOKENIZER_CONFIG_FILE}");
-    let config = match files.get(TOKENIZER_CONFIG_FILE) {
-        Some(bytes) => object(&config_file, bytes)?,
-        None => Map::new(),
-    };
-    let named = |field: &str| -> Result<Option<u32>, DataError> {
-        let wrong = |found: String, expected: &str| DataError::TokenizerField {
-            file: config_file.clone(),
-            field: field.to_owned(),
-            found,
-            expected: expected.to_owned(),
-        };
-        let value = match config.get(field) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(value) => value,
-        };
-        let token = value.as_str().or_else(|| value.get("content").and_then(Value::as_str));
-        let token = token.ok_or_else(|| wrong(kind(Some(value)).to_owned(), "a token"))?;
-        let id = tokenizer.token_to_id(token);
-        id.map(Some).ok_or_else(|| wrong(format!("`{}`", shown(token)), "a token of `tokenizer.json`"))
-    };
+    let in_memory = files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice().into())).collect();
+    let source = Source::Memory(MemoryFolder { name: folder.to_owned(), files: in_memory });
+    let named = TextEnds::read(&source, &tokenizer)?;
     let from_models = |field: &str| -> Vec<u32> {
         let is_known = |id: &u32| (*id as usize) < vocab_size;
         let ids = |value: &Value| -> Vec<u32> {
@@ -218,21 +197,15 @@ fn assemble(
         let found = models.iter().filter_map(|model| model.get(field)).map(ids);
         found.into_iter().find(|ids| !ids.is_empty()).unwrap_or_default()
     };
-    let bos = named("bos_token")?.or_else(|| from_models("bos_token_id").first().copied());
-    let mut eos: Vec<u32> = named("eos_token")?.into_iter().collect();
+    let bos = named.bos.or_else(|| from_models("bos_token_id").first().copied());
+    let mut eos: Vec<u32> = named.eos.into_iter().collect();
     for id in from_models("eos_token_id") {
         if !eos.contains(&id) {
             eos.push(id);
         }
     }
 
-    let chat_template = match files.get(CHAT_TEMPLATE_FILE) {
-        Some(bytes) => Some(String::from_utf8(bytes.clone()).map_err(|_| DataError::TokenizerFile {
-            file: format!("{folder}/{CHAT_TEMPLATE_FILE}"),
-            detail: "found bytes that are not UTF-8".to_owned(),
-        })?),
-        None => template_of(&config_file, config.get("chat_template"))?,
-    };
+    let chat_template = ChatTemplates::read(&source)?.default;
     let mut hasher = Sha256::new();
     hasher.update((bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
@@ -246,17 +219,6 @@ fn assemble(
     }
     made.files = files;
     Ok(made)
-}
-
-/// The template of a tokenizer's configuration: the one that is used where none is asked for.
-fn template_of(file: &str, field: Option<&Value>) -> Result<Option<String>, DataError> {
-    let templates = ChatTemplates::of_field(field).map_err(|wrong| DataError::TokenizerField {
-        file: file.to_owned(),
-        field: "chat_template".to_owned(),
-        found: wrong.found,
-        expected: wrong.expected.to_owned(),
-    })?;
-    Ok(templates.default)
 }
 
 /// The greatest id of a `tokenizer.json`, within bounds.

@@ -57,7 +57,7 @@ enum Look {
 ///
 /// # Errors
 /// [`RecordError`] if it cannot be drawn or written.
-pub fn draw_curves(path: &Path, title: &str, rows: &[Row]) -> Result<(), RecordError> {
+pub(crate) fn draw_curves(path: &Path, title: &str, rows: &[Row]) -> Result<(), RecordError> {
     let mut svg = String::new();
     draw(&mut svg, title, rows).map_err(|detail| RecordError::Drawing { path: path.to_owned(), detail })?;
     replace(path, svg.as_bytes())

@@ -21,12 +21,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-pub use curves::draw_curves;
+pub(crate) use curves::draw_curves;
 pub use recorder::{Positions, Recorder, Shorter};
 pub use rows::{
     EventRecord, Row, SampleRecord, StepRecord, TernaryShares, TimingRecord, ValidationRecord, read_rows,
 };
-pub use trainer_state::{TrainerState, write_trainer_state};
+pub(crate) use trainer_state::{TrainerState, write_trainer_state};
 
 /// The JSON lines of a run.
 pub const LOG_FILE: &str = "log.jsonl";

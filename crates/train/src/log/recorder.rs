@@ -4,7 +4,7 @@
 //! recorded.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub struct Positions {
     pub timings: u64,
 }
 
-/// A record that has lost lines since a checkpoint was saved. The run goes on behind them.
+/// A record that has lost lines since a checkpoint was saved. The run goes on behind its last whole line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: found {found} bytes, expected {expected}; lines of the record are lost")]
 #[expect(missing_docs, reason = "the message says what each field is")]
@@ -200,16 +200,22 @@ struct Lines {
 }
 
 impl Lines {
-    /// Opens a file, cut to a length; an empty one begins with its header.
+    /// Opens a file, cut to a length, or where it is shorter to its last whole line; an empty one begins with its
+    /// header.
     fn open(path: PathBuf, header: &str, expected: u64) -> Result<(Self, Option<Shorter>), RecordError> {
-        let opened = OpenOptions::new().append(true).create(true).open(&path);
-        let file = opened.map_err(failed(&path, "opened"))?;
+        let opened = OpenOptions::new().read(true).append(true).create(true).open(&path);
+        let mut file = opened.map_err(failed(&path, "opened"))?;
         let found = file.metadata().map_err(failed(&path, "examined"))?.len();
-        if found > expected {
-            file.set_len(expected).map_err(failed(&path, "cut"))?;
+        let length = if found < expected {
+            end_of_last_line(&mut file, found).map_err(failed(&path, "read"))?
+        } else {
+            expected
+        };
+        if length < found {
+            file.set_len(length).map_err(failed(&path, "cut"))?;
         }
         let shorter = (found < expected).then(|| Shorter { path: path.clone(), found, expected });
-        let mut lines = Self { path, file, length: found.min(expected) };
+        let mut lines = Self { path, file, length };
         if lines.length == 0 {
             lines.write(header)?;
         }
@@ -221,6 +227,23 @@ impl Lines {
         self.length += text.len() as u64;
         Ok(())
     }
+}
+
+/// Where the last whole line of so many bytes ends: what comes next must not go on with half of one.
+fn end_of_last_line(file: &mut File, mut end: u64) -> io::Result<u64> {
+    const STEP_BYTES: u64 = 1 << 16;
+    let mut bytes = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(STEP_BYTES);
+        bytes.resize((end - start) as usize, 0);
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut bytes)?;
+        if let Some(place) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + place as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 #[cfg(test)]
@@ -304,6 +327,32 @@ mod tests {
         let message = shorter[0].to_string();
         assert!(message.contains("log.csv: found 0 bytes, expected"), "{message}");
         assert_eq!(recorder.positions().csv, CSV_HEADER.len() as u64);
+    }
+
+    #[test]
+    fn a_record_cut_within_a_line_goes_on_behind_the_last_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(folder.path()).unwrap();
+        record(&mut recorder, 1..=4);
+        // Longer than is looked at together.
+        recorder.sample(&SampleRecord { step: 4, text: "long ".repeat(1 << 15) }).unwrap();
+        let positions = recorder.positions();
+        for file in [LOG_FILE, CSV_FILE, TIMINGS_FILE] {
+            let path = folder.path().join(file);
+            let length = fs::metadata(&path).unwrap().len();
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 3).unwrap();
+        }
+        let (mut recorder, shorter) = Recorder::resume(folder.path(), &positions, 4).unwrap();
+        assert_eq!(shorter.len(), 3);
+        record(&mut recorder, 5..=5);
+        let steps: Vec<u64> = recorder.rows().unwrap().iter().map(Row::step).collect();
+        assert_eq!(steps, [1, 2, 3, 3, 3, 4, 5]);
+        for (file, header) in [(CSV_FILE, CSV_HEADER), (TIMINGS_FILE, TIMINGS_HEADER)] {
+            let text = fs::read_to_string(folder.path().join(file)).unwrap();
+            let columns = |line: &str| line.split(',').count();
+            assert!(text.lines().all(|line| columns(line) == columns(header)), "{text}");
+        }
+        assert_eq!(recorder.positions().log, fs::metadata(folder.path().join(LOG_FILE)).unwrap().len());
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub struct EventRecord {
 pub struct TimingRecord {
     /// The steps done, this one included.
     pub step: u64,
-    /// Seconds since the step before.
+    /// Seconds that it took: batches, forward, backward and the change of the weights, and nothing between steps.
     pub seconds: f64,
     /// Tokens a second.
     pub tokens_per_s: f64,

@@ -9,26 +9,29 @@ use serde_json::{Value, json};
 
 use super::{RecordError, Row, replace};
 
-/// What `trainer_state.json` says beside the history.
+/// What `trainer_state.json` says beside the history, under the names of `transformers`.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the names are those of `transformers`")]
-pub struct TrainerState {
-    pub max_steps: u64,
-    pub num_train_epochs: f64,
+pub(crate) struct TrainerState {
+    pub(crate) max_steps: u64,
+    pub(crate) num_train_epochs: f64,
     /// Sequences of a step.
-    pub train_batch_size: u64,
-    pub logging_steps: u64,
-    pub eval_steps: u64,
-    pub save_steps: u64,
+    pub(crate) train_batch_size: u64,
+    pub(crate) logging_steps: u64,
+    pub(crate) eval_steps: u64,
+    pub(crate) save_steps: u64,
     /// The folder of the checkpoint with the least validation loss, if there is one.
-    pub best_model_checkpoint: Option<String>,
+    pub(crate) best_model_checkpoint: Option<String>,
 }
 
 /// Writes `trainer_state.json` from the rows of a run.
 ///
 /// # Errors
 /// [`RecordError`] if the file cannot be written.
-pub fn write_trainer_state(path: &Path, state: &TrainerState, rows: &[Row]) -> Result<(), RecordError> {
+pub(crate) fn write_trainer_state(
+    path: &Path,
+    state: &TrainerState,
+    rows: &[Row],
+) -> Result<(), RecordError> {
     replace(path, format!("{:#}\n", to_json(state, rows)).as_bytes())
 }
 

@@ -7,8 +7,7 @@
 //!
 //! Norms that a model has not are left out. It knows neither embedding nor loss.
 
-use tercet::config::Activation;
-use tercet_kernels::ops::backward::{self, AttentionRooms, GainParts, Gate, GatedNorm};
+use tercet_kernels::ops::backward::{self, AttentionRooms, GainParts, GatedNorm};
 use tercet_kernels::ops::{self, Source};
 use tercet_kernels::{Buffer, Destination, Pool, Worker};
 
@@ -190,11 +189,7 @@ impl<'a> StepLayer<'a> {
         saved: &'i SavedLayer,
         s: &'i LayerScratch,
     ) -> LinearInput<'i> {
-        let (gate, up) = (&saved.gate, &saved.up);
-        let source = match pass.config.hidden_act {
-            Activation::Silu => Source::SiluGate { gate, up },
-            Activation::Relu2 => Source::Relu2Gate { gate, up },
-        };
+        let source = Source::Gate { activation: pass.config.hidden_act, gate: &saved.gate, up: &saved.up };
         let norm = self.places.mlp_sub_norm.as_ref();
         LinearInput { source, norm, gated: &s.gated, normed: &s.wide_normed }
     }
@@ -227,10 +222,7 @@ impl<'a> StepLayer<'a> {
         let down = [(self.linear(DOWN), d)];
         let input = self.down_input(pass, saved, s);
         s.linear.backward(worker, pass, &input, &down, &saved.down_inputs, &s.d_wide);
-        let activation = match pass.config.hidden_act {
-            Activation::Silu => Gate::Silu,
-            Activation::Relu2 => Gate::Relu2,
-        };
+        let activation = pass.config.hidden_act;
         let sub_norm = self.places.mlp_sub_norm.as_ref();
         let norm = sub_norm.map(|norm| GatedNorm {
             gain: &pass.parameters.read(worker)[norm.gain.clone()],

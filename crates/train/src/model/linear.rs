@@ -86,9 +86,8 @@ impl<'a> LinearInput<'a> {
     fn before_norm(&self, worker: &mut Worker<'_>, pass: &Pass<'_>, width: usize) -> &'a Buffer<f32> {
         match self.source {
             Source::Rows(x) => return x,
-            Source::SiluGate { gate, up } => ops::silu_gate(worker, gate, up, pass.rows, width, self.gated),
-            Source::Relu2Gate { gate, up } => {
-                ops::relu2_gate(worker, gate, up, pass.rows, width, self.gated);
+            Source::Gate { activation, gate, up } => {
+                ops::gate(worker, activation, [gate, up], [pass.rows, width], self.gated);
             }
             Source::Sum { .. } => unreachable!("LinearInput: the trainer keeps its sums"),
         }

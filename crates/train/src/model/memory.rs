@@ -1,7 +1,7 @@
 //! How much memory training takes, before any of it is taken.
 
 use tercet::config::{Config, Linears};
-use tercet_kernels::Layout;
+use tercet_kernels::{KV_BLOCK, Layout};
 
 use super::head::{gradient_sizes, window_rows};
 use super::{NetworkSize, ParameterLayout, Shape};
@@ -11,19 +11,24 @@ use super::{NetworkSize, ParameterLayout, Shape};
 pub struct MemoryNeed {
     /// Parameters, gradients and the optimizer's two moments, in f32.
     pub parameter_bytes: u64,
-    /// Ternary codes of the current step and, while they are made, of the last.
+    /// Ternary codes of the current step, which are made in the memory of the last ones.
     pub code_bytes: u64,
     /// What is kept from forward to backward.
     pub activation_bytes: u64,
     /// Room for one layer's pass and one window of logits.
     pub scratch_bytes: u64,
-    /// The teacher: its weights, caches and session.
+    /// A sample: the model packed and loaded beside the network, its cache and session.
+    pub sample_bytes: u64,
+    /// The teacher: its weights, caches and session, and a window of its logits.
     pub teacher_bytes: u64,
 }
 
 impl MemoryNeed {
-    /// What [`Network`](super::Network) and an AdamW of this size take, without a teacher; `u64::MAX` where it is more,
-    /// as sizes that a configuration may have can ask for.
+    /// What [`Network`](super::Network) and an AdamW of this size take, without samples and a teacher; `u64::MAX` where
+    /// it is more, as sizes that a configuration may have can ask for.
+    ///
+    /// Sequences are counted as if each were one segment. A segment's keys and values of one layer take whole blocks of
+    /// positions, so many short ones take more.
     pub fn new(config: &Config, size: &NetworkSize) -> Self {
         let shape = Shape { config, rows: size.rows, precision: size.precision };
         let parameters = ParameterLayout::new(config).len() as u64;
@@ -41,7 +46,9 @@ impl MemoryNeed {
         let layers = config.num_hidden_layers as u64;
         let activations = m.saturating_mul(kept_layers * saved as u64 + (layers + 2) * 4 * hidden as u64);
         let wide = if is_dense { 2 } else { 3 } + 2 * usize::from(config.norms.in_linear_eps.is_some());
-        let row = 4 * (3 * hidden + wide * shape.widest() + 3 * intermediate + 2 * attention + 4 * key_value);
+        let row = 4 * (3 * hidden + wide * shape.widest() + 3 * intermediate + 2 * attention + 2 * key_value);
+        let sequences = size.rows.div_ceil(size.context.max(1)) as u64;
+        let cached = sequences.saturating_mul((size.context as u64).next_multiple_of(KV_BLOCK as u64));
         let weight = if is_dense { 0 } else { 4 * shape.largest_matrix() as u64 };
         let window_rows = window_rows(config.vocab_size, size.rows);
         let window = window_rows * 4 * (4 * hidden + config.vocab_size);
@@ -53,20 +60,30 @@ impl MemoryNeed {
         let layer_codes: u64 = tercet::model::Layer::LINEARS.iter().map(|name| matrix(name)).sum();
         MemoryNeed {
             parameter_bytes: parameters.saturating_mul(16),
-            code_bytes: if is_dense { 0 } else { 2 * layers * layer_codes },
+            code_bytes: if is_dense { 0 } else { layers * layer_codes },
             activation_bytes: activations,
             scratch_bytes: m
                 .saturating_mul(row as u64)
+                .saturating_add(cached.saturating_mul(4 * 2 * key_value as u64))
                 .saturating_add(weight + window as u64)
                 .saturating_add(operands),
+            sample_bytes: 0,
             teacher_bytes: 0,
         }
     }
 
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
-        [self.code_bytes, self.activation_bytes, self.scratch_bytes, self.teacher_bytes]
+        let Self {
+            parameter_bytes,
+            code_bytes,
+            activation_bytes,
+            scratch_bytes,
+            sample_bytes,
+            teacher_bytes,
+        } = *self;
+        [code_bytes, activation_bytes, scratch_bytes, sample_bytes, teacher_bytes]
             .into_iter()
-            .fold(self.parameter_bytes, u64::saturating_add)
+            .fold(parameter_bytes, u64::saturating_add)
     }
 }

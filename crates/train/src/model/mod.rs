@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `parameters` | where each parameter lies in one long buffer |
+//! | `pass` | what all of them are told |
 //! | `linear` | linears that share an input, straight through |
 //! | `layer` | attention and MLP |
 //! | `head` | the last norm, the vocabulary projection and the loss, some rows at a time |
@@ -22,6 +23,7 @@ mod layer;
 mod linear;
 mod memory;
 mod parameters;
+mod pass;
 mod stages;
 mod teacher;
 
@@ -29,10 +31,10 @@ use std::sync::Arc;
 
 use tercet::config::{Config, Linears, TensorKind};
 use tercet_kernels::ops;
-use tercet_kernels::ops::backward::{self, GradientPrecision, GradientSizes};
+use tercet_kernels::ops::backward::{self, GradientPrecision};
 use tercet_kernels::{
-    Buffer, DenseView, Destination, KvCache, KvType, MasterMatrix, NotFiniteMaster, Pool, RotaryTable,
-    Sequence, quantize_masters,
+    Buffer, DenseView, Destination, KvCache, KvShape, KvType, MasterMatrix, NotFiniteMaster, Pool,
+    RotaryTable, Sequence, quantize_masters,
 };
 
 pub use tercet_kernels::CodeStatistics;
@@ -41,83 +43,19 @@ pub use head::{LossSettings, Losses};
 pub use memory::MemoryNeed;
 pub use parameters::{Parameter, ParameterLayout};
 pub use stages::{Stage, StageTimes};
+pub(crate) use teacher::TEACHER_LAYOUT;
 pub use teacher::{ModelTeacher, Teacher};
-pub(crate) use teacher::{TEACHER_CACHE, TEACHER_LAYOUT};
 
 use crate::data::Batch;
 use head::Head;
 use layer::{LayerScratch, SavedLayer, StepLayer};
 use linear::StepWeights;
 use parameters::Places;
+use pass::{Pass, Shape};
 pub(crate) use stages::StageClock;
 
-/// What one pass over one micro-batch does not change.
-struct Pass<'a> {
-    config: &'a Config,
-    rotary: &'a RotaryTable,
-    parameters: &'a Buffer<f32>,
-    gradients: &'a Buffer<f32>,
-    /// What becomes of the gradients of the layers' matrices: those of the first micro-batch replace
-    /// what was there.
-    matrices: Destination,
-    lambda: f32,
-    sequences: &'a [Sequence<'a>],
-    segments: &'a [usize],
-    rows: usize,
-    clock: &'a StageClock,
-}
-
-impl Pass<'_> {
-    /// Whether weights and activations are quantized fully.
-    fn is_quantized(&self) -> bool {
-        self.lambda >= 1.0
-    }
-
-    /// Whether what enters a linear is wanted as int8 rows alone, and never as floats.
-    fn is_int8_alone(&self) -> bool {
-        let config = self.config;
-        self.is_quantized() && config.linears != Linears::Dense && config.norms.in_linear_eps.is_none()
-    }
-}
-
-/// The sizes that buffers are made for.
-#[derive(Clone, Copy)]
-struct Shape<'a> {
-    config: &'a Config,
-    rows: usize,
-    precision: GradientPrecision,
-}
-
-impl Shape<'_> {
-    fn is_dense(&self) -> bool {
-        self.config.linears == Linears::Dense
-    }
-
-    fn key_value_size(&self) -> usize {
-        self.config.num_key_value_heads * self.config.head_dim
-    }
-
-    /// The widest input of a linear.
-    fn widest(&self) -> usize {
-        self.config.hidden_size.max(self.config.intermediate_size).max(self.config.attention_size())
-    }
-
-    fn largest_matrix(&self) -> usize {
-        let sizes = self.linear_shapes().map(|[n, k]| n * k);
-        sizes.into_iter().max().expect("a layer has linears")
-    }
-
-    /// `[n, k]` of the linears of a layer.
-    fn linear_shapes(&self) -> [[usize; 2]; 7] {
-        tercet::model::Layer::LINEARS.map(|name| tercet::config::linear_shape(self.config, name))
-    }
-
-    /// The products of a layer's backward pass.
-    fn gradient_sizes(&self) -> GradientSizes {
-        let (rows, is_quantized) = (self.rows, !self.is_dense());
-        GradientSizes { rows, matrices: self.linear_shapes().to_vec(), is_quantized }
-    }
-}
+/// The numbers of all caches, also a teacher's: nothing is rounded.
+pub(crate) const KV_TYPE: KvType = KvType::F32;
 
 /// How a network is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -338,21 +276,10 @@ impl Network {
     /// As [`Network::accumulate`].
     pub fn logits(&mut self, tokens: &[u32], segments: &[usize]) -> Vec<f32> {
         self.forward(tokens, segments);
-        let Network { pool, activations, .. } = self;
+        let Split { activations, pool, places, pass, .. } = self.split();
         let stream = activations.residual.last().expect("there is a stream after the last layer");
-        let pass = Pass {
-            config: &self.config,
-            rotary: &self.rotary,
-            parameters: &self.parameters,
-            gradients: &self.gradients,
-            clock: &self.clock,
-            matrices: self.matrices,
-            lambda: self.lambda,
-            sequences: &[],
-            segments,
-            rows: tokens.len(),
-        };
-        activations.head.logits(pool, &pass, &self.places, stream)
+        let pass = Pass { segments, rows: tokens.len(), ..pass };
+        activations.head.logits(pool, &pass, places, stream)
     }
 
     /// Fills the activations.
@@ -402,22 +329,12 @@ impl Network {
         if let Some(teacher) = &mut teacher {
             teacher.begin(batch);
         }
-        let Activations { residual, d, head, .. } = &mut self.activations;
+        let Split { activations: Activations { residual, d, head, .. }, pool, places, pass, .. } =
+            self.split();
         let stream = residual.last().expect("there is a stream after the last layer");
-        let pass = Pass {
-            config: &self.config,
-            rotary: &self.rotary,
-            parameters: &self.parameters,
-            gradients: &self.gradients,
-            clock: &self.clock,
-            matrices: self.matrices,
-            lambda: self.lambda,
-            sequences: &[],
-            segments: &batch.segments,
-            rows: batch.tokens.len(),
-        };
+        let pass = Pass { segments: &batch.segments, rows: batch.tokens.len(), ..pass };
         let gradient = wants_gradient.then_some(&*d);
-        let losses = head.loss(&self.pool, &pass, &self.places, stream, batch, settings, teacher, gradient);
+        let losses = head.loss(pool, &pass, places, stream, batch, settings, teacher, gradient);
         self.clock.end_outside(Stage::Head);
         losses
     }
@@ -449,14 +366,13 @@ impl Network {
         if caches.len() == segments.len() && caches.iter().zip(segments).all(fits) {
             return;
         }
-        let (heads, head_dim) = (self.config.num_key_value_heads, self.config.head_dim);
-        let cache = |len: &usize| KvCache::new(&self.pool, KvType::F32, 1, heads, head_dim, *len);
-        *caches = segments.iter().map(cache).collect();
+        *caches = caches_of(&self.pool, &self.config, 1, segments);
     }
 
     /// Calls `f` with what a layer's pass over the current micro-batch needs.
     fn with_pass(&mut self, tokens: &[u32], segments: &[usize], f: impl FnOnce(&Pool, &Pass<'_>, Parts<'_>)) {
-        let Activations { residual, saved, scratch, d, caches, .. } = &mut self.activations;
+        let Split { activations, pool, places, weights, pass } = self.split();
+        let Activations { residual, saved, scratch, d, caches, .. } = activations;
         let mut rest = tokens;
         let sequences: Vec<Sequence<'_>> = caches
             .iter_mut()
@@ -467,21 +383,49 @@ impl Network {
                 Sequence { tokens, cache }
             })
             .collect();
-        let pass = Pass {
-            config: &self.config,
-            rotary: &self.rotary,
-            parameters: &self.parameters,
-            gradients: &self.gradients,
-            clock: &self.clock,
-            matrices: self.matrices,
-            lambda: self.lambda,
-            sequences: &sequences,
-            segments,
-            rows: tokens.len(),
-        };
+        let pass = Pass { sequences: &sequences, segments, rows: tokens.len(), ..pass };
         let activations = LayerActivations { residual, saved, scratch, d };
-        f(&self.pool, &pass, Parts { places: &self.places, weights: &self.weights, activations });
+        f(pool, &pass, Parts { places, weights, activations });
     }
+
+    /// What a micro-batch changes, and beside it what it does not.
+    fn split(&mut self) -> Split<'_> {
+        Split {
+            pass: Pass {
+                config: &self.config,
+                rotary: &self.rotary,
+                parameters: &self.parameters,
+                gradients: &self.gradients,
+                matrices: self.matrices,
+                lambda: self.lambda,
+                sequences: &[],
+                segments: &[],
+                rows: 0,
+                clock: &self.clock,
+            },
+            pool: &self.pool,
+            places: &self.places,
+            weights: &self.weights,
+            activations: &mut self.activations,
+        }
+    }
+}
+
+/// A cache in f32 for each segment.
+fn caches_of(pool: &Pool, config: &Config, layers: usize, segments: &[usize]) -> Vec<KvCache> {
+    let shape = KvShape { num_hidden_layers: layers, ..config.kv_shape() };
+    let cache = |len: &usize| KvCache::new(pool, KV_TYPE, shape, *len);
+    segments.iter().map(cache).collect()
+}
+
+/// A network, taken apart.
+struct Split<'a> {
+    activations: &'a mut Activations,
+    pool: &'a Pool,
+    places: &'a Places,
+    weights: &'a [[StepWeights; 7]],
+    /// Of no rows yet.
+    pass: Pass<'a>,
 }
 
 /// The parts of a network that a layer's pass needs beside the [`Pass`].

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use tercet::config::Config;
 use tercet::model::{LogitRows, Model, Session, SessionSize};
-use tercet_kernels::{KvCache, KvType, Layout, Sequence};
+use tercet_kernels::{KvCache, Layout, Sequence};
 
+use super::caches_of;
 use super::head::window_rows;
 use crate::data::Batch;
 
@@ -26,8 +27,6 @@ pub trait Teacher {
 
 /// How a teacher's ternary weights lie in memory.
 pub(crate) const TEACHER_LAYOUT: Layout = Layout::TwoBit;
-/// The numbers of its caches: nothing is rounded.
-pub(crate) const TEACHER_CACHE: KvType = KvType::F32;
 
 /// A model that is only read.
 pub struct ModelTeacher<'model> {
@@ -54,17 +53,7 @@ impl Teacher for ModelTeacher<'_> {
     fn begin(&mut self, batch: &Batch) {
         let model = self.session.model();
         let config = model.config();
-        let cache = |len: &usize| {
-            KvCache::new(
-                model.pool(),
-                TEACHER_CACHE,
-                config.num_hidden_layers,
-                config.num_key_value_heads,
-                config.head_dim,
-                *len,
-            )
-        };
-        self.caches = batch.segments.iter().map(cache).collect();
+        self.caches = caches_of(model.pool(), config, config.num_hidden_layers, &batch.segments);
     }
 
     fn logits(&mut self, batch: &Batch, rows: Range<usize>) -> &[f32] {

@@ -40,18 +40,13 @@ impl Optimizer {
         }
     }
 
-    /// Steps that were taken.
-    pub fn steps(&self) -> u64 {
-        self.steps
-    }
-
-    /// The state: steps, first and second moments, as the parameters are laid out.
-    pub fn state(&mut self) -> (u64, [&mut [f32]; 2]) {
-        (self.steps, [self.first_moments.as_mut_slice(), self.second_moments.as_mut_slice()])
+    /// First and second moments, as the parameters are laid out.
+    pub(crate) fn moments(&mut self) -> [&mut [f32]; 2] {
+        [self.first_moments.as_mut_slice(), self.second_moments.as_mut_slice()]
     }
 
     /// Declares that so many steps were taken, when the moments have been read from a checkpoint.
-    pub fn set_steps(&mut self, steps: u64) {
+    pub(crate) fn set_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
 

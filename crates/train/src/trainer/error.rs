@@ -25,6 +25,10 @@ pub enum TrainError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("{field}: {path}: found {found}, expected the folder of a model")]
+    NoFolder { field: &'static str, path: PathBuf, found: &'static str },
+    #[error("{field}: {path}: found a GGUF file, expected the folder of a model")]
+    Gguf { field: &'static str, path: PathBuf },
     #[error("distillation.teacher: {0}")]
     Teacher(#[source] Box<LoadError>),
     #[error("distillation.teacher: {folder} has a vocabulary of {found}, the model one of {expected}")]
@@ -43,10 +47,16 @@ pub enum TrainError {
     OtherConfig { folder: PathBuf, differences: Vec<String> },
     #[error("{folder} was begun with other data: found {found}, expected {expected}")]
     OtherData { folder: PathBuf, found: String, expected: String },
+    #[error("{folder}: found `{found}` and no run, expected the folder of a run, an empty one or none")]
+    NotARun { folder: PathBuf, found: String },
     #[error(
         "{path}: is there without checkpoints to go on from; found something that a run would write over"
     )]
     Occupied { path: PathBuf },
+    #[error(
+        "{folder}: the record goes to step {step}, so a checkpoint of step {saved} was saved; found none at all"
+    )]
+    NoCheckpoint { folder: PathBuf, step: u64, saved: u64 },
     #[error(
         "distillation.teacher: {folder} has another tokenizer: token {token} is {found:?}, expected {expected:?}"
     )]
@@ -71,6 +81,12 @@ impl TrainError {
             Self::Data(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Start(error) => error.hint(),
+            Self::NoFolder { .. } => {
+                Some("it has `config.json`, `tokenizer.json` and the weights as `model.safetensors`")
+            }
+            Self::Gguf { .. } => {
+                Some("`tercet convert FILE.gguf FOLDER --to hf-bf16` makes such a folder of it")
+            }
             Self::Teacher(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::OtherConfig { .. } => Some(
@@ -80,9 +96,14 @@ impl TrainError {
             Self::OtherData { .. } => {
                 Some("put the data back to go on, or begin a new run in another `run.output`")
             }
+            Self::NotARun { .. } => Some("train into another folder: `--output`, or `run.output`"),
             Self::Occupied { .. } => {
                 Some("train into another folder with `run.output`, or move what is there")
             }
+            Self::NoCheckpoint { .. } => Some(
+                "bring `checkpoints` back to go on, train into another folder with `run.output`, or move this one \
+                 away to begin anew",
+            ),
             Self::NoCodes { .. } => Some(
                 "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up helps",
             ),

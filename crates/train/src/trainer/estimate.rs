@@ -42,8 +42,8 @@ pub struct Estimate {
     pub seconds: f64,
     /// Bytes of one checkpoint.
     pub checkpoint_bytes: u64,
-    /// Bytes of all checkpoints that are kept, while one more is written, of the finished model and
-    /// of the tokens.
+    /// Bytes of all checkpoints that are kept, the best and that of a stop among them, while one more is written, of
+    /// the finished model and of the tokens.
     pub disk_bytes: u64,
 }
 
@@ -68,7 +68,7 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Estimate {
     let step_seconds = tokens_per_step as f64 * seconds_per_token + optimizer;
 
     let checkpoint_bytes = 12 * layout.count();
-    let kept = (prepared.config.watch.keep as u64 + 2).saturating_mul(checkpoint_bytes);
+    let kept = (prepared.config.watch.keep as u64 + 3).saturating_mul(checkpoint_bytes);
     let tokens = prepared.dataset.train_tokens() + prepared.dataset.validation_tokens();
     Estimate {
         parameters: layout.count(),

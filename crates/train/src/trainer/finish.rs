@@ -6,12 +6,13 @@ use std::path::Path;
 use tercet::config::Linears;
 
 use super::{Observer, Outcome, Prepared, Run, TrainError};
+use crate::checkpoint::Checkpoint;
 use crate::config::{LinearKind, OptimizerKind, ScheduleKind};
 use crate::export::{Export, Form};
-use crate::log::{Row, TRAINER_STATE_FILE, TrainerState, write_trainer_state};
+use crate::log::{CURVES_FILE, Row, TRAINER_STATE_FILE, TrainerState, draw_curves, write_trainer_state};
 
 /// The folder of the finished model.
-pub(super) const MODEL: &str = "model";
+pub const MODEL: &str = "model";
 /// The model card.
 const CARD: &str = "README.md";
 
@@ -19,24 +20,36 @@ const CARD: &str = "README.md";
 pub(super) fn finish(mut run: Run<'_>, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
     let prepared = run.prepared;
     let output = prepared.output();
-    let rows = run.recorder.rows()?;
-    let validations = rows.iter().rev().filter_map(|row| match row {
+    // The weights are there: a record that cannot be read back is no reason to withhold the model.
+    let rows = match run.recorder.rows() {
+        Ok(rows) => Some(rows),
+        Err(error) => {
+            observer.warning(&format!(
+                "{error}; the card has no figures, and curves and summary stay as they are"
+            ));
+            None
+        }
+    };
+    let validations = rows.iter().flatten().rev().filter_map(|row| match row {
         Row::Validation(validation) => Some(*validation),
         _ => None,
     });
     let validation = run.validation.or_else(|| validations.into_iter().next());
     let folder = output.join(MODEL);
-    write_model(&mut run, &folder, &rows)?;
-    for result in [
-        run.recorder.draw(&prepared.name()),
-        write_trainer_state(&output.join(TRAINER_STATE_FILE), &trainer_state(prepared, &run), &rows),
-    ] {
-        // The model is there; a summary that fails is no reason to say that the run did.
-        if let Err(error) = result {
-            observer.warning(&error.to_string());
+    write_model(&mut run, &folder, rows.as_deref().unwrap_or_default())?;
+    let best = run.store.best().ok().and_then(|found| found.checkpoint);
+    if let Some(rows) = &rows {
+        let state = trainer_state(prepared, best.as_ref());
+        for result in [
+            draw_curves(&output.join(CURVES_FILE), &prepared.name(), rows),
+            write_trainer_state(&output.join(TRAINER_STATE_FILE), &state, rows),
+        ] {
+            // The model is there; a summary that fails is no reason to say that the run did.
+            if let Err(error) = result {
+                observer.warning(&error.to_string());
+            }
         }
     }
-    let best = run.store.best().ok().and_then(|found| found.checkpoint);
     let better_step = best.map(|best| best.step).filter(|step| *step != run.state.step);
     Ok(Outcome { steps_done: run.state.step, is_finished: true, folder, validation, better_step })
 }
@@ -60,9 +73,8 @@ fn write_model(run: &mut Run<'_>, folder: &Path, rows: &[Row]) -> Result<(), Tra
     super::output::replace_folder(&partial, folder)
 }
 
-fn trainer_state(prepared: &Prepared, run: &Run<'_>) -> TrainerState {
+fn trainer_state(prepared: &Prepared, best: Option<&Checkpoint>) -> TrainerState {
     let (config, watch) = (&prepared.config, &prepared.config.watch);
-    let best = run.store.best().ok().and_then(|found| found.checkpoint);
     let sequences = (config.train.micro_batch * config.train.accumulation) as u64;
     TrainerState {
         max_steps: prepared.steps,
@@ -88,14 +100,14 @@ fn card(prepared: &Prepared, parameters: u64, rows: &[Row]) -> Result<String, Tr
         String::new(),
         format!(
             "A {kind} language model of {parameters} parameters, {} of them ternary: {} layers, hidden size {}, \
-             {} tokens, sequences of {}. Norms: {}; activation: {:?}. Trained with tercet {}.",
+             {} tokens, sequences of {}. Norms: {}; activation: {}. Trained with tercet {}.",
             model.ternary_parameters(),
             model.num_hidden_layers,
             model.hidden_size,
             model.vocab_size,
             config.data.sequence_length,
             norms(model),
-            model.hidden_act,
+            model.hidden_act.name(),
             env!("CARGO_PKG_VERSION"),
         ),
         String::new(),

@@ -5,7 +5,8 @@
 //! | `prepare` | from a configuration to data and model |
 //! | `observer` | what a run tells whoever watches |
 //! | `state` | what a checkpoint holds |
-//! | `spike` | whether a loss is one |
+//! | `record` | what steps, validations and samples leave in the record |
+//! | `spike`, `trouble` | whether a loss is a spike; what is wrong with a step, and going back |
 //! | `sample` | text from a model in training |
 //! | `finish` | the folder that a run leaves |
 //! | `estimate` | how long it will take, from a short probe |
@@ -26,45 +27,40 @@ mod finish;
 mod observer;
 mod output;
 mod prepare;
+mod record;
 mod sample;
 mod spike;
 mod state;
+mod trouble;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tercet::config::{Linears, TensorKind};
 use tercet_kernels::{Pool, float_rate};
 
 pub use error::TrainError;
 pub use estimate::{Estimate, estimate};
+pub use finish::MODEL as MODEL_FOLDER;
 pub use observer::{Observer, StepNews, WeightGrid};
+pub use output::model_of_run;
 pub use prepare::{Prepared, prepare};
 
-use crate::checkpoint::{Checkpoint, Stage, Store};
+use crate::checkpoint::{Checkpoint, Moment, Stage, Store};
 use crate::config::{OnSpike, Reduction};
-use crate::log::{
-    EventRecord, Recorder, SampleRecord, StepRecord, TernaryShares, TimingRecord, ValidationRecord,
-};
+use crate::log::{Recorder, ValidationRecord};
+use crate::measure::TrainingNeed;
 use crate::model::{CodeStatistics, LossSettings, Losses, ModelTeacher, Network, Teacher};
 use crate::optimizer::Optimizer;
 use crate::schedule::lambda;
 use crate::start;
 use state::State;
+use trouble::Trouble;
 
 /// The folder of a run's checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
-/// How often a run goes back to one checkpoint before it gives up.
-const TIMES_BACK_MAX: u32 = 10;
-/// Rows and columns of the weights that are shown.
-const GRID: [usize; 2] = [12, 48];
-/// The linear that is shown: `q_proj` of the middle layer.
-const GRID_LINEAR: usize = 0;
-/// Weight of the newest step in the time of a step.
-const TIME_SMOOTHING: f64 = 0.1;
-
+/// The folder of its tokens, where the configuration names no other.
+const CACHE: &str = "cache";
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -119,6 +115,12 @@ pub fn train(
     let mut run = Run {
         prepared,
         ceiling: float_rate(pool, CEILING_PASSES),
+        operations_per_token: TrainingNeed::per_token(
+            &prepared.model,
+            prepared.config.tokens_per_step() as usize,
+            prepared.config.data.sequence_length,
+        )
+        .operations(),
         network,
         optimizer,
         teacher: teacher.as_ref().map(|model| ModelTeacher::new(model, size.rows, size.context)),
@@ -164,6 +166,7 @@ struct Run<'a> {
     prepared: &'a Prepared,
     /// f32 operations a second that this machine can do.
     ceiling: f64,
+    operations_per_token: f64,
     network: Network,
     optimizer: Optimizer,
     teacher: Option<ModelTeacher<'a>>,
@@ -205,6 +208,7 @@ impl Run<'_> {
                     }
                 }
             }
+            self.state.recent_losses.remember(mean(step.losses.loss, step.losses.tokens));
             let statistics = self.update(&step)?;
             self.record(&step, &statistics, started.elapsed().as_secs_f64(), observer)?;
             self.rare(observer)?;
@@ -240,19 +244,6 @@ impl Run<'_> {
         Step { losses, gradient_norm: self.optimizer.gradient_norm(&self.network) }
     }
 
-    /// What is wrong with a step, if anything is.
-    fn trouble(&mut self, step: &Step) -> Option<Trouble> {
-        let loss = mean(step.losses.loss, step.losses.tokens);
-        for (what, found) in [("loss", loss), ("gradient norm", step.gradient_norm)] {
-            if !found.is_finite() {
-                return Some(Trouble::NotFinite { what, found });
-            }
-        }
-        let deviations = self.prepared.config.train.spike_deviations;
-        let is_spike = self.state.recent_losses.is_spike(loss, deviations);
-        is_spike.then(|| Trouble::Spike(format!("loss spike: {loss:.4}")))
-    }
-
     /// Changes the weights.
     fn update(&mut self, step: &Step) -> Result<CodeStatistics, TrainError> {
         let config = &self.prepared.config;
@@ -265,87 +256,6 @@ impl Run<'_> {
         self.state.step = next;
         self.state.tokens += config.tokens_per_step();
         Ok(statistics)
-    }
-
-    fn record(
-        &mut self,
-        step: &Step,
-        statistics: &CodeStatistics,
-        seconds: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        let (prepared, done) = (self.prepared, self.state.step);
-        let rates = prepared.schedule.at(done - 1);
-        let losses = &step.losses;
-        let teacher_loss = prepared.config.distillation.as_ref().filter(|teacher| teacher.weight > 0.0);
-        let teacher_loss = teacher_loss.map(|teacher| {
-            let weight = f64::from(teacher.weight);
-            let part = (losses.loss - (1.0 - weight) * losses.cross_entropy) / weight;
-            mean(part, losses.tokens) as f32
-        });
-        let total: u64 = statistics.counts.iter().sum();
-        let share = |count: u64| (count as f64 / total as f64) as f32;
-        let [minus, zero, plus] = statistics.counts.map(share);
-        let shares = TernaryShares { flips: share(statistics.flips), minus, zero, plus };
-        let sequences = self.state.tokens / prepared.config.data.sequence_length as u64;
-        let record = StepRecord {
-            step: done,
-            tokens: self.state.tokens,
-            epoch: sequences as f64 / prepared.dataset.sequences_per_epoch() as f64,
-            loss: mean(losses.loss, losses.tokens) as f32,
-            teacher_loss,
-            learning_rate: rates.learning_rate,
-            weight_decay: rates.weight_decay,
-            gradient_norm: step.gradient_norm as f32,
-            lambda: lambda(&prepared.config.quantization, done - 1),
-            ternary: (prepared.model.linears != Linears::Dense).then_some(shares),
-        };
-        let average = self.seconds_per_step.unwrap_or(seconds);
-        let average = average + TIME_SMOOTHING * (seconds - average);
-        self.seconds_per_step = Some(average);
-        let tokens_per_s = prepared.config.tokens_per_step() as f64 / seconds;
-        let ceiling_share = self.operations_per_token() * tokens_per_s / self.ceiling;
-        if done.is_multiple_of(prepared.config.watch.log_every.max(1)) || done == prepared.steps {
-            self.recorder.step(&record)?;
-            self.recorder.timing(&TimingRecord {
-                step: done,
-                seconds,
-                tokens_per_s,
-                ceiling_share: Some(ceiling_share),
-            })?;
-        }
-        observer.step(&StepNews {
-            record: &record,
-            steps: prepared.steps,
-            tokens_per_s,
-            ceiling_share,
-            seconds_left: average * (prepared.steps - done) as f64,
-            weights: self.grid(),
-        });
-        Ok(())
-    }
-
-    /// f32 operations of one token, forward and backward: six a weight that multiplies, and those
-    /// of attention.
-    fn operations_per_token(&self) -> f64 {
-        let model = &self.prepared.model;
-        let parameters = self.network.layout().parameters().iter();
-        let is_product = |kind| kind == TensorKind::Linear || kind == TensorKind::Head;
-        let weights: usize =
-            parameters.filter(|parameter| is_product(parameter.kind)).map(|p| p.range.len()).sum();
-        let tied = if model.tie_word_embeddings { model.vocab_size * model.hidden_size } else { 0 };
-        // A token attends to half of its sequence, with two products, three times over.
-        let attention =
-            model.num_hidden_layers * model.attention_size() * self.prepared.config.data.sequence_length * 6;
-        (6 * (weights + tied) + attention) as f64
-    }
-
-    fn grid(&self) -> Option<WeightGrid> {
-        let layer = self.prepared.model.num_hidden_layers / 2;
-        let codes = self.network.codes(layer, GRID_LINEAR, GRID)?;
-        let name = format!("layers.{layer}.{}", tercet::model::Layer::LINEARS[GRID_LINEAR]);
-        let columns = GRID[1].min(self.prepared.model.hidden_size);
-        Some(WeightGrid { name, columns, codes })
     }
 
     /// Validates, samples and saves where it is time.
@@ -364,53 +274,18 @@ impl Run<'_> {
             self.sample(observer)?;
         }
         if saves {
-            self.save(metric, observer)?;
-        }
-        Ok(())
-    }
-
-    fn validate(&mut self) -> Result<ValidationRecord, TrainError> {
-        let (prepared, config) = (self.prepared, &self.prepared.config);
-        let mut losses = Losses::default();
-        let batches =
-            prepared.dataset.validation_batches(config.train.micro_batch, config.watch.validation_sequences);
-        for batch in batches {
-            losses = losses.plus(self.network.evaluate(&batch));
-        }
-        let loss = mean(losses.cross_entropy, losses.tokens);
-        let bytes_per_token = prepared.dataset.validation_bytes_per_token();
-        let bits_per_byte = loss / std::f64::consts::LN_2 / bytes_per_token;
-        let validation = ValidationRecord {
-            step: self.state.step,
-            loss,
-            perplexity: libm::exp(loss),
-            bits_per_byte: (bytes_per_token > 0.0).then_some(bits_per_byte),
-        };
-        self.recorder.validation(&validation)?;
-        self.state.best = Some(self.state.best.map_or(loss, |best| best.min(loss)));
-        self.validation = Some(validation);
-        Ok(validation)
-    }
-
-    fn sample(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        match sample::sample(self.prepared, &mut self.network, self.state.step) {
-            Ok(text) => {
-                observer.sampled(self.state.step, &text);
-                self.recorder.sample(&SampleRecord { step: self.state.step, text })?;
-            }
-            Err(error) => observer.warning(&format!("no sample: {error}")),
+            self.state.times_back = 0;
+            self.save(Moment { step, metric, is_scheduled: true }, observer)?;
         }
         Ok(())
     }
 
     /// Saves a checkpoint; the record and the curves are then on disk too.
-    fn save(&mut self, metric: Option<f64>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn save(&mut self, moment: Moment, observer: &mut dyn Observer) -> Result<(), TrainError> {
         self.recorder.sync()?;
-        self.state.times_back = 0;
         self.state.positions = self.recorder.positions();
         let Run { prepared, network, optimizer, store, state, .. } = self;
-        let saved = store
-            .save(state.step, metric, |folder| state::write(folder, prepared, network, optimizer, state))?;
+        let saved = store.save(moment, |folder| state::write(folder, prepared, network, optimizer, state))?;
         self.last_saved = Some(saved.step);
         observer.saved(saved.step, &saved.path);
         // A plot that fails is no reason to lose a run.
@@ -420,10 +295,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Saves and ends early.
+    /// Saves and ends early. Before the first step there is nothing that a new beginning would not make.
     fn stop(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-        if self.last_saved != Some(self.state.step) {
-            self.save(None, observer)?;
+        if self.state.step > 0 && self.last_saved != Some(self.state.step) {
+            self.save(Moment { step: self.state.step, metric: None, is_scheduled: false }, observer)?;
         }
         let checkpoints = self.prepared.output().join(CHECKPOINTS);
         Ok(Outcome {
@@ -457,52 +332,6 @@ impl Run<'_> {
         self.network.quantize().map_err(|source| TrainError::NoCodes { step, source })?;
         self.last_saved = checkpoint.map(|checkpoint| checkpoint.step);
         Ok(())
-    }
-
-    /// Goes back to the last checkpoint and leaves out the batches since then.
-    fn go_back(&mut self, trouble: &Trouble, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let step = self.state.step + 1;
-        let (skipped_steps, times_back) = (self.state.skipped_steps, self.state.times_back + 1);
-        if times_back > TIMES_BACK_MAX {
-            return Err(TrainError::Stuck { step, times: TIMES_BACK_MAX });
-        }
-        let checkpoint = self.store.latest()?.checkpoint;
-        self.state = match &checkpoint {
-            Some(checkpoint) => state::read_state(&checkpoint.path)?,
-            None => State::new(self.prepared),
-        };
-        self.load(checkpoint.as_ref())?;
-        self.recorder = open_record(&self.prepared.output(), &self.state, observer)?;
-        let left_out = step - self.state.step;
-        self.state.skipped_steps = skipped_steps + left_out;
-        self.state.times_back = times_back;
-        let message = format!(
-            "step {step}: {trouble}; back to step {}, the batches of {left_out} steps left out",
-            self.state.step
-        );
-        self.tell(&message, observer)
-    }
-
-    /// Records something that happened, and says it.
-    fn tell(&mut self, message: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        observer.warning(message);
-        let event = EventRecord { step: self.state.step, message: message.to_owned() };
-        Ok(self.recorder.event(&event)?)
-    }
-}
-
-/// What is wrong with a step.
-enum Trouble {
-    NotFinite { what: &'static str, found: f64 },
-    Spike(String),
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::NotFinite { what, found } => write!(f, "the {what} is {found}"),
-            Trouble::Spike(message) => f.write_str(message),
-        }
     }
 }
 

@@ -1,31 +1,100 @@
 //! The output folder of a run: what it may write over, and what it may not.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::finish::MODEL;
 use super::state::CONFIG_FILE;
-use super::{Prepared, TrainError};
-use crate::log::{CSV_FILE, LOG_FILE, TIMINGS_FILE};
+use super::{CACHE, CHECKPOINTS, Prepared, TrainError};
+use crate::checkpoint::Store;
+use crate::config::TrainConfig;
+use crate::log::{CSV_FILE, LOG_FILE, Row, TIMINGS_FILE, read_rows};
 
 /// The first line of a configuration that a run has left.
 const MARK: &str = "# Of a run of `tercet train`: the same command goes on with it.\n";
 
+/// Refuses a folder that holds something and no run, before anything is written into it.
+///
+/// A start that was interrupted may have left tokens in `cache` and nothing else: that is no reason to refuse. Nor are
+/// names that begin with a dot, which systems and editors leave.
+pub(super) fn check_is_of_a_run(output: &Path, cache: &Path) -> Result<(), TrainError> {
+    let is_run = is_marked(output) || Store::has_been_opened(&output.join(CHECKPOINTS));
+    if is_run || !output.exists() {
+        return Ok(());
+    }
+    let is_of_a_start = |name: &OsStr| {
+        name == CACHE
+            || name == CHECKPOINTS
+            || cache.starts_with(output.join(name))
+            || name.as_encoded_bytes().starts_with(b".")
+    };
+    // The first by name: what a folder is listed in has no order.
+    let mut foreign: Option<OsString> = None;
+    for entry in fs::read_dir(output).map_err(failed(output, "read"))? {
+        let name = entry.map_err(failed(output, "read"))?.file_name();
+        if !is_of_a_start(&name) && foreign.as_ref().is_none_or(|first| name < *first) {
+            foreign = Some(name);
+        }
+    }
+    match foreign {
+        Some(name) => {
+            let found = name.to_string_lossy().into_owned();
+            Err(TrainError::NotARun { folder: output.to_owned(), found })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The model in the folder of a run: the finished one, or else that of the newest checkpoint.
+///
+/// None if there is neither, or if no run has left its configuration in the folder.
+pub fn model_of_run(folder: &Path) -> Option<PathBuf> {
+    if !is_marked(folder) {
+        return None;
+    }
+    let model = folder.join(MODEL);
+    if model.is_dir() { Some(model) } else { Store::newest_in(&folder.join(CHECKPOINTS)) }
+}
+
+/// Whether a run has left its configuration.
+fn is_marked(output: &Path) -> bool {
+    let mut start = Vec::new();
+    let file = fs::File::open(output.join(CONFIG_FILE));
+    let read = file.and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
+    read.is_ok() && start == MARK.as_bytes()
+}
+
 /// Refuses a folder without checkpoints in which something bears a name that a run writes, unless
-/// a run was ended there before its first checkpoint.
+/// a run was ended there before its first checkpoint: that one begins anew.
 pub(super) fn check_unused(output: &Path) -> Result<(), TrainError> {
     let refused = |name: &str| TrainError::Occupied { path: output.join(name) };
     // A run that was ended so early has left no model.
     if output.join(MODEL).exists() {
         return Err(refused(MODEL));
     }
-    let is_ours = fs::read_to_string(output.join(CONFIG_FILE)).is_ok_and(|text| text.starts_with(MARK));
+    let is_ours = is_marked(output);
     let names = [CONFIG_FILE, LOG_FILE, CSV_FILE, TIMINGS_FILE];
     match names.into_iter().find(|name| !is_ours && output.join(name).exists()) {
         Some(name) => Err(refused(name)),
+        None if is_ours => check_nothing_was_saved(output),
         None => Ok(()),
     }
+}
+
+/// Refuses a run of which a checkpoint was saved that is not there any more: beginning anew would write over its
+/// record.
+fn check_nothing_was_saved(output: &Path) -> Result<(), TrainError> {
+    let config = TrainConfig::read(&output.join(CONFIG_FILE));
+    // What cannot be read tells of no checkpoint.
+    let save_every = config.map_or(0, |config| config.watch.save_every);
+    let rows = read_rows(&output.join(LOG_FILE)).unwrap_or_default();
+    let step = rows.iter().map(Row::step).max().unwrap_or(0);
+    if save_every > 0 && step > save_every {
+        return Err(TrainError::NoCheckpoint { folder: output.to_owned(), step, saved: save_every });
+    }
+    Ok(())
 }
 
 /// Leaves the configuration of the run in its folder.
@@ -62,6 +131,60 @@ fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> TrainE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_that_of_a_run_or_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("run");
+        let elsewhere = folder.path().join("tokens");
+        let check = || check_is_of_a_run(&output, &elsewhere);
+        assert!(check().is_ok(), "it is not there yet");
+        fs::create_dir(&output).unwrap();
+        assert!(check().is_ok(), "it is empty");
+        for left_by_a_start in ["cache", "checkpoints", ".keep"] {
+            fs::create_dir(output.join(left_by_a_start)).unwrap();
+            assert!(check().is_ok(), "{left_by_a_start}");
+        }
+        fs::create_dir(output.join("my tokens")).unwrap();
+        assert!(check_is_of_a_run(&output, &output.join("my tokens/new")).is_ok());
+        fs::write(output.join("a page.md"), "precious").unwrap();
+        let error = check().unwrap_err();
+        assert!(error.to_string().contains("found `a page.md` and no run"), "{error}");
+        assert!(error.hint().unwrap().contains("`--output`"));
+        // A run may have neighbours in its folder.
+        fs::write(output.join("checkpoints/.lock"), "").unwrap();
+        assert!(check().is_ok());
+        fs::remove_dir_all(output.join("checkpoints")).unwrap();
+        fs::write(output.join(CONFIG_FILE), "[run]").unwrap();
+        assert!(check().is_err());
+        fs::write(output.join(CONFIG_FILE), format!("{MARK}[run]")).unwrap();
+        assert!(check().is_ok());
+
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = check_is_of_a_run(&file, &elsewhere).unwrap_err();
+        assert!(matches!(error, TrainError::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_model_of_a_run_is_the_finished_one_or_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let found = || model_of_run(folder.path());
+        fs::create_dir_all(path("checkpoints/step-00000100")).unwrap();
+        assert_eq!(found(), None, "nothing says that this is a run");
+        fs::write(path(CONFIG_FILE), format!("{MARK}[run]")).unwrap();
+        assert_eq!(found(), Some(path("checkpoints/step-00000100")));
+        for name in ["step-00000090", "step-00000200", ".partial-step-00000300", "step-9"] {
+            fs::create_dir(path("checkpoints").join(name)).unwrap();
+        }
+        assert_eq!(found(), Some(path("checkpoints/step-00000200")));
+        fs::create_dir(path(MODEL)).unwrap();
+        assert_eq!(found(), Some(path(MODEL)));
+        fs::remove_dir_all(path(MODEL)).unwrap();
+        fs::remove_dir_all(path("checkpoints")).unwrap();
+        assert_eq!(found(), None);
+    }
 
     #[test]
     fn what_a_run_did_not_make_is_left_alone() {

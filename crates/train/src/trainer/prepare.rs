@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tercet::checkpoint::Checkpoint;
 use tercet::config::{Config, Linears};
 use tercet::model::{LoadError, Model};
-use tercet::source::Source;
+use tercet::source::{Source, SourceError};
 use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{Isa, Pool};
 
-use super::{Observer, TrainError};
+use super::{CACHE, Observer, TrainError, output, sample};
 use crate::config::{LinearKind, TrainConfig};
 use crate::data::{Dataset, TextTokenizer, Work, load_tokenizer};
-use crate::model::{MemoryNeed, ModelTeacher, NetworkSize, TEACHER_CACHE, TEACHER_LAYOUT};
+use crate::model::{KV_TYPE, MemoryNeed, ModelTeacher, NetworkSize, TEACHER_LAYOUT};
 use crate::schedule::Schedule;
 use crate::start::Start;
 
@@ -48,12 +48,24 @@ struct TeacherFiles {
 
 impl TeacherFiles {
     fn open(folder: &Path) -> Result<Self, TrainError> {
-        let source = Source::folder(folder)?;
+        let source = model_folder("distillation.teacher", folder)?;
         let refused = |error: LoadError| TrainError::Teacher(Box::new(error));
         let checkpoint = Checkpoint::open(&source).map_err(|error| refused(error.into()))?;
         let config = Config::read(&source, &checkpoint).map_err(|error| refused(error.into()))?;
         let tokenizer = Tokenizer::read(&source, &config).ok();
         Ok(TeacherFiles { folder: source.name(), checkpoint, config, tokenizer })
+    }
+}
+
+/// The folder of a model that `field` names.
+fn model_folder(field: &'static str, path: &Path) -> Result<Source, TrainError> {
+    let path = path.to_owned();
+    let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    match Source::folder(&path) {
+        Err(SourceError::NotAFolder { .. }) if is_gguf => Err(TrainError::Gguf { field, path }),
+        Err(SourceError::NotAFolder { .. }) => Err(TrainError::NoFolder { field, path, found: "a file" }),
+        Err(SourceError::NotFound { .. }) => Err(TrainError::NoFolder { field, path, found: "nothing" }),
+        source => Ok(source?),
     }
 }
 
@@ -83,14 +95,15 @@ pub fn prepare(
     observer: &mut dyn Observer,
 ) -> Result<Prepared, TrainError> {
     config.check()?;
+    let cache = config.data.cache.clone().unwrap_or_else(|| config.run.output.join(CACHE));
+    output::check_is_of_a_run(&config.run.output, &cache)?;
     let from = config.model.from.as_deref();
     let start = match from {
-        Some(folder) => Some(Start::open(&Source::folder(folder)?, &config.model)?),
+        Some(folder) => Some(Start::open(&model_folder("model.from", folder)?, &config.model)?),
         None => None,
     };
     let teacher = config.distillation.as_ref().map(|distillation| &*distillation.teacher);
     let teacher = teacher.map(TeacherFiles::open).transpose()?;
-    let cache = config.data.cache.clone().unwrap_or_else(|| config.run.output.join("cache"));
     let stop = AtomicBool::new(observer.wants_stop());
     let mut progress = |progress| {
         observer.data(progress);
@@ -158,7 +171,7 @@ fn steps(config: &TrainConfig, dataset: &Dataset) -> u64 {
 
 impl Prepared {
     /// The room a network needs with an instruction set.
-    pub fn network_size(&self, isa: Isa) -> NetworkSize {
+    pub(crate) fn network_size(&self, isa: Isa) -> NetworkSize {
         let context = self.config.data.sequence_length;
         NetworkSize {
             rows: self.config.train.micro_batch * context,
@@ -174,10 +187,13 @@ impl Prepared {
         self.steps as f64 * sequences / self.dataset.sequences_per_epoch() as f64
     }
 
-    /// The memory that training takes with an instruction set.
+    /// The memory that training takes with an instruction set, all of it at once.
     pub fn memory_need(&self, isa: Isa) -> MemoryNeed {
         let size = self.network_size(isa);
         let mut need = MemoryNeed::new(&self.model, &size);
+        if self.config.watch.sample_every > 0 {
+            need.sample_bytes = sample::memory_bytes(self);
+        }
         if let Some(TeacherFiles { checkpoint, config, .. }) = &self.teacher {
             let session = ModelTeacher::session_size(config, size.rows, size.context);
             let teacher = tercet::model::MemoryNeed::of_checkpoint(
@@ -185,12 +201,14 @@ impl Prepared {
                 checkpoint,
                 TEACHER_LAYOUT,
                 &session,
-                TEACHER_CACHE,
+                KV_TYPE,
             );
             // A micro-batch has a cache for each of its sequences.
             let sequences = self.config.train.micro_batch as u64;
             let caches = teacher.cache_bytes.saturating_mul(sequences);
-            need.teacher_bytes = (teacher.weight_bytes + teacher.scratch_bytes).saturating_add(caches);
+            let window = (session.max_logit_rows * config.vocab_size * size_of::<f32>()) as u64;
+            need.teacher_bytes =
+                (teacher.weight_bytes + teacher.scratch_bytes + window).saturating_add(caches);
         }
         need
     }

@@ -15,18 +15,19 @@ const WINDOW_MIN: usize = 16;
 pub(super) struct RecentLosses(Vec<f64>);
 
 impl RecentLosses {
-    /// Whether `loss` exceeds their mean by more than so many standard deviations; it is
-    /// remembered if it does not.
-    pub(super) fn is_spike(&mut self, loss: f64, deviations: Option<f32>) -> bool {
+    /// Whether `loss` exceeds their mean by more than so many standard deviations.
+    pub(super) fn is_spike(&self, loss: f64, deviations: Option<f32>) -> bool {
         let threshold = deviations.and_then(|deviations| self.threshold(f64::from(deviations)));
-        if threshold.is_some_and(|threshold| loss > threshold) {
-            return true;
-        }
+        threshold.is_some_and(|threshold| loss > threshold)
+    }
+
+    /// Remembers the loss of a step that is taken, be it a spike or not: after a jump that lasts, what was a spike
+    /// is soon the rule.
+    pub(super) fn remember(&mut self, loss: f64) {
         if self.0.len() == WINDOW {
             self.0.remove(0);
         }
         self.0.push(loss);
-        false
     }
 
     fn threshold(&self, deviations: f64) -> Option<f64> {
@@ -44,17 +45,34 @@ impl RecentLosses {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_loss_far_above_the_last_ones_is_a_spike_and_not_remembered() {
+    /// Losses about 3.1, more than are remembered; none of them is a spike.
+    fn steady() -> RecentLosses {
         let mut recent = RecentLosses::default();
         for step in 0..100 {
             let loss = 3.0 + 0.1 * f64::from(step % 3);
             assert!(!recent.is_spike(loss, Some(4.0)));
+            recent.remember(loss);
         }
-        assert!(recent.is_spike(3.6, Some(4.0)));
+        recent
+    }
+
+    #[test]
+    fn a_loss_far_above_the_last_ones_is_a_spike() {
+        let recent = steady();
         assert!(recent.is_spike(3.6, Some(4.0)));
         assert!(!recent.is_spike(3.6, None));
         assert_eq!(recent.0.len(), WINDOW);
+    }
+
+    #[test]
+    fn a_jump_that_lasts_is_soon_no_spike() {
+        let mut recent = steady();
+        let mut spikes = 0;
+        for _ in 0..100 {
+            spikes += u32::from(recent.is_spike(3.6, Some(4.0)));
+            recent.remember(3.6);
+        }
+        assert!((1..10).contains(&spikes), "{spikes}");
     }
 
     #[test]
@@ -62,6 +80,7 @@ mod tests {
         let mut recent = RecentLosses::default();
         for loss in [1.0, 1.0, 50.0] {
             assert!(!recent.is_spike(loss, Some(1.0)));
+            recent.remember(loss);
         }
     }
 }

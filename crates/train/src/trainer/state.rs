@@ -33,9 +33,9 @@ const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 pub(super) const CONFIG_FILE: &str = "config.toml";
 const MOMENTS: [&str; 2] = ["first_moments", "second_moments"];
 
-/// Everything of a run that changes and is no tensor.
+/// Everything of a run that changes and is no tensor. Fields that it had once are passed over: the manifest vouches
+/// for the file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct State {
     /// Steps that were done.
     pub(super) step: u64,
@@ -43,12 +43,10 @@ pub(super) struct State {
     pub(super) tokens: u64,
     /// Steps whose batches were left out after going back.
     pub(super) skipped_steps: u64,
-    /// How often the run has gone back to this checkpoint.
+    /// How often the run has gone back to the last scheduled checkpoint.
     pub(super) times_back: u32,
     /// The losses that a spike is told by.
     pub(super) recent_losses: RecentLosses,
-    /// The least validation loss.
-    pub(super) best: Option<f64>,
     /// Where the record stands.
     pub(super) positions: Positions,
     /// What the data was, in words: a run goes on with the same.
@@ -77,7 +75,7 @@ pub(super) fn write(
     Export::new(Form::Masters, &config, &layout, network.parameters(), files)
         .write(folder)
         .map_err(|(path, error)| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-    let (_, moments) = optimizer.state();
+    let moments = optimizer.moments();
     let shape = [layout.len()];
     let tensors: Vec<TensorOut<'_>> = MOMENTS
         .iter()
@@ -120,7 +118,7 @@ pub(super) fn read_tensors_of(
         let tensor = tensor.ok_or_else(|| TrainError::State { path: folder.to_owned(), detail: detail() })?;
         tensor.read_f32(0, &mut parameters[parameter.range.clone()]);
     }
-    let (_, moments) = optimizer.state();
+    let moments = optimizer.moments();
     let shape = [layout.len()];
     let mut tensors: Vec<TensorInto<'_>> = MOMENTS
         .iter()

@@ -27,7 +27,7 @@ run.output = 'x'
 model = { hidden_size = 1048576, intermediate_size = 4194304, num_hidden_layers = 4096, vocab_size = 16777216, \
     num_attention_heads = 16384, head_dim = 16384, max_position_embeddings = 134217728, rope_theta = 1e12 }
 data = { train = ['x'], sequence_length = 65535 }
-tokenizer.vocab_size = 16777216
+tokenizer.vocab_size = 1048576
 train = { tokens = 9223372036854775807, micro_batch = 65536, accumulation = 4294967295 }
 watch.keep = 9223372036854775807
 ";

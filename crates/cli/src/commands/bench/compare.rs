@@ -48,7 +48,8 @@ struct Key {
 struct Entry {
     key: Key,
     tokens_per_s: f64,
-    stddev: f64,
+    /// None of one sample, in files of now.
+    stddev: Option<f64>,
     samples: usize,
     fraction: f64,
     is_noisy: bool,
@@ -115,11 +116,14 @@ enum Verdict {
 
 impl Verdict {
     fn of(old: &Entry, new: &Entry) -> Self {
-        if old.samples < 2 || new.samples < 2 {
+        let variance = |entry: &Entry| {
+            let stddev = entry.stddev.filter(|_| entry.samples > 1)?;
+            Some(stddev * stddev / entry.samples as f64)
+        };
+        let (Some(old_variance), Some(new_variance)) = (variance(old), variance(new)) else {
             return Verdict::OneSample;
-        }
-        let variance = |entry: &Entry| entry.stddev * entry.stddev / entry.samples as f64;
-        let noise = STANDARD_ERRORS * (variance(old) + variance(new)).sqrt();
+        };
+        let noise = STANDARD_ERRORS * (old_variance + new_variance).sqrt();
         let change = new.tokens_per_s - old.tokens_per_s;
         match change.abs() > noise.max(LEAST_CHANGE * old.tokens_per_s) {
             false => Verdict::Same,
@@ -348,6 +352,15 @@ mod tests {
         table(&found).write_markdown(&mut written).unwrap();
         let written = String::from_utf8(written).unwrap();
         assert!(written.contains("| preset s | ternary |") && written.contains("+25.0 %"), "{written}");
+    }
+
+    #[test]
+    fn a_file_from_before_that_gives_one_sample_a_spread_of_0_is_read() {
+        let mut one = serde_json::to_value(row(&[100.0], [50e9; 2])).unwrap();
+        one["stddev"] = 0.0.into();
+        let old = entries(serde_json::json!([one]).to_string().as_bytes()).unwrap();
+        let new = Entry::from(row(&[200.0, 200.0], [50e9; 2]));
+        assert_eq!(differences(&old, &[new])[0].verdict, Verdict::OneSample);
     }
 
     #[test]

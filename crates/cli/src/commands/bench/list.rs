@@ -1,5 +1,7 @@
 //! Lists of numbers as arguments, as llama-bench takes them: `512,128`, `0-1024+256`.
 
+use crate::flag_bounds::CONTEXT_MAX;
+
 /// Numbers in the order they were given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct List(pub(super) Vec<usize>);
@@ -7,7 +9,7 @@ pub(super) struct List(pub(super) Vec<usize>);
 /// A longer list is a mistake.
 const LENGTH_MAX: usize = 64;
 /// As wide as any context.
-const NUMBER_MAX: usize = 1 << 27;
+const NUMBER_MAX: usize = CONTEXT_MAX as usize;
 
 /// Reads a list of numbers and of ranges `first-last+step`.
 pub(super) fn list(text: &str) -> Result<List, String> {

@@ -11,8 +11,8 @@ use tercet_kernels::{KvCache, KvType, Sequence};
 
 use super::test::{Kind, Test};
 use crate::ceilings::Rates;
-use crate::energy_counter::EnergyCounter;
 use crate::machine;
+use tercet::energy_counter::EnergyCounter;
 
 /// What was measured of one test.
 #[derive(Debug, Clone, PartialEq)]

@@ -24,7 +24,7 @@ use tercet_kernels::{Isa, Pool};
 
 use crate::ceilings::{self, Measured};
 use crate::failure::{Exit, Failure};
-use crate::flag_bounds::THREADS_MAX;
+use crate::flag_bounds::{CONTEXT_MAX, THREADS_MAX};
 use crate::origin::{self, Origin};
 use crate::terminal::note;
 use crate::weight_types::{Head, Kv, Weights};
@@ -56,8 +56,8 @@ pub(crate) struct Bench {
     /// A model's folder, its GGUF file, or its name on the Hub
     #[arg(short, long, value_name = "MODEL", conflicts_with = "positional", help_heading = "Model")]
     model: Option<OsString>,
-    /// Random weights in the shape of a known model; `help` lists them
-    #[arg(long, value_name = "P", value_parser = origin::preset, help_heading = "Model")]
+    /// Random weights in the shape of a known model
+    #[arg(long, value_name = "P", value_parser = origin::presets(), ignore_case = true, help_heading = "Model")]
     #[arg(conflicts_with_all = ["model", "positional"])]
     preset: Option<&'static Preset>,
     /// How weights lie in memory
@@ -95,7 +95,7 @@ pub(crate) struct Bench {
         hide_default_value = true,
         help_heading = "Tests"
     )]
-    #[arg(value_parser = clap::value_parser!(u32).range(..=1 << 27))]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=CONTEXT_MAX))]
     ctx_size: u32,
     /// Repetitions of each test
     #[arg(short, long, value_name = "N", default_value_t = 5, help_heading = "Tests")]
@@ -174,6 +174,13 @@ impl Bench {
                 "{positions} positions are more than the {trained} that the model was trained for"
             ));
         }
+        let of_runs = origin::threads(None, need.weight_bytes);
+        if self.threads.is_none() && of_runs < threads {
+            note(&format!(
+                "`tercet run` and `serve` take {} for a model as small as this; `-t {of_runs}` measures that",
+                figures::threads(of_runs)
+            ));
+        }
         let before = ceilings::measure(&pool);
         tell_ceilings("before the tests", &before, &pool);
 
@@ -208,6 +215,7 @@ impl Bench {
     }
 
     fn run_paper(&self, out: &mut impl Write, pool: &Arc<Pool>) -> Result<ExitCode, Failure> {
+        self.paper.check(self.weights)?;
         let ceilings = ceilings::measure(pool);
         tell_ceilings("now", &ceilings, pool);
         let setting = paper::Setting {
@@ -254,6 +262,17 @@ impl Bench {
             params: origin.config.linear_parameters() + origin.config.embedding_parameters(),
             load_s,
         }
+    }
+}
+
+/// A size that is given twice would only be measured twice.
+fn refuse_twice(flag: &str, sizes: &[&'static Preset]) -> Result<(), Failure> {
+    match (1..sizes.len()).find(|at| sizes[..*at].contains(&sizes[*at])) {
+        Some(twice) => {
+            let message = format!("`{flag}`: `{}` is given twice", sizes[twice].name);
+            Err(Failure::message(Exit::Usage, message))
+        }
+        None => Ok(()),
     }
 }
 

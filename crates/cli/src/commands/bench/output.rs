@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::format::{Format, write_csv, write_json};
-use super::row::{Bound, Row, Setting};
+use super::row::{Bound, Row, Setting, with_spread};
 use crate::failure::Failure;
 use crate::figures;
 use crate::table::Table;
@@ -85,7 +85,7 @@ fn table(rows: &[Row]) -> Table {
         table.push(vec![
             row.parallel.to_string(),
             row.test.clone(),
-            format!("{:.2} ± {:.2}", row.tokens_per_s, row.stddev),
+            with_spread(row.tokens_per_s, row.stddev, 2),
             per_token(row),
             figures::percent(row.fraction) + if row.noisy { ", noisy" } else { "" },
             ceiling(row),

@@ -81,8 +81,8 @@ pub(super) struct Row {
     pub(super) parallel: usize,
     /// The median of the samples.
     pub(super) tokens_per_s: f64,
-    /// The samples' standard deviation.
-    pub(super) stddev: f64,
+    /// The samples' standard deviation; none of one sample.
+    pub(super) stddev: Option<f64>,
     pub(super) samples: Vec<f64>,
     pub(super) bytes_per_token: f64,
     /// Operations with ternary weights, or with dense ones in a dense model; two to a weight.
@@ -165,14 +165,20 @@ pub(super) fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// Of a sample, with `n - 1`; 0 where there is only one.
-pub(super) fn stddev(samples: &[f64]) -> f64 {
+/// Of a sample, with `n - 1`; nothing where there is only one, whose spread is not known.
+pub(super) fn stddev(samples: &[f64]) -> Option<f64> {
     if samples.len() < 2 {
-        return 0.0;
+        return None;
     }
     let mean = samples.iter().sum::<f64>() / samples.len() as f64;
     let squares: f64 = samples.iter().map(|sample| (sample - mean) * (sample - mean)).sum();
-    (squares / (samples.len() - 1) as f64).sqrt()
+    Some((squares / (samples.len() - 1) as f64).sqrt())
+}
+
+/// A number with its spread, where that is known, to so many decimals.
+pub(super) fn with_spread(value: f64, spread: Option<f64>, decimals: usize) -> String {
+    let spread = spread.map(|spread| format!(" ± {spread:.decimals$}")).unwrap_or_default();
+    format!("{value:.decimals$}{spread}")
 }
 
 #[cfg(test)]
@@ -226,7 +232,7 @@ pub(super) mod tests {
     #[test]
     fn a_row_has_the_fraction_of_what_bounds_it() {
         let found = row(&[30.0, 40.0, 20.0], [50e9, 49e9]);
-        assert_eq!((found.tokens_per_s, found.stddev), (30.0, 10.0));
+        assert_eq!((found.tokens_per_s, found.stddev), (30.0, Some(10.0)));
         assert_eq!((found.bound, found.ceiling, found.fraction), (Bound::Bandwidth, 50e9, 0.6));
         assert!(!found.noisy);
         assert_eq!((found.gemm_share, found.attention_share), (Some(0.6), Some(0.3)));
@@ -246,6 +252,14 @@ pub(super) mod tests {
     #[test]
     fn the_median_of_an_even_number_lies_between() {
         assert_eq!([median(&[1.0, 4.0, 2.0, 9.0]), median(&[5.0]), median(&[])], [3.0, 5.0, 0.0]);
-        assert_eq!(stddev(&[5.0]), 0.0);
+    }
+
+    #[test]
+    fn one_sample_has_no_spread() {
+        assert_eq!((stddev(&[5.0]), stddev(&[])), (None, None));
+        assert_eq!(with_spread(5.0, stddev(&[5.0]), 2), "5.00");
+        assert_eq!(with_spread(5.0, Some(0.5), 1), "5.0 ± 0.5");
+        let json = serde_json::to_value(row(&[5.0], [50e9; 2])).unwrap();
+        assert!(json["stddev"].is_null(), "{json}");
     }
 }

@@ -12,7 +12,8 @@ use tercet_train::measure::{MeasuredRun, TrainingNeed};
 use tercet_train::model::{MemoryNeed, NetworkSize, ParameterLayout, Stage};
 
 use super::format::{Format, write_csv, write_json};
-use super::row::{median, stddev};
+use super::refuse_twice;
+use super::row::{median, stddev, with_spread};
 use crate::ceilings::{self, Rates};
 use crate::failure::{Exit, Failure};
 use crate::table::Table;
@@ -43,7 +44,7 @@ pub(super) struct TrainSpeed {
     pub(super) gradients: String,
     /// The median of the samples, a step each.
     pub(super) tokens_per_s: f64,
-    pub(super) stddev: f64,
+    pub(super) stddev: Option<f64>,
     pub(super) samples: Vec<f64>,
     /// The median of the steps' fractions of the budget by the ceilings beside them.
     pub(super) fraction: f64,
@@ -117,10 +118,7 @@ pub(super) fn run(
     pool: &Arc<Pool>,
     repeats: usize,
 ) -> Result<(), Failure> {
-    if let Some(twice) = (1..sizes.len()).find(|at| sizes[..*at].contains(&sizes[*at])) {
-        let message = format!("`--train`: `{}` is given twice", sizes[twice].name);
-        return Err(Failure::message(Exit::Usage, message));
-    }
+    refuse_twice("--train", sizes)?;
     let mut rows = Vec::new();
     for preset in sizes {
         let row = measure(preset, is_dense, pool, repeats)?;
@@ -266,7 +264,7 @@ fn table(rows: &[TrainRow]) -> Table {
         table.push(vec![
             speed.test.clone(),
             figures::count(row.params),
-            format!("{:.1} ± {:.1}", speed.tokens_per_s, speed.stddev),
+            with_spread(speed.tokens_per_s, speed.stddev, 1),
             format!("{:.1}", 1e6 / speed.tokens_per_s),
             format!("{:.1}", row.budget_us),
             figures::percent(speed.fraction),

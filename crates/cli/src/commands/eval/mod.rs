@@ -1,11 +1,12 @@
 //! `tercet eval`: how good a model is, by tasks and by the perplexity of a text.
 
+mod conversation;
 mod perplexity;
 mod report;
 mod subject;
 mod tasks;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::flag_bounds::{BATCH_MAX, CONTEXT_MAX, THREADS_MAX};
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
 use crate::weight_types::{Head, Kv, Weights};
+use conversation::{Asking, Manner};
 use perplexity::Perplexity;
 use report::{Output, differences_json, write_differences};
 use tasks::{Answered, Questions, Tasks};
@@ -34,6 +36,8 @@ pub(crate) struct Eval {
 
     #[command(flatten)]
     tasks: Tasks,
+    #[command(flatten)]
+    asking: Asking,
     /// Compare two models on the same tasks, document by document
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "perplexity", "output_path"])]
     #[arg(help_heading = "Tasks")]
@@ -92,6 +96,7 @@ Examples:
   tercet eval ./my-model --tasks paper --data ./zero_shot
   tercet eval --compare ./ternary ./dense --tasks arc_easy,piqa --data ./zero_shot
   tercet eval ./my-model --task-file ./my-questions.jsonl
+  tercet eval ./my-chat-model --tasks gsm8k --data hub -f 5 --apply-chat-template
   tercet eval ./my-model --perplexity wiki.test.raw --window 2048
   tercet eval ./my-model --perplexity stories.txt --method paragraphs";
 
@@ -104,10 +109,9 @@ impl Eval {
             tercet_eval::tasks::names().iter().try_for_each(|name| writeln!(out, "{name}"))?;
             return Ok(ExitCode::SUCCESS);
         }
+        let (model, manner) = self.model_and_manner()?;
         match (&self.perplexity.perplexity, self.tasks.is_empty()) {
-            (Some(file), true) => {
-                self.perplexity.run(file, self.model.as_deref(), (&self.how, limit), &interrupt, self.json)
-            }
+            (Some(file), true) => self.perplexity.run(file, model, (&self.how, limit), &interrupt, self.json),
             (Some(_), false) => Err(usage("found both `--tasks` and `--perplexity`, expected one of them")),
             (None, true) => {
                 let failure = usage("found neither `--tasks` nor `--perplexity`, expected what to evaluate");
@@ -115,14 +119,26 @@ impl Eval {
                     .with_hint("`tercet eval --tasks arc_easy,piqa`; `tercet eval --list-tasks` shows all"))
             }
             (None, false) => {
-                let questions = self.tasks.questions(limit)?;
+                let questions = self.tasks.questions(limit, manner)?;
                 questions.tell();
-                self.answer(&questions, &interrupt)
+                self.answer(model, &questions, &interrupt)
             }
         }
     }
 
-    fn answer(&self, questions: &Questions, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
+    /// The model, and how it is asked. What stands after `--apply-chat-template` is the model where no other is named.
+    fn model_and_manner(&self) -> Result<(Option<&OsStr>, Manner), Failure> {
+        let is_named = self.model.is_some() || !self.compare.is_empty();
+        let model = if is_named { self.model.as_deref() } else { self.asking.model_after_flag() };
+        Ok((model, self.asking.manner(!is_named)?))
+    }
+
+    fn answer(
+        &self,
+        model: Option<&OsStr>,
+        questions: &Questions,
+        interrupt: &Interrupt,
+    ) -> Result<ExitCode, Failure> {
         let stopped = || {
             note("stopped; the answers so far are kept, the same command goes on from there");
             ExitCode::from(interrupt.exit_code().unwrap_or(Exit::Failed as u8))
@@ -141,7 +157,7 @@ impl Eval {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let Some(answered) = ask(self.model.as_deref())? else { return Ok(stopped()) };
+        let Some(answered) = ask(model)? else { return Ok(stopped()) };
         answered.save(groups, &self.output)?;
         self.print(&answered, questions)?;
         Ok(ExitCode::SUCCESS)

@@ -279,7 +279,7 @@ impl Error {
 }
 
 fn at(path: &Path, error: &PieceError) -> Failure {
-    Failure::message(Exit::Failed, format!("{}: {error}", path.display()))
+    Failure::message(Exit::Model, format!("{}: {error}", path.display()))
 }
 
 /// A text that is being scored.

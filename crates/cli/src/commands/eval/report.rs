@@ -82,10 +82,17 @@ fn add_rows(table: &mut Table, name: &str, num_fewshot: &str, metrics: &[Metric]
     }
 }
 
-/// A file that is there whole or not at all.
+/// A file that is there whole or not at all, and that others may read as any file one makes.
 fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Without the bits of the process's umask: temporary files are private otherwise.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = BufWriter::new(builder.tempfile_in(folder)?);
     write(&mut file)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.persist(path)?;
     Ok(())
@@ -177,6 +184,17 @@ fn p_value(p: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_as_private_as_any_other() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| folder.path().join(name).metadata().unwrap().permissions().mode();
+        write_file(&folder.path().join("ours"), |out| writeln!(out, "1")).unwrap();
+        std::fs::write(folder.path().join("other"), "1").unwrap();
+        assert_eq!(mode("ours"), mode("other"));
+    }
 
     #[test]
     fn a_date_is_that_of_the_calendar() {

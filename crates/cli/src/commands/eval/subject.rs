@@ -84,6 +84,7 @@ impl Subject {
         let smaller = SessionSize { max_rows: 16, max_logit_rows: 16, ..size };
         let smaller = self.origin.memory_need(&smaller, how.kv.kv_type());
         fit::check(&one, &self.origin.name(), &[("--batch-size 16".to_owned(), smaller)])?;
+        self.origin.tell_of_positions(positions);
         let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
         let model = self.origin.load(&Arc::new(Pool::new(isa, threads)), one.weight_bytes)?;
         Ok(Loaded { model, size, lanes })

@@ -1,5 +1,6 @@
 //! `tercet eval --tasks`: documents to requests, requests to answers, answers to results.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -7,15 +8,17 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use tercet_chat::Templates;
 use tercet_eval::results::{Run, TaskResult};
 use tercet_eval::score::EncodeError;
 use tercet_eval::tasks::{
-    self, Documents, Example, ExampleSettings, Group, Selection, Source, Task, TaskError,
+    self, Chat, Documents, Example, ExampleSettings, Group, Selection, Source, Task, TaskError,
 };
 use tercet_eval::{AnswerError, Asked, Progress as Listener, Request, Respondent, Response};
 use tercet_kernels::Pool;
 
 use super::How;
+use super::conversation::Manner;
 use super::subject::Subject;
 use crate::failure::{Exit, Failure};
 use crate::hub::data_set;
@@ -67,7 +70,7 @@ impl Tasks {
     }
 
     /// What is asked about, with all its documents read, before any model is loaded.
-    pub(super) fn questions(&self, limit: Option<usize>) -> Result<Questions, Failure> {
+    pub(super) fn questions(&self, limit: Option<usize>, manner: Manner) -> Result<Questions, Failure> {
         let names: Vec<&str> = self.names().collect();
         let Selection { mut tasks, groups } = tasks::find(&names)?;
         for path in &self.task_file {
@@ -85,12 +88,14 @@ impl Tasks {
         let tasks = tasks.into_iter().map(|task| {
             let num_fewshot = self.num_fewshot.unwrap_or(task.num_fewshot);
             let documents = self.documents(&task, num_fewshot)?;
-            let settings = ExampleSettings { num_fewshot, fewshot_seed: self.fewshot_seed, limit };
+            let system_instruction = manner.system_instruction.clone();
+            let fewshot_seed = self.fewshot_seed;
+            let settings = ExampleSettings { num_fewshot, fewshot_seed, limit, system_instruction };
             let examples = task.examples(&documents, &settings)?;
             Ok(Question { task, num_fewshot, documents, examples })
         });
         let tasks = tasks.collect::<Result<_, Failure>>()?;
-        Ok(Questions { tasks, groups, limit, fewshot_seed: self.fewshot_seed })
+        Ok(Questions { tasks, groups, limit, fewshot_seed: self.fewshot_seed, manner })
     }
 
     /// A task's documents, from the first folder that has them.
@@ -127,6 +132,7 @@ pub(super) struct Questions {
     pub(super) groups: Vec<Group>,
     limit: Option<usize>,
     fewshot_seed: u64,
+    manner: Manner,
 }
 
 /// What a model did with all questions.
@@ -168,9 +174,11 @@ impl Questions {
         let subject = Subject::open(model, how)?;
         let encoder = subject.encoder();
         let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
-        let asked = self.tasks.iter().map(|question| {
+        let templates = self.manner.templates(&subject)?;
+        let examples = self.examples(templates.as_ref())?;
+        let asked = self.tasks.iter().zip(&examples).map(|(question, examples)| {
             let requests: Vec<Request> =
-                question.examples.iter().flat_map(|example| example.requests.iter().cloned()).collect();
+                examples.iter().flat_map(|example| example.requests.iter().cloned()).collect();
             let asked = Asked::encode(&encoder, &requests, threads);
             asked.map_err(|error| question.not_encoded(error))
         });
@@ -204,13 +212,40 @@ impl Questions {
             batch_size: how.batch_size as usize,
             limit: self.limit,
             fewshot_seed: self.fewshot_seed,
+            chat_template: templates.as_ref().and_then(Templates::source).map(str::to_owned),
+            system_instruction: self.manner.system_instruction.clone(),
+            fewshot_as_multiturn: self.manner.fewshot_as_multiturn,
             date,
             seconds: started.elapsed().as_secs_f64(),
             version: env!("CARGO_PKG_VERSION"),
         };
-        let questions = self.tasks.iter().zip(answers);
-        let results = questions.map(|(question, responses)| question.result(responses)).collect();
-        Ok(Some(Answered { run, results }))
+        let questions = self.tasks.iter().zip(examples).zip(answers);
+        let results = questions
+            .map(|((question, examples), responses)| question.result(examples.into_owned(), responses));
+        Ok(Some(Answered { run, results: results.collect() }))
+    }
+
+    /// The examples of each task as a model is asked: by its template, if there is one.
+    fn examples(&self, templates: Option<&Templates>) -> Result<Vec<Cow<'_, [Example]>>, Failure> {
+        let Some(templates) = templates else {
+            return Ok(self.tasks.iter().map(|question| Cow::from(&question.examples)).collect());
+        };
+        let fewshot_as_multiturn = self.manner.fewshot_as_multiturn.unwrap_or(true);
+        let chat = Chat { templates, fewshot_as_multiturn };
+        let mut without_system = 0;
+        let examples = self.tasks.iter().map(|question| {
+            let asked = question.task.conversations(&question.examples, &chat)?;
+            without_system += asked.without_system;
+            Ok(Cow::from(asked.examples))
+        });
+        let examples = examples.collect::<Result<_, Failure>>()?;
+        if without_system > 0 {
+            note(&format!(
+                "the chat template fails with what the system says; prompts asked without it, as \
+                 lm-evaluation-harness asks them: {without_system}"
+            ));
+        }
+        Ok(examples)
     }
 }
 
@@ -236,12 +271,12 @@ impl Question {
         }
     }
 
-    fn result(&self, responses: Vec<Response>) -> TaskResult {
+    fn result(&self, examples: Vec<Example>, responses: Vec<Response>) -> TaskResult {
         let mut responses = responses.into_iter();
         let of_example = |example: &Example| responses.by_ref().take(example.requests.len()).collect();
-        let by_example = self.examples.iter().map(of_example).collect();
+        let by_example = examples.iter().map(of_example).collect();
         let (task, documents) = (Arc::clone(&self.task), self.documents.clone());
-        TaskResult::new(task, self.num_fewshot, documents, self.examples.clone(), by_example)
+        TaskResult::new(task, self.num_fewshot, documents, examples, by_example)
     }
 }
 

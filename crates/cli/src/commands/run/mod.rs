@@ -1,10 +1,5 @@
 //! `tercet run`: continue a text.
 
-mod drafts;
-mod report;
-mod sampling;
-mod teller;
-
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -12,33 +7,28 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use tercet::config::Config;
 use tercet::digest::LogitsDigest;
-use tercet::generate::{
-    FinishReason, GenerateError, Generated, GenerationParams, MAX_DRAFT, SamplingParams, generate,
-};
-use tercet::model::{MemoryNeed, PROMPT_ROWS, Session, SessionSize};
+use tercet::generate::{FinishReason, GenerateError, GenerationParams, SamplingParams, generate};
+use tercet::model::{Session, SessionSize};
 use tercet::presets::Preset;
-use tercet_kernels::{Isa, KvType, Pool};
+use tercet_kernels::{Isa, Pool};
 
 use crate::failure::{Exit, Failure};
-use crate::flag_bounds::{BATCH_MAX, CONTEXT_MAX, THREADS_MAX};
 use crate::interrupt::Interrupt;
 use crate::origin::{self, Origin};
+use crate::report::{Report, Speed, last_line};
+use crate::sampling_flags::Sampling;
+use crate::session_flags::{SessionFlags, smaller, tell_about};
+use crate::teller::{Stdout, Teller};
 use crate::terminal::{note, print_json};
-use crate::weight_types::{Head, Kv, Weights};
 use crate::{fit, model_argument};
-use drafts::Drafts;
-use report::{Report, Speed, Timings, finish_reason, last_line};
-use sampling::Sampling;
-use teller::{Stdout, Teller, Told};
 
 /// Continue a text with a model
 ///
 /// One positional argument is a MODEL if it exists, starts with `.`, `/` or `~`, ends in `.gguf`,
-/// or has no white space and the form `org/name`; otherwise it is the PROMPT for the small model
-/// inside the binary. `-m` and `-p` are never ambiguous. With no prompt at all, it is read from
-/// stdin where that is not a terminal.
+/// has no white space and the form `org/name`, or looks like the misspelt path of a model; otherwise
+/// it is the PROMPT for the small model inside the binary. `-m` and `-p` are never ambiguous. With no
+/// prompt at all, it is read from stdin where that is not a terminal.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Run {
@@ -51,36 +41,12 @@ pub(crate) struct Run {
     /// A model's folder, its GGUF file, or its name on the Hub
     #[arg(short, long, value_name = "MODEL", help_heading = "Model")]
     model: Option<OsString>,
-    /// Random weights in the shape of a known model, for measuring; `help` lists them
-    #[arg(long, value_name = "P", value_parser = origin::preset, conflicts_with = "model", help_heading = "Model")]
+    /// Random weights in the shape of a known model, for measuring
+    #[arg(long, value_name = "P", value_parser = origin::presets(), ignore_case = true, help_heading = "Model")]
+    #[arg(conflicts_with = "model")]
     preset: Option<&'static Preset>,
-    /// How ternary weights lie in memory; the text is the same
-    #[arg(long, value_name = "BITS", default_value = "2bit", help_heading = "Model")]
-    weights: Weights,
-    /// Numbers of the vocabulary projection: fewer bits are another function, close to the trained
-    /// one, and most of the bytes of a token
-    #[arg(long, value_name = "TYPE", default_value = "model", help_heading = "Model")]
-    head: Head,
-    /// Numbers of the cache of keys and values; a close choice of a token may turn with it
-    #[arg(long, value_name = "TYPE", default_value = "f16", help_heading = "Model")]
-    kv: Kv,
-    /// Positions there is room for; 0 for all the model was trained for [default: those, at most
-    /// 4096]
-    #[arg(short, long, value_name = "N", help_heading = "Model")]
-    #[arg(value_parser = clap::value_parser!(u32).range(..=CONTEXT_MAX))]
-    ctx_size: Option<u32>,
-    /// Threads [default: the cores this process may use, fewer for a small model]
-    #[arg(short, long, value_name = "N", help_heading = "Model")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
-    threads: Option<u16>,
-    /// Tokens of the prompt that are computed together, with drafts at least 8; the text is the same
-    #[arg(short, long, value_name = "N", default_value_t = PROMPT_ROWS as u32, help_heading = "Model")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
-    batch_size: u32,
-    /// Draft several tokens and check them in one pass; the text is the same, sooner where it repeats
-    /// itself
-    #[arg(long, value_name = "HOW", default_value = "off", help_heading = "Model")]
-    speculative: Drafts,
+    #[command(flatten)]
+    session: SessionFlags,
 
     /// The text to continue
     #[arg(short, long, value_name = "PROMPT", conflicts_with = "file", help_heading = "Text")]
@@ -120,36 +86,40 @@ Examples:
   tercet run -m ./my-model -f prompt.txt --json
   tercet run --preset 2b4t -n 32";
 
-/// Where a model was trained for more, its cache would be needlessly large.
-const CONTEXT_DEFAULT: usize = 4096;
 /// A longer prompt fits no model.
 const PROMPT_MAX_BYTES: u64 = 64 << 20;
 /// What a preset generates: it has no end of text.
 const PRESET_TOKENS: usize = 64;
-/// Weights that keep a thread busy between two barriers; with fewer, waiting takes longer.
-const THREAD_WEIGHT_BYTES: u64 = 16 << 20;
 
 impl Run {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let interrupt = Interrupt::listen();
         let isa = Isa::from_environment()?;
         let (model, prompt) = self.model_and_prompt()?;
+        if let (Some(lone), None, None) = (&self.first, &model, self.preset)
+            && model_argument::looks_like_a_file(lone)
+        {
+            let name = lone.to_string_lossy();
+            note(&format!("found no file `{name}`, so it is the text to continue; `-m` names a model"));
+        }
         let prompt = self.prompt_text(prompt)?;
+        let (weights, head) = (self.session.weights, self.session.head);
         let origin = match self.preset {
-            Some(preset) => Origin::random(preset, self.weights, self.head),
-            None => Origin::open(model.as_deref(), self.weights, self.head)?,
+            Some(preset) => Origin::random(preset, weights, head),
+            None => Origin::open(model.as_deref(), weights, head)?,
         };
         let tokenizer = origin.tokenizer()?;
         let sampling = self.sampling.params(origin.suggested_sampling()?)?;
         let tokens = origin.prompt_tokens(tokenizer.as_ref(), &prompt)?;
 
-        let kv_type = self.kv.kv_type();
-        let size = self.session_size(&origin.config, &tokens);
+        let kv_type = self.session.kv.kv_type();
+        let positions = tokens.len().saturating_add(self.max_tokens());
+        let size = self.session.session_size(&origin.config, tokens.len(), positions, self.logits_sha256);
         check_prompt(&tokens, &size)?;
         let need = origin.memory_need(&size, kv_type);
-        fit::check(&need, &origin.name(), &smaller(&origin, &size, &tokens, kv_type))?;
-        tell_about(&origin, &size, isa);
-        let pool = Arc::new(Pool::new(isa, self.threads(need.weight_bytes)));
+        fit::check(&need, &origin.name(), &smaller(&origin, &size, tokens.len(), kv_type))?;
+        tell_about(&origin, size.context, isa);
+        let pool = Arc::new(Pool::new(isa, self.session.threads(need.weight_bytes)));
         let model = origin.load(&pool, need.weight_bytes)?;
 
         let params = self.generation_params(sampling);
@@ -174,7 +144,8 @@ impl Run {
         let may_measure = generated.finish_reason != FinishReason::Cancelled;
         let speed = Speed::of(&generated, &pool, may_measure);
         if self.json {
-            print_json(&self.report(&origin, &pool, &prompt, &sampling, &generated, &told, &speed))?;
+            let kv = self.session.kv;
+            print_json(&Report::new(&origin, &pool, kv, &prompt, &sampling, &generated, &told, &speed))?;
         }
         note(&last_line(&generated, &speed, &sampling));
         if let Some(digest) = told.digest {
@@ -190,40 +161,7 @@ impl Run {
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             all_logits: self.logits_sha256,
-            speculative: self.speculative.into(),
-        }
-    }
-
-    /// What `--json` prints.
-    #[expect(clippy::too_many_arguments, reason = "it reports on all of a run")]
-    fn report<'a>(
-        &self,
-        origin: &Origin,
-        pool: &Pool,
-        prompt: &'a str,
-        sampling: &SamplingParams,
-        generated: &'a Generated,
-        told: &'a Told,
-        speed: &Speed,
-    ) -> Report<'a> {
-        Report {
-            model: origin.name(),
-            family: origin.config.family.name(),
-            prompt,
-            text: origin.has_text().then_some(told.text.as_str()),
-            tokens: &generated.tokens,
-            finish_reason: finish_reason(generated.finish_reason),
-            seed: sampling.seed,
-            sampling: sampling.into(),
-            timings: Timings::new(generated, speed),
-            bandwidth: speed.into(),
-            isa: pool.isa().name(),
-            threads: pool.threads(),
-            weights: origin.weights(),
-            head: origin.head(),
-            kv: self.kv.name(),
-            logits_sha256: told.digest.as_deref(),
-            version: env!("CARGO_PKG_VERSION"),
+            speculative: self.session.speculative.into(),
         }
     }
 
@@ -272,54 +210,6 @@ impl Run {
             Some(_) | None => usize::MAX,
         }
     }
-
-    /// Room for no more positions than this run can reach.
-    fn session_size(&self, config: &Config, prompt: &[u32]) -> SessionSize {
-        let trained = config.max_position_embeddings;
-        let context = match self.ctx_size {
-            None => trained.min(CONTEXT_DEFAULT),
-            Some(0) => trained,
-            Some(context) => context as usize,
-        };
-        let draft_rows = match self.speculative {
-            Drafts::Off => 1,
-            Drafts::Lookup => 1 + MAX_DRAFT,
-        };
-        let max_rows = prompt.len().min(self.batch_size as usize).max(draft_rows);
-        SessionSize {
-            context: context.min(prompt.len().saturating_add(self.max_tokens())),
-            max_rows,
-            max_logit_rows: if self.logits_sha256 { max_rows } else { draft_rows },
-        }
-    }
-
-    fn threads(&self, weight_bytes: u64) -> usize {
-        let useful = usize::try_from(weight_bytes.div_ceil(THREAD_WEIGHT_BYTES)).unwrap_or(usize::MAX);
-        self.threads.map_or_else(|| Pool::default_threads().min(useful), usize::from)
-    }
-}
-
-/// Flags that make what is run smaller, the least change first, and what it takes with each.
-fn smaller(
-    origin: &Origin,
-    size: &SessionSize,
-    prompt: &[u32],
-    kv_type: KvType,
-) -> Vec<(String, MemoryNeed)> {
-    let contexts = std::iter::successors(Some(size.context), |context| Some(context / 2));
-    let contexts: Vec<usize> = contexts.take_while(|context| *context > prompt.len()).collect();
-    let few_bits = (Weights::BaseThree, Head::Q6);
-    let mut others = Vec::new();
-    for (flags, (weights, head)) in [("", origin.weight_flags()), ("--weights 1.6bit --head q6", few_bits)] {
-        for context in &contexts {
-            let size = SessionSize { context: *context, ..*size };
-            let context =
-                if size.context == contexts[0] { String::new() } else { format!("--ctx-size {context}") };
-            let flags = [flags, &context].join(" ").trim().to_owned();
-            others.push((flags, origin.memory_need_of(weights, head, &size, kv_type)));
-        }
-    }
-    others
 }
 
 /// Refuses what [`generate`] would refuse, before anything is loaded or shown.
@@ -331,25 +221,13 @@ fn check_prompt(tokens: &[u32], size: &SessionSize) -> Result<(), GenerateError>
     }
 }
 
-/// Says on stderr what somebody should know who reads the text.
-fn tell_about(origin: &Origin, size: &SessionSize, isa: Isa) {
-    origin.introduce();
-    let trained = origin.config.max_position_embeddings;
-    if size.context > trained {
-        note(&format!("the text may go beyond the {trained} positions that the model was trained for"));
-    }
-    if isa == Isa::scalar() && isa == Isa::best() {
-        note("this CPU has no instruction set that is made use of: the portable way is right and slow");
-    }
-}
-
 /// Reads a prompt, without the end of its last line.
 fn read_text(name: &str, from: impl Read) -> Result<String, Failure> {
     let mut text = String::new();
     from.take(PROMPT_MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(name, error))?;
     if text.len() as u64 > PROMPT_MAX_BYTES {
         let message = format!("{name}: found more than {PROMPT_MAX_BYTES} bytes, expected a prompt");
-        return Err(Failure::message(Exit::Failed, message));
+        return Err(Failure::message(Exit::Model, message));
     }
     if text.ends_with('\n') {
         text.pop();
@@ -361,7 +239,7 @@ fn read_text(name: &str, from: impl Read) -> Result<String, Failure> {
 }
 
 fn unreadable(name: &str, error: io::Error) -> Failure {
-    Failure::message(Exit::Failed, format!("{name}: cannot be read: {error}"))
+    Failure::message(Exit::Model, format!("{name}: cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -430,7 +308,9 @@ mod tests {
         let mut config = tercet::presets::PRESETS[0].config();
         config.max_position_embeddings = 10_000;
         let size = |arguments| {
-            let size = parse(arguments).session_size(&config, &[1; 600]);
+            let run = parse(arguments);
+            let positions = 600usize.saturating_add(run.max_tokens());
+            let size = run.session.session_size(&config, 600, positions, run.logits_sha256);
             (size.context, size.max_rows, size.max_logit_rows)
         };
         assert_eq!(size("-m m"), (4096, 128, 1));
@@ -448,13 +328,5 @@ mod tests {
         }
         let message = format!("{:?}", read_text("t", &b"a\xff"[..]).unwrap_err());
         assert!(message.contains("t: cannot be read"), "{message}");
-    }
-
-    #[test]
-    fn small_models_are_not_shared_out_among_many_threads() {
-        let cores = Pool::default_threads();
-        assert_eq!(parse("-n 1").threads(THREAD_WEIGHT_BYTES), 1);
-        assert_eq!(parse("-n 1").threads(u64::MAX), cores);
-        assert_eq!(parse("-t 3").threads(1), 3);
     }
 }

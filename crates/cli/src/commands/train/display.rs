@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use indicatif::MultiProgress;
 use tercet_train::data::{Progress, Stage};
 use tercet_train::log::{StepRecord, ValidationRecord};
 use tercet_train::trainer::{Observer, StepNews};
@@ -10,6 +11,7 @@ use super::live::Live;
 use super::plain::Plain;
 use crate::figures;
 use crate::interrupt::Interrupt;
+use crate::terminal::{note, printable};
 
 /// How a run is shown.
 pub(super) enum Display {
@@ -29,11 +31,29 @@ impl Display {
         }
     }
 
+    /// Where lines that stay are written to, from any thread.
+    pub(super) fn lines(&self) -> Lines {
+        Lines(match self {
+            Display::Live(live) => Some(live.bars()),
+            Display::Plain(_) => None,
+        })
+    }
+
     /// A line that stays.
-    fn line(&mut self, text: &str) {
-        match self {
-            Display::Live(live) => live.line(text),
-            Display::Plain(_) => crate::terminal::note(text),
+    fn line(&self, text: &str) {
+        self.lines().say(text);
+    }
+}
+
+/// Lines that stay: above the bars, where there are some.
+pub(super) struct Lines(Option<MultiProgress>);
+
+impl Lines {
+    pub(super) fn say(&self, text: &str) {
+        match &self.0 {
+            // Where the terminal is gone there is nobody to tell.
+            Some(bars) => drop(bars.println(printable(text))),
+            None => note(text),
         }
     }
 }
@@ -62,6 +82,8 @@ impl Observer for Watcher<'_> {
     }
 
     fn begun(&mut self, steps_done: u64, steps: u64) {
+        // From here on there is something to save, and a run asks after every step.
+        self.interrupt.expect();
         if steps_done > 0 {
             self.display.line(&format!("going on after step {steps_done} of {steps}"));
         }

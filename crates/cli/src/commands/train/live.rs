@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tercet_train::trainer::{StepNews, WeightGrid};
 
 use super::display::{figures_of, shares_of};
-use crate::terminal::printable;
+use crate::terminal::wants_colors;
 
 /// Time between two frames at least.
 const FRAME: Duration = Duration::from_millis(100);
@@ -35,7 +35,7 @@ impl Live {
             stage: None,
             shown: None,
             before: Vec::new(),
-            has_colors: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            has_colors: wants_colors(),
         }
     }
 
@@ -74,9 +74,9 @@ impl Live {
         }
     }
 
-    pub(super) fn line(&mut self, text: &str) {
-        // Where the terminal is gone there is nobody to tell.
-        let _ = self.all.println(printable(text));
+    /// All that moves: lines that stay go above it.
+    pub(super) fn bars(&self) -> MultiProgress {
+        self.all.clone()
     }
 
     pub(super) fn end(&mut self) {

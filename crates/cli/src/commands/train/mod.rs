@@ -6,9 +6,12 @@ mod plain;
 mod report;
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
 use tercet_kernels::{Isa, Pool};
@@ -21,7 +24,7 @@ use crate::flag_bounds::THREADS_MAX;
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
 use crate::{figures, machine};
-use display::{Display, Watcher};
+use display::{Display, Lines, Watcher};
 use report::{EstimateReport, OutcomeReport};
 
 /// Train a model
@@ -68,6 +71,9 @@ pub(crate) struct Train {
     json: bool,
 }
 
+/// How long a signal waits until somebody says that it was heard.
+const SIGNAL_POLL: Duration = Duration::from_millis(50);
+const STOPPED_EARLY: &str = "stopped before training began; what was finished is kept";
 /// Passes over a text from which a run is warned of learning it by heart.
 const PASSES_MANY: f64 = 20.0;
 const EXAMPLES: &str = "\
@@ -75,7 +81,7 @@ Examples:
   tercet train examples/tiny.toml
   tercet train examples/tiny.toml --data my-text.txt --output runs/mine
   tercet train examples/tiny.toml --dry-run
-  tercet train examples/tiny.toml train.steps=2000 model.linears=dense -o runs/dense";
+  tercet train examples/tiny.toml train.steps=800 model.norms=in-linear -o runs/in-linear";
 
 impl Train {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
@@ -90,7 +96,7 @@ impl Train {
             Ok(prepared) => prepared,
             Err(TrainError::Data(DataError::Stopped)) => {
                 watcher.display.end();
-                note("stopped before training began; what was finished is kept");
+                note(STOPPED_EARLY);
                 return Ok(ExitCode::from(interrupt.exit_code().unwrap_or(1)));
             }
             Err(error) => {
@@ -99,13 +105,26 @@ impl Train {
             }
         };
         watcher.display.end();
+        // Nobody asks until training begins, and there is nothing to save: a signal ends the process at once.
+        interrupt.no_longer_expect();
+        if let Some(exit_code) = interrupt.exit_code() {
+            note(STOPPED_EARLY);
+            return Ok(ExitCode::from(exit_code));
+        }
         check_memory(&prepared, isa)?;
         let pool = Arc::new(Pool::new(isa, threads));
         self.introduce(&prepared, isa)?;
         if self.dry_run {
             return self.estimate(&prepared, &pool);
         }
-        let outcome = train(&prepared, &pool, &mut watcher, None);
+        let outcome = thread::scope(|scope| {
+            // Dropped when the run has ended, however it does: then nobody waits for a signal any more.
+            let (_runs, has_ended) = mpsc::channel();
+            let lines = watcher.display.lines();
+            let interrupt = &interrupt;
+            scope.spawn(move || say_when_stopped(interrupt, &has_ended, &lines));
+            train(&prepared, &pool, &mut watcher, None)
+        });
         watcher.display.end();
         self.conclude(&prepared, &outcome?, &interrupt)
     }
@@ -142,7 +161,12 @@ impl Train {
         let passes = prepared.passes();
         note(&format!("passes over the text: {passes:.1}"));
         if passes > PASSES_MANY {
-            note("so many passes learn a text by heart: take fewer steps, a smaller model or more text");
+            // Two divisions may leave a whole number a little below itself.
+            let steps = (prepared.steps as f64 * PASSES_MANY / passes + 1e-6).floor().max(1.0);
+            note(&format!(
+                "so many passes learn a text by heart: take fewer steps (`train.steps={steps}` are {PASSES_MANY} \
+                 passes), a smaller model or more text"
+            ));
         }
         note(&format!(
             "memory: {}; files: {}",
@@ -172,13 +196,16 @@ impl Train {
         let folder = outcome.folder.display();
         if outcome.is_finished {
             note(&format!("the model is in {folder}; its card is {folder}/README.md"));
-            let prompt = prepared.config.watch.sample_prompt.as_deref().unwrap_or("…");
-            note(&format!("run it:  tercet run '{folder}' \"{prompt}\""));
+            let config = &prepared.config;
+            let prompt = config.watch.sample_prompt.as_deref();
+            note(&how_to_try(&outcome.folder, config.data.chat.is_some(), prompt));
             if let Some(step) = outcome.better_step {
                 note(&format!(
                     "step {step} validated better than the last: see `checkpoints`, kept as the best"
                 ));
             }
+        } else if outcome.steps_done == 0 {
+            note("stopped before the first step; the same command begins anew");
         } else {
             note(&format!(
                 "saved at step {} of {}; the same command goes on from there",
@@ -192,6 +219,24 @@ impl Train {
     }
 }
 
+/// The command that shows what a finished model can do.
+fn how_to_try(model: &Path, is_chat: bool, prompt: Option<&str>) -> String {
+    let model = model.display();
+    if is_chat {
+        return format!("talk with it:  tercet chat '{model}'");
+    }
+    format!("run it:  tercet run '{model}' \"{}\"", prompt.unwrap_or("…"))
+}
+
+/// Says at once that a signal was heard: the present step may take long.
+fn say_when_stopped(interrupt: &Interrupt, has_ended: &Receiver<()>, lines: &Lines) {
+    while has_ended.recv_timeout(SIGNAL_POLL) == Err(RecvTimeoutError::Timeout) {
+        if interrupt.is_pending() {
+            return lines.say("stopping after this step; a second signal ends at once, without saving");
+        }
+    }
+}
+
 /// Refuses what would not fit, before any of it is taken.
 fn check_memory(prepared: &Prepared, isa: Isa) -> Result<(), Failure> {
     let (need, Some(memory)) = (prepared.memory_need(isa), machine::memory()) else { return Ok(()) };
@@ -200,12 +245,13 @@ fn check_memory(prepared: &Prepared, isa: Isa) -> Result<(), Failure> {
     }
     let message = format!(
         "training needs {} of memory ({} parameters and optimizer, {} codes, {} activations, {} buffers, \
-         {} teacher), but {} of {} are available",
+         {} a sample, {} teacher), but {} of {} are available",
         figures::bytes(need.total_bytes()),
         figures::bytes(need.parameter_bytes),
         figures::bytes(need.code_bytes),
         figures::bytes(need.activation_bytes),
         figures::bytes(need.scratch_bytes),
+        figures::bytes(need.sample_bytes),
         figures::bytes(need.teacher_bytes),
         figures::bytes(memory.available_bytes),
         figures::bytes(memory.total_bytes),
@@ -218,4 +264,17 @@ fn check_memory(prepared: &Prepared, isa: Isa) -> Result<(), Failure> {
         "`train.recompute=true` or a smaller `train.micro_batch` takes less"
     };
     Err(Failure::message(Exit::Memory, message).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_of_conversations_is_to_be_talked_with() {
+        let model = Path::new("runs/a/model");
+        assert_eq!(how_to_try(model, true, Some("Once")), "talk with it:  tercet chat 'runs/a/model'");
+        assert_eq!(how_to_try(model, false, Some("Once")), "run it:  tercet run 'runs/a/model' \"Once\"");
+        assert_eq!(how_to_try(model, false, None), "run it:  tercet run 'runs/a/model' \"…\"");
+    }
 }

@@ -21,6 +21,7 @@ pub(super) struct EstimateReport {
     code_bytes: u64,
     activation_bytes: u64,
     scratch_bytes: u64,
+    sample_bytes: u64,
     teacher_bytes: u64,
     tokens_per_s: f64,
     seconds: f64,
@@ -40,6 +41,7 @@ impl From<&Estimate> for EstimateReport {
             code_bytes: estimate.memory.code_bytes,
             activation_bytes: estimate.memory.activation_bytes,
             scratch_bytes: estimate.memory.scratch_bytes,
+            sample_bytes: estimate.memory.sample_bytes,
             teacher_bytes: estimate.memory.teacher_bytes,
             tokens_per_s: estimate.tokens_per_s,
             seconds: estimate.seconds,
@@ -59,12 +61,13 @@ impl EstimateReport {
         writeln!(out, "steps       {} of {} tokens: {}", self.steps, self.tokens_per_step, count(tokens))?;
         writeln!(
             out,
-            "memory      {} ({} parameters and optimizer, {} codes, {} activations, {} buffers, {} teacher)",
+            "memory      {} ({} parameters and optimizer, {} codes, {} activations, {} buffers, {} a sample, {} teacher)",
             bytes(self.memory_bytes),
             bytes(self.parameter_bytes),
             bytes(self.code_bytes),
             bytes(self.activation_bytes),
             bytes(self.scratch_bytes),
+            bytes(self.sample_bytes),
             bytes(self.teacher_bytes)
         )?;
         writeln!(out, "speed       {} tokens/s, from a short probe", count(self.tokens_per_s as u64))?;

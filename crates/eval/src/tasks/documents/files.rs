@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 
 use super::TaskError;
 use super::read::ENDINGS;
-use crate::tasks::task::{Dataset, Task};
+use crate::tasks::dataset::Dataset;
+use crate::tasks::task::Task;
 
 /// Names that a folder may hold.
 const ENTRIES_MAX: usize = 100_000;

@@ -2,7 +2,7 @@
 //!
 //! It knows the names of files, and no network.
 
-use super::super::task::Dataset;
+use super::super::dataset::Dataset;
 
 /// The branch on which the Hub keeps its conversion of a data set to parquet.
 const CONVERTED: &str = "refs/convert/parquet";

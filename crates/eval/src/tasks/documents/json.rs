@@ -9,8 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Number;
 use sha2::{Digest, Sha256};
-
-use crate::digest::hex;
+use tercet::digest::hex;
 
 /// A value of JSON.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,13 +16,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tercet::digest::hex;
 
 pub use json::Json;
 
 use super::description::{FieldKind, Kind};
 use super::error::{TaskError, shown};
 use super::task::{Rules, Task};
-use crate::digest::hex;
 use read::read;
 
 /// Where documents are taken from.

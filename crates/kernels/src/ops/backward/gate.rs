@@ -9,34 +9,9 @@
 use super::rows::{GAIN_ROWS, GainParts};
 use crate::buffer::Buffer;
 use crate::dispatch;
-use crate::isa::Isa;
+use crate::ops::Activation;
 use crate::ops::rows::for_rows;
 use crate::pool::Worker;
-
-/// What a gate is put through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// [`silu_gate`](crate::ops::silu_gate)
-    Silu,
-    /// [`relu2_gate`](crate::ops::relu2_gate)
-    Relu2,
-}
-
-impl Gate {
-    fn forward(self, isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        match self {
-            Gate::Silu => dispatch::silu_gate(isa, gate, up, out),
-            Gate::Relu2 => dispatch::relu2_gate(isa, gate, up, out),
-        }
-    }
-
-    fn backward(self, isa: Isa, [gate, up, d_out]: [&[f32]; 3], [d_gate, d_up]: [&mut [f32]; 2]) {
-        match self {
-            Gate::Silu => dispatch::silu_gate_backward(isa, gate, up, d_out, d_gate, d_up),
-            Gate::Relu2 => dispatch::relu2_gate_backward(isa, gate, up, d_out, d_gate, d_up),
-        }
-    }
-}
 
 /// A norm behind a gate.
 #[derive(Clone, Copy)]
@@ -56,10 +31,10 @@ pub struct GatedNorm<'a> {
 /// all `[m, width]`
 ///
 /// # Panics
-/// If a buffer or the norm is of another shape.
+/// If a buffer or the norm is of another shape, or both gradients are to be in one buffer.
 pub fn gate_backward(
     worker: &Worker<'_>,
-    activation: Gate,
+    activation: Activation,
     norm: Option<GatedNorm<'_>>,
     [gate, up, d_out]: [&Buffer<f32>; 3],
     [m, width]: [usize; 2],
@@ -81,7 +56,7 @@ pub fn gate_backward(
     let isa = worker.isa();
     let operation = worker.begin_operation();
     let inputs = [gate, up, d_out].map(|input| input.read(worker));
-    let [mut d_gate, mut d_up] = [d_gate, d_up].map(|output| output.write(worker, operation));
+    let [mut d_gate, mut d_up] = Buffer::write_each([d_gate, d_up], worker, operation);
     let mut parts = norm.map(|norm| norm.parts.write(worker, operation));
     let mut d_gated = vec![0.0; width];
     for_rows(worker, operation, m.div_ceil(GAIN_ROWS), |block| {
@@ -93,12 +68,15 @@ pub fn gate_backward(
             let (d_gate, d_up) = (d_gate.slice(first, width), d_up.slice(first, width));
             if let Some(GatedNorm { gain, eps, .. }) = norm {
                 // `d_gate` holds the gated row until its gradient is known.
-                activation.forward(isa, gate, up, d_gate);
+                activation.gate(isa, gate, up, d_gate);
                 let gradients = [&mut d_gated[..], &mut d_gain];
                 dispatch::rms_norm_backward(isa, d_gate, gain, eps, d_out, false, gradients);
                 d_out = &d_gated;
             }
-            activation.backward(isa, [gate, up, d_out], [d_gate, d_up]);
+            match activation {
+                Activation::Silu => dispatch::silu_gate_backward(isa, gate, up, d_out, d_gate, d_up),
+                Activation::Relu2 => dispatch::relu2_gate_backward(isa, gate, up, d_out, d_gate, d_up),
+            }
         }
     });
 }

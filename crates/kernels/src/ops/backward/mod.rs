@@ -2,8 +2,8 @@
 //!
 //! `d_x` is the gradient of the loss by `x`. Nothing here has a published order of arithmetic; but
 //! every operation cuts its *outputs* into fixed blocks, each computed whole by one worker, so that
-//! the number of threads changes no bit. Gradients of parameters are always added, to a range of
-//! one long buffer, so that micro-batches accumulate.
+//! the number of threads changes no bit. Gradients of parameters go to a range of one long buffer and
+//! are added there, so that micro-batches accumulate; those of matrices may also replace what is there.
 
 mod attention;
 mod gate;
@@ -12,7 +12,7 @@ mod product;
 mod rows;
 
 pub use attention::{AttentionRooms, attention_backward};
-pub use gate::{Gate, GatedNorm, gate_backward};
+pub use gate::{GatedNorm, gate_backward};
 pub use loss::{LossRows, SoftTargets, cross_entropy};
 pub use product::{
     GradientOperands, GradientPrecision, GradientProduct, GradientSizes, Input, Weight, blend_matrix,

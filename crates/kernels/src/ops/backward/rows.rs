@@ -54,6 +54,9 @@ impl GainParts {
 ///
 /// # Shapes
 /// `x`, `d_y`, `d_x`: `[m, width]`; `gain`: `[width]`
+///
+/// # Panics
+/// If a buffer is of another shape, or the parts have no room.
 #[expect(clippy::too_many_arguments, reason = "those of the forward operation, and the gradients")]
 pub fn rms_norm_backward(
     worker: &Worker<'_>,
@@ -67,6 +70,11 @@ pub fn rms_norm_backward(
     d_x: &Buffer<f32>,
 ) {
     let width = gain.len();
+    assert!(
+        [x, d_y, d_x].into_iter().all(|x| m * width <= x.len()),
+        "rms_norm_backward: one value a column and row"
+    );
+    assert!(parts.fits([m, width]), "rms_norm_backward: the parts of the gain's gradient have room");
     let is_added = destination == Destination::Add;
     let operation = worker.begin_operation();
     let (x, d_y) = (x.read(worker), d_y.read(worker));
@@ -89,6 +97,9 @@ pub fn rms_norm_backward(
 ///
 /// # Shapes
 /// `parts`: as [`rms_norm_backward`] left them for `[m, width]`
+///
+/// # Panics
+/// If there are not so many parts, or the gain does not lie in `gradients`.
 pub fn add_gain_parts(
     worker: &Worker<'_>,
     parts: &GainParts,
@@ -96,6 +107,8 @@ pub fn add_gain_parts(
     gradients: &Buffer<f32>,
     first: usize,
 ) {
+    assert!(parts.fits([m, width]), "add_gain_parts: the parts are those of as many rows");
+    assert!(first + width <= gradients.len(), "add_gain_parts: the gain lies in the gradients");
     let operation = worker.begin_operation();
     let parts = parts.0.read(worker);
     let mut d_gain = gradients.write(worker, operation);
@@ -157,8 +170,12 @@ pub fn embed_backward(
 /// `x[rows[i]] = part[i]`.
 ///
 /// # Shapes
-/// `part`: `[rows, width]`; `x`: `[_, width]`; no row is named twice
+/// `part`: `[rows, width]`; `x`: `[_, width]`
+///
+/// # Panics
+/// If the rows do not ascend: none is written by two workers.
 pub fn scatter_rows(worker: &Worker<'_>, part: &Buffer<f32>, rows: &[usize], width: usize, x: &Buffer<f32>) {
+    assert!(rows.array_windows().all(|[a, b]| a < b), "scatter_rows: the rows ascend");
     let operation = worker.begin_operation();
     let part = part.read(worker);
     let mut x = x.write(worker, operation);

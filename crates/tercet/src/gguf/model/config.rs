@@ -153,12 +153,15 @@ pub(super) fn of(
         put("num_key_value_heads", json!(heads));
     }
     let rotated = optional("rope.dimension_count")?;
-    if let Some(head_dim) = optional("attention.key_length")?.or(rotated) {
+    let head_dim = optional("attention.key_length")?.or(rotated);
+    if let Some(head_dim) = head_dim {
         put("head_dim", json!(head_dim));
         if let Some(rotated) = rotated.filter(|rotated| *rotated != head_dim) {
             put("partial_rotary_factor", json!(rotated as f64 / head_dim as f64));
         }
     }
+    let of_hidden = required("embedding_length")?.checked_div(required("attention.head_count")?);
+    check_contradictions(metadata, key, vocab_size, head_dim.or(of_hidden))?;
     let eps = key("attention.layer_norm_rms_epsilon");
     put("rms_norm_eps", json!(metadata.float(&eps)?.ok_or_else(|| metadata.missing(&eps))?));
     put("rope_theta", json!(metadata.float(&key("rope.freq_base"))?.unwrap_or(10_000.0)));
@@ -175,6 +178,31 @@ pub(super) fn of(
         put("quantization_config", json!({ "quant_method": "gguf" }));
     }
     Ok(Value::Object(config))
+}
+
+/// Refuses sizes that are said twice, and not alike.
+///
+/// Values have the size of keys, as everywhere here. An embedding may have more rows than the vocabulary is said to
+/// have, for padding.
+fn check_contradictions(
+    metadata: &Metadata,
+    key: impl Fn(&str) -> String,
+    rows: usize,
+    head_dim: Option<u64>,
+) -> Result<(), MetadataError> {
+    let length = key("attention.value_length");
+    if let (Some(found), Some(head_dim)) = (metadata.integer(&length)?, head_dim)
+        && found != head_dim
+    {
+        let expected = format!("{head_dim}, the size of keys");
+        return Err(metadata.out_of_range(&length, found.to_string(), expected));
+    }
+    let vocab_size = key("vocab_size");
+    if let Some(found) = metadata.integer(&vocab_size)?.filter(|found| *found > rows as u64) {
+        let expected = format!("at most {rows}, the rows of `token_embd.weight`");
+        return Err(metadata.out_of_range(&vocab_size, found.to_string(), expected));
+    }
+    Ok(())
 }
 
 /// Positions must not be scaled, which would be another function than the one computed here.

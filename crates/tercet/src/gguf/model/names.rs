@@ -36,17 +36,15 @@ pub(crate) fn model_name(architecture: Architecture, name: &str) -> String {
     layer_name(architecture, name).unwrap_or_else(|| name.to_owned())
 }
 
-/// The name of a tensor there; the other direction of [`model_name`].
-pub(crate) fn gguf_name(name: &str) -> String {
+/// The name of a tensor there; the other direction of [`model_name`]. Nothing where GGUF files have none.
+pub(crate) fn gguf_name(name: &str) -> Option<String> {
     if let Some((there, _)) = OTHERS.iter().find(|(_, here)| *here == name) {
-        return (*there).to_owned();
+        return Some((*there).to_owned());
     }
-    let part = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
-    let (layer, part) = part.expect("gguf_name: a tensor of a layer");
+    let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let part = crate::config::module_name(part);
-    let found = LINEARS.iter().chain(&NORMS).find(|(_, here)| *here == part);
-    let (there, _) = found.expect("gguf_name: a tensor that a GGUF file has a name for");
-    format!("blk.{layer}.{there}.weight")
+    let (there, _) = LINEARS.iter().chain(&NORMS).find(|(_, here)| *here == part)?;
+    Some(format!("blk.{layer}.{there}.weight"))
 }
 
 /// `model.layers.7.self_attn.q_proj.weight` of `blk.7.attn_q.weight`.
@@ -80,7 +78,7 @@ mod tests {
             ("output_norm.weight", "model.norm.weight"),
         ] {
             assert_eq!(model_name(Architecture::Llama, there), here);
-            assert_eq!(gguf_name(here), there);
+            assert_eq!(gguf_name(here).as_deref(), Some(there));
         }
         for (there, here) in [
             ("blk.0.attn_q.bias", "blk.0.attn_q.bias"),
@@ -93,6 +91,7 @@ mod tests {
         ] {
             assert_eq!(model_name(Architecture::Bitnet, there), here);
         }
+        assert_eq!(gguf_name("model.layers.0.mlp.up_proj.rms_norm.weight"), None);
         assert_eq!(model_name(Architecture::BitnetB158, "blk.0.attn_q.scale"), "blk.0.attn_q.scale");
     }
 }

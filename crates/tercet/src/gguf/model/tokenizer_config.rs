@@ -9,7 +9,7 @@ use super::config::Architecture;
 use super::tokens::Tokens;
 use crate::gguf::{MetadataError, NewValue};
 use crate::json::shown;
-use crate::tokenizer::ChatTemplates;
+use crate::tokenizer::{ChatTemplates, DEFAULT_TEMPLATE};
 
 /// The template that is used where none is asked for; with a dot and a name after it, the one of this name.
 const TEMPLATE: &str = "tokenizer.chat_template";
@@ -48,22 +48,26 @@ pub(super) fn of(tokens: &Tokens<'_>, architecture: Architecture) -> Result<Valu
     Ok(config)
 }
 
-/// The keys of templates, or what of these a GGUF file cannot hold.
-pub(crate) fn templates_entries(templates: &ChatTemplates) -> Result<Vec<(String, NewValue)>, String> {
+/// The keys of templates, or what of these a GGUF file cannot hold, after the name of the template that it is about.
+pub(crate) fn templates_entries(
+    templates: &ChatTemplates,
+) -> Result<Vec<(String, NewValue)>, (&str, String)> {
+    let ChatTemplates { default, named } = templates;
     let (count, bytes) = templates.size();
     if bytes > TEMPLATES_MAX_BYTES {
         let what = if count == 1 { "a chat template" } else { "chat templates" };
-        return Err(format!("{what} of {bytes} bytes, more than {TEMPLATES_MAX_BYTES}"));
+        let longest = templates.all().max_by_key(|(_, template)| template.len());
+        let name = longest.map_or(DEFAULT_TEMPLATE, |(name, _)| name);
+        return Err((name, format!("{what} of {bytes} bytes, more than {TEMPLATES_MAX_BYTES}")));
     }
-    let ChatTemplates { default, named } = templates;
     if named.len() > NAMES_MAX {
-        return Err(format!("{} named chat templates, more than {NAMES_MAX}", named.len()));
+        let what = format!("{} named chat templates, more than {NAMES_MAX}", named.len());
+        return Err((DEFAULT_TEMPLATE, what));
     }
     if let Some(other) = named.keys().find(|name| !is_name(name)) {
-        return Err(format!(
-            "a chat template named `{}`: such names are letters, digits and `_` alone",
-            shown(other)
-        ));
+        let name = shown(other);
+        let what = format!("a chat template named `{name}`: such names are letters, digits and `_` alone");
+        return Err((other, what));
     }
     let text = |key: String, template: &String| (key, NewValue::Text(template.clone()));
     let mut entries: Vec<_> = default.iter().map(|template| text(TEMPLATE.to_owned(), template)).collect();

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::json_text::{List, Object, json_bytes};
 use crate::gguf::{Metadata, MetadataError};
 use crate::json::shown;
+use crate::tokenizer::byte_named;
 
 pub(super) const MODEL: &str = "tokenizer.ggml.model";
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -34,7 +35,7 @@ pub(crate) mod token_type {
     pub(crate) const UNUSED: u32 = 5;
     pub(crate) const BYTE: u32 = 6;
 }
-use token_type::{CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
+use token_type::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 
 /// The tokens of a file.
 pub(super) struct Tokens<'a> {
@@ -73,6 +74,7 @@ impl<'a> Tokens<'a> {
         let tokens = Self { metadata, texts, types, ids };
         tokens.check_count(TYPES, tokens.types.len())?;
         tokens.check_lengths(TOKEN_MAX_BYTES)?;
+        tokens.check_bytes()?;
         let json = json_bytes(TOKENS_JSON_MAX_BYTES, &(tokens.added(), tokens.vocabulary()));
         if json.is_none() {
             return wrong(format!("of more than {TOKENS_JSON_MAX_BYTES} bytes as JSON"), "fewer".to_owned());
@@ -142,6 +144,14 @@ impl<'a> Tokens<'a> {
         }
         let expected = format!("one for each of {} tokens", self.texts.len());
         Err(self.metadata.out_of_range(key, format!("a list of {found}"), expected))
+    }
+
+    /// Checks that each token of a byte names one.
+    fn check_bytes(&self) -> Result<(), MetadataError> {
+        let mut bytes = self.texts.iter().zip(&self.types).filter(|(_, token_type)| **token_type == BYTE);
+        let Some((text, _)) = bytes.find(|(text, _)| byte_named(text).is_none()) else { return Ok(()) };
+        let found = format!("`{}` of the type of bytes", shown(text));
+        Err(self.metadata.out_of_range(TOKENS, found, "`<0x00>` to `<0xFF>` of this type"))
     }
 
     /// Checks that no token has more bytes.

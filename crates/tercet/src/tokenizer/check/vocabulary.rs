@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Checker, TokenizerError, found};
 use crate::json::shown;
+use crate::tokenizer::byte_named;
 
 /// An added token, as the file has it.
 pub(in crate::tokenizer) struct AddedToken {
@@ -34,6 +35,9 @@ impl Checker<'_> {
             return Err(self.value("model.vocab", &found(model.get("vocab")), "an object"));
         };
         self.vocab(vocab)?;
+        if model["byte_fallback"] == true || object.get("decoder").is_some_and(decodes_bytes) {
+            self.byte_names(vocab)?;
+        }
         let unknown = &model["unk_token"];
         if !unknown.is_null() && !unknown.as_str().is_some_and(|token| vocab.contains_key(token)) {
             return Err(self.value("model.unk_token", &found(Some(unknown)), "a token of `model.vocab`"));
@@ -50,6 +54,20 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Every token that looks like the name of a byte must be one: the library takes some others for bytes too.
+    fn byte_names(&self, vocab: &Map<String, Value>) -> Result<(), TokenizerError> {
+        const NAME_BYTES: usize = "<0x00>".len();
+        let looks =
+            |token: &str| token.len() == NAME_BYTES && token.starts_with("<0x") && token.ends_with('>');
+        match vocab.keys().find(|token| looks(token) && byte_named(token).is_none()) {
+            Some(token) => {
+                let found = format!("a list with `{}`", shown(token));
+                Err(self.value("model.vocab", &found, "names of bytes from `<0x00>` to `<0xFF>`"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Every merge must be of two tokens, into a third.
@@ -117,4 +135,10 @@ impl Checker<'_> {
         }
         Ok(tokens)
     }
+}
+
+/// Whether a decoder, or one of those in it, makes bytes of their names.
+fn decodes_bytes(decoder: &Value) -> bool {
+    decoder["type"] == "ByteFallback"
+        || decoder["decoders"].as_array().is_some_and(|decoders| decoders.iter().any(decodes_bytes))
 }

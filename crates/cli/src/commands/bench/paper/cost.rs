@@ -155,7 +155,7 @@ impl Cost {
     pub(super) fn measured(&mut self, measurement: &Measurement, tokens: usize) {
         let times: Vec<f64> = measurement.samples.iter().map(|rate| 1e3 / rate).collect();
         self.token_ms = median(&times);
-        self.token_ms_stddev = Some(stddev(&times));
+        self.token_ms_stddev = stddev(&times);
         self.token_ms_origin = Origin::Measured;
         self.resident_bytes = measurement.rss_bytes;
         self.measured_j_per_token = measurement.joules.map(|joules| joules / tokens as f64);

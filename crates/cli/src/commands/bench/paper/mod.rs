@@ -19,10 +19,10 @@ use clap::Args;
 use tercet::presets::Preset;
 use tercet_kernels::{KvType, Pool};
 
-use super::OF_TESTS;
 use super::format::Format;
 use super::measure::measure;
 use super::test::{Kind, Test};
+use super::{OF_TESTS, refuse_twice};
 use crate::ceilings::Rates;
 use crate::failure::{Exit, Failure};
 use crate::origin::Origin;
@@ -87,6 +87,15 @@ pub(super) struct Setting<'a> {
 }
 
 impl Paper {
+    /// Refuses what clap lets through.
+    pub(super) fn check(&self, weights: Weights) -> Result<(), Failure> {
+        if weights == Weights::DenseF16 {
+            let message = "`--paper` sets ternary weights beside dense ones, found `--weights dense-f16`";
+            return Err(Failure::message(Exit::Usage, message));
+        }
+        refuse_twice("--sizes", &self.sizes)
+    }
+
     /// Measures what fits, computes the rest, and writes the tables.
     pub(super) fn run(
         &self,
@@ -94,10 +103,6 @@ impl Paper {
         format: Format,
         setting: &Setting<'_>,
     ) -> Result<(), Failure> {
-        if setting.weights == Weights::DenseF16 {
-            let message = "`--paper` sets ternary weights beside dense ones, found `--weights dense-f16`";
-            return Err(Failure::message(Exit::Usage, message));
-        }
         let memory_bytes = self.memory.or_else(|| Some(machine::memory()?.available_bytes));
         let memory_bytes = memory_bytes.ok_or_else(|| {
             let message = "the system does not say how much memory there is";

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use tercet::model::PRODUCT_ENERGY_RATIO;
 
 use super::super::format::{Format, write_csv, write_json};
+use super::super::row::with_spread;
 use super::SEQUENCE;
 use super::cost::{Cost, Origin};
 use crate::failure::Failure;
@@ -119,9 +120,9 @@ fn time(costs: &[Cost]) -> Table {
         ">ternary at the ceilings",
         ">dense at the ceilings",
     ]);
-    let token = |cost: &Cost| match (cost.token_ms_origin, cost.token_ms_stddev) {
-        (Origin::Measured, Some(stddev)) => format!("{:.2} ± {stddev:.2} ms", cost.token_ms),
-        _ => format!("{:.2} ms, computed", cost.token_ms),
+    let token = |cost: &Cost| match cost.token_ms_origin {
+        Origin::Measured => with_spread(cost.token_ms, cost.token_ms_stddev, 2) + " ms",
+        Origin::Computed => format!("{:.2} ms, computed", cost.token_ms),
     };
     for (ternary, dense) in pairs(costs) {
         table.push(vec![

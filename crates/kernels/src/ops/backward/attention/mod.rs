@@ -39,6 +39,9 @@ const BLOCK_ROWS: usize = 64;
 /// - `sequences`: the lengths of the sequences, which add up to the rows of the pass
 /// - `heads`: query heads, key and value heads, head dimension
 /// - `q`, `out`, `d_out`, `d_q`: `[rows, heads, head_dim]`; `k`, `v`, `d_k`, `d_v`: `[rows, kv heads, head_dim]`
+///
+/// # Panics
+/// If key heads do not divide the query heads, or two gradients are to be in one buffer.
 pub fn attention_backward(
     worker: &Worker<'_>,
     rooms: &AttentionRooms,
@@ -50,7 +53,7 @@ pub fn attention_backward(
     assert!(heads.is_multiple_of(kv_heads), "attention_backward: the query heads share key heads evenly");
     let operation = worker.begin_operation();
     let [q, k, v, out, d_out] = [q, k, v, out, d_out].map(|buffer| buffer.read(worker));
-    let [mut d_q, mut d_k, mut d_v] = [d_q, d_k, d_v].map(|buffer| buffer.write(worker, operation));
+    let [mut d_q, mut d_k, mut d_v] = Buffer::write_each([d_q, d_k, d_v], worker, operation);
     let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let isa = worker.isa();
     let mut room = rooms.0[worker.index()].lock().unwrap_or_else(PoisonError::into_inner);

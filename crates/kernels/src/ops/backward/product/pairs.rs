@@ -19,7 +19,7 @@ use crate::isa::Isa;
 use crate::ops::rows::for_rows;
 use crate::pool::{Pool, Worker};
 use crate::scalar::pairs::{PAIR_LANES, PairLanes, PairRows, TILE_HEIGHT, TileStore, panel_groups};
-use crate::ternary::TILE_ROWS;
+use crate::ternary::{Layout, TILE_ROWS};
 
 /// Rows that a worker packs at a time.
 const PACK_ROWS: usize = 32;
@@ -50,17 +50,17 @@ impl PairedOperands {
         let mut out = self.weight.write(worker, operation);
         let pairs = n.div_ceil(2);
         match weight {
-            Weight::Ternary(matrix, _) => for_rows(worker, operation, matrix.tiles(), |tile| {
-                let first = tile * TILE_ROWS / 2;
-                for (panel, block) in matrix.tile(tile).iter().enumerate() {
-                    let len = (TILE_ROWS / 2).min(pairs - first);
-                    dispatch::pair_ternary(
-                        worker.isa(),
-                        block,
-                        lanes_mut(&mut out, panel * pairs + first, len),
-                    );
-                }
-            }),
+            Weight::Ternary(matrix, _) => {
+                assert_eq!(matrix.layout(), Layout::TwoBit, "prepare_weight: a block has 16 columns");
+                for_rows(worker, operation, matrix.tiles(), |tile| {
+                    let first = tile * TILE_ROWS / 2;
+                    for (panel, block) in matrix.tile(tile).iter().enumerate() {
+                        let len = (TILE_ROWS / 2).min(pairs - first);
+                        let out = lanes_mut(&mut out, panel * pairs + first, len);
+                        dispatch::pair_ternary(worker.isa(), block, out);
+                    }
+                });
+            }
             Weight::Floats(w, first) => {
                 pack_rows(worker, operation, &w.read(worker)[first..], [n, k], None, &mut out);
             }

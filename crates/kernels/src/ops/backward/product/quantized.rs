@@ -28,7 +28,7 @@ pub fn dequantize_matrix(worker: &Worker<'_>, w: &TernaryMatrix, out: &Buffer<f3
 /// `out = w + λ (scale · (code - 1) - w)`: a matrix on its way to being ternary.
 ///
 /// # Shapes
-/// `w`: `[n, k]` masters; `codes`: as [`dequantize_matrix`] gave them in `out`, replaced here
+/// `w`: `[n, k]` masters; `out`: the codes as [`dequantize_matrix`] gave them, replaced here
 pub fn blend_matrix(worker: &Worker<'_>, w: &[f32], scale: f32, lambda: f32, out: &Buffer<f32>) {
     let operation = worker.begin_operation();
     let mut out = out.write(worker, operation);

@@ -1,0 +1,92 @@
+//! The next message of a conversation, of which only what is new is computed.
+//!
+//! The cache keeps what was computed for the last answer. A conversation that begins with the same
+//! tokens goes on from there, and its text is the one that it would have without.
+
+use serde_json::{Map, Value};
+use tercet::generate::{GenerateError, Generated, GenerationParams, generate};
+use tercet::model::{Model, Session, SessionSize};
+use tercet::tokenizer::Tokenizer;
+use tercet_chat::{Conversation, Templates};
+use tercet_kernels::{KvCache, KvType};
+
+use crate::failure::{Exit, Failure};
+use crate::teller::{Teller, Told};
+
+/// A model with its cache.
+pub(super) struct Answerer<'a> {
+    session: Session<'a>,
+    cache: KvCache,
+    /// The tokens whose keys and values are in the cache.
+    held: Vec<u32>,
+    tokenizer: &'a Tokenizer,
+    templates: &'a Templates,
+}
+
+/// An answer, and how it came about.
+pub(super) struct Answer {
+    /// The conversation before it, as the model reads it.
+    pub(super) rendered: String,
+    pub(super) generated: Generated,
+    pub(super) told: Told,
+    /// Tokens that were in the cache.
+    pub(super) kept: usize,
+}
+
+impl<'a> Answerer<'a> {
+    pub(super) fn new(
+        model: &'a Model,
+        size: SessionSize,
+        kv_type: KvType,
+        tokenizer: &'a Tokenizer,
+        templates: &'a Templates,
+    ) -> Self {
+        let session = Session::new(model, size);
+        let cache = session.new_cache(kv_type);
+        Answerer { session, cache, held: Vec::new(), tokenizer, templates }
+    }
+
+    /// The message that follows these.
+    ///
+    /// # Errors
+    /// Exit code 1, if the template refuses the conversation, or it has no room in the context.
+    pub(super) fn answer(
+        &mut self,
+        messages: &[Value],
+        params: &GenerationParams,
+        mut teller: Teller<'_>,
+    ) -> Result<Answer, Failure> {
+        let rendered = self.templates.render(&Conversation {
+            messages,
+            tools: &[],
+            add_generation_prompt: true,
+            continue_final_message: false,
+            variables: &Map::new(),
+        })?;
+        // The template has written what begins a text.
+        let tokens = self.tokenizer.encode(&rendered, false);
+        let tokens = tokens.map_err(|error| Failure::new(Exit::Failed, error))?;
+        let (found, room) = (tokens.len(), self.session.size().context);
+        if found >= room {
+            let message =
+                format!("the conversation has {found} tokens, expected fewer than {room}, the context");
+            let hint =
+                "/clear begins anew, /undo takes the last turn back; `--ctx-size` makes the context larger";
+            return Err(Failure::message(Exit::Failed, message).with_hint(hint));
+        }
+        let Some(last) = found.checked_sub(1) else { return Err(GenerateError::EmptyPrompt.into()) };
+        let same = tokens.iter().zip(&self.held).take_while(|(new, held)| new == held).count();
+        let kept = same.min(last);
+        self.cache.truncate(kept);
+        let (session, cache) = (&mut self.session, &mut self.cache);
+        let generated = generate(session, cache, Some(self.tokenizer), &tokens, params, &mut teller);
+        self.held = tokens;
+        match &generated {
+            Ok(generated) => self.held.extend_from_slice(&generated.tokens),
+            Err(_) => self.cache.truncate(0),
+        }
+        self.held.truncate(self.cache.len());
+        let told = teller.finish()?;
+        Ok(Answer { rendered, generated: generated?, told, kept })
+    }
+}
