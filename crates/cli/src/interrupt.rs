@@ -11,8 +11,8 @@ const SIGNALS: [(i32, u8); 3] = [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129)];
 
 /// Whether the user or the system has asked to stop.
 pub(crate) struct Interrupt {
-    /// Whether the next signal ends the process at once.
-    ends_at_once: Arc<AtomicBool>,
+    /// Whether the next of each of [`SIGNALS`] ends the process at once.
+    ends_at_once: [Arc<AtomicBool>; 3],
     /// Whether each of [`SIGNALS`] has come.
     has_come: [Arc<AtomicBool>; 3],
 }
@@ -21,27 +21,41 @@ impl Interrupt {
     /// Listens from now on. Until [`Interrupt::expect`] is called, and at the second time, a signal
     /// ends the process at once.
     pub(crate) fn listen() -> Self {
-        let interrupt =
-            Interrupt { ends_at_once: Arc::new(AtomicBool::new(true)), has_come: Default::default() };
-        for ((signal, exit_code), has_come) in SIGNALS.iter().zip(&interrupt.has_come) {
+        let interrupt = Interrupt { ends_at_once: Default::default(), has_come: Default::default() };
+        interrupt.no_longer_expect();
+        for (index, (signal, exit_code)) in SIGNALS.iter().enumerate() {
             // In this order: the second signal finds what the first has set. Where no handler can
             // be set, the signal ends the process as it does by default.
-            let ends_at_once = || Arc::clone(&interrupt.ends_at_once);
-            let _ = flag::register_conditional_shutdown(*signal, i32::from(*exit_code), ends_at_once());
-            let _ = flag::register(*signal, Arc::clone(has_come));
-            let _ = flag::register(*signal, ends_at_once());
+            let ends_at_once = Arc::clone(&interrupt.ends_at_once[index]);
+            let _ = flag::register_conditional_shutdown(*signal, i32::from(*exit_code), ends_at_once);
+            for flag in [&interrupt.has_come[index]].into_iter().chain(&interrupt.ends_at_once) {
+                let _ = flag::register(*signal, Arc::clone(flag));
+            }
         }
         interrupt
     }
 
     /// From now on [`Interrupt::exit_code`] is asked often.
     pub(crate) fn expect(&self) {
-        self.ends_at_once.store(false, Ordering::SeqCst);
+        self.set_ends_at_once([false; 3]);
     }
 
     /// From now on nobody asks: the next signal ends the process at once.
     pub(crate) fn no_longer_expect(&self) {
-        self.ends_at_once.store(true, Ordering::SeqCst);
+        self.set_ends_at_once([true; 3]);
+    }
+
+    /// From now on somebody types, and a Ctrl-C is a key among others. One that comes before the keys
+    /// are read was meant for what ended just now, and changes nothing.
+    pub(crate) fn expect_keys(&self) {
+        self.take_ctrl_c();
+        self.set_ends_at_once([false, true, true]);
+    }
+
+    fn set_ends_at_once(&self, values: [bool; 3]) {
+        for (flag, value) in self.ends_at_once.iter().zip(values) {
+            flag.store(value, Ordering::SeqCst);
+        }
     }
 
     /// The exit code of the signal that has come, if one has.

@@ -196,7 +196,11 @@ impl Conversing<'_> {
         }
         loop {
             // While a message is awaited, a signal ends the program.
-            self.interrupt.no_longer_expect();
+            if input.is_terminal() {
+                self.interrupt.expect_keys();
+            } else {
+                self.interrupt.no_longer_expect();
+            }
             let text = match input.message()? {
                 Message::End => return Ok(ExitCode::SUCCESS),
                 Message::Interrupted => {
@@ -227,6 +231,10 @@ impl Conversing<'_> {
                 continue;
             }
             self.interrupt.expect();
+            if input.is_terminal() {
+                // What came while the message was typed is not for its answer.
+                self.interrupt.take_ctrl_c();
+            }
             match self.answer(Some(Stdout::new())) {
                 Ok(answer) => self.tell(&answer, pool),
                 Err(failure) => {
