@@ -129,7 +129,7 @@ async fn half_open_connections_keep_nobody_out() {
 
 #[tokio::test]
 async fn a_head_that_does_not_end_is_given_up() {
-    let server = server(Limits { header_time: Duration::from_millis(50), ..Limits::default() }).await;
+    let server = server(Limits { header_time: Duration::from_millis(500), ..Limits::default() }).await;
     let mut nothing = server.connect().await;
     assert_eq!(read_all(&mut nothing).await, "");
     let mut part = server.send("GET /version HTTP/1.1\r\nhost: loc").await;
