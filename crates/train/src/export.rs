@@ -92,7 +92,8 @@ impl<'a> Export<'a> {
     pub fn write(&self, folder: &Path) -> Result<(), (PathBuf, io::Error)> {
         for (name, bytes) in &self.files {
             let path = folder.join(name);
-            std::fs::write(&path, bytes).map_err(|error| (path, error))?;
+            let parent = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            parent.and_then(|()| std::fs::write(&path, bytes)).map_err(|error| (path, error))?;
         }
         let mut write = |number: usize, out: &mut dyn Write| self.write_tensor(number, out);
         checkpoint::write_files(folder, &self.tensors, &metadata(), &mut write)

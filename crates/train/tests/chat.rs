@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tercet_train::config::TrainConfig;
+use tercet::tokenizer::TOOL_USE_TEMPLATE_FILE;
+use tercet_train::config::{TokenizerConfig, TrainConfig};
 use tercet_train::data::Batch;
 use tercet_train::trainer::prepare;
 
@@ -131,4 +132,27 @@ fn a_sum_is_the_mean_times_the_tokens_that_count() {
     // Both are over the tokens of the step, however it is cut.
     close(first_step("mean", [4, 1]).1, norm);
     close(first_step("sum", [4, 1]).1, norm_of_sum);
+}
+
+#[test]
+fn templates_with_names_are_in_what_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = conversations(|i| [noise(i), "yes.".to_owned(), noise(i + 1000)]);
+    let steps = ["train.steps=4", "watch.save_every=2"];
+    run(&chat_config(folder.path(), &rows, &steps), 2, &mut Watcher::default()).unwrap();
+    let first = folder.path().join("run/model");
+    let template = first.join(TOOL_USE_TEMPLATE_FILE);
+    fs::create_dir(template.parent().unwrap()).unwrap();
+    fs::write(template, "of tools").unwrap();
+
+    let output = format!("run.output={:?}", folder.path().join("again"));
+    let mut config = chat_config(folder.path(), &rows, &[&steps[..], &[&output]].concat());
+    config.tokenizer = TokenizerConfig { path: Some(first), vocab_size: None };
+    let mut watcher = Watcher { stop_after: Some(2), ..Watcher::default() };
+    run(&config, 2, &mut watcher).unwrap();
+    // A checkpoint's files are compared with its manifest when it is gone on from.
+    let outcome = run(&config, 2, &mut Watcher::default()).unwrap();
+    assert_eq!(outcome.steps_done, 4);
+    let saved = folder.path().join("again/model").join(TOOL_USE_TEMPLATE_FILE);
+    assert_eq!(fs::read(saved).unwrap(), b"of tools");
 }

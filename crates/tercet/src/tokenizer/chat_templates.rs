@@ -134,7 +134,7 @@ impl ChatTemplates {
 ///
 /// # Errors
 /// [`SourceError`] if their folder cannot be listed.
-pub(crate) fn named_template_files(source: &Source) -> Result<Vec<String>, SourceError> {
+pub fn named_template_files(source: &Source) -> Result<Vec<String>, SourceError> {
     let files = source.files_in(NAMED_FOLDER)?;
     Ok(files.into_iter().filter(|file| named_template(file).is_some()).collect())
 }

@@ -24,9 +24,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
-pub(crate) use chat_templates::named_template_files;
 pub use chat_templates::{
     CHAT_TEMPLATE_FILE, ChatTemplates, DEFAULT_TEMPLATE, TOOL_USE_TEMPLATE_FILE, named_template,
+    named_template_files,
 };
 pub use error::{PatternError, TokenizerError};
 pub use special_tokens::{NamedTokens, SPECIAL_TOKENS_MAP_FILE, TextEnds};

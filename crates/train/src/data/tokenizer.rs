@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tercet::digest::hex;
 use tercet::source::{MemoryFolder, SIDE_FILE_MAX_BYTES, Source};
-use tercet::tokenizer::{ChatTemplates, SPECIAL_TOKENS_MAP_FILE, TOKENIZER_FILE, TextEnds, Tokenizer};
+use tercet::tokenizer::{
+    ChatTemplates, SPECIAL_TOKENS_MAP_FILE, TOKENIZER_FILE, TextEnds, Tokenizer, named_template_files,
+};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -159,7 +161,9 @@ fn given(path: &Path, from_folder: Option<&Path>) -> Result<TextTokenizer, DataE
 
     let mut files = BTreeMap::new();
     files.insert(TOKENIZER_FILE.to_owned(), read(file)?.into_owned());
-    for name in SIDE_FILES.into_iter().filter(|name| source.has(name)) {
+    let templates = named_template_files(&source).map_err(tercet::tokenizer::TokenizerError::from)?;
+    let side_files = SIDE_FILES.into_iter().filter(|name| source.has(name));
+    for name in side_files.chain(templates.iter().map(String::as_str)) {
         files.insert(name.to_owned(), read(name)?.into_owned());
     }
     let mut models = Vec::new();

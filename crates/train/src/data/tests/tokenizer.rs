@@ -1,5 +1,7 @@
 //! Tokenizers, trained and given.
 
+use tercet::tokenizer::TOOL_USE_TEMPLATE_FILE;
+
 use super::*;
 
 const SYLLABLES: [&str; 40] = [
@@ -109,6 +111,9 @@ fn a_given_tokenizer_brings_its_files_and_tokens() {
     let tokenizer = run.tokenizer(&path).unwrap();
     assert_eq!(tokenizer.chat_template.as_deref(), Some("j"));
     assert_eq!(tokenizer.files[CHAT_TEMPLATE_FILE], b"j");
+    std::fs::create_dir(run.path(TOOL_USE_TEMPLATE_FILE).parent().unwrap()).unwrap();
+    run.write(TOOL_USE_TEMPLATE_FILE, "u");
+    assert_eq!(run.tokenizer(&path).unwrap().files[TOOL_USE_TEMPLATE_FILE], b"u");
 
     for (config, want) in [
         (json!({"eos_token": "<|nothing|>"}), "`eos_token` is `<|nothing|>`, expected a token of"),
