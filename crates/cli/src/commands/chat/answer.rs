@@ -46,6 +46,11 @@ impl<'a> Answerer<'a> {
         Answerer { session, cache, held: Vec::new(), tokenizer, templates }
     }
 
+    /// The tokens of the conversation that are in the cache, and how many have room.
+    pub(super) fn filling(&self) -> (usize, usize) {
+        (self.cache.len(), self.session.size().context)
+    }
+
     /// The message that follows these.
     ///
     /// # Errors
@@ -70,8 +75,7 @@ impl<'a> Answerer<'a> {
         if found >= room {
             let message =
                 format!("the conversation has {found} tokens, expected fewer than {room}, the context");
-            let hint =
-                "/clear begins anew, /undo takes the last turn back; `--ctx-size` makes the context larger";
+            let hint = "/clear begins anew, /undo takes the last turn back; `tercet chat -c N` starts with a larger one";
             return Err(Failure::message(Exit::Failed, message).with_hint(hint));
         }
         let Some(last) = found.checked_sub(1) else { return Err(GenerateError::EmptyPrompt.into()) };

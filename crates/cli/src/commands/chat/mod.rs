@@ -262,8 +262,9 @@ impl Conversing<'_> {
             Command::Show => {
                 let Talk { system, turns } = &self.talk;
                 let system = system.as_deref().unwrap_or("none");
+                let (tokens, context) = self.answerer.filling();
                 note(&format!(
-                    "{}\nsystem            {system}\nmessages          {}",
+                    "{}\nsystem            {system}\nmessages          {}\ntokens            {tokens} of {context}",
                     self.settings,
                     turns.len()
                 ));
