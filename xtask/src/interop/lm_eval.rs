@@ -39,7 +39,9 @@ const CLOSE_PAGE: f64 = 1e-6;
 /// What rounding flips may do to a log-likelihood, as a share of itself.
 const FLIPPED: f64 = 2e-2;
 /// How much likelier, in nats, a choice may be that they turn.
-const TURNED: f64 = 0.1;
+const TURNED: f64 = 0.25;
+/// The share of the documents whose choice they may turn.
+const TURNED_SHARE: f64 = 0.02;
 
 pub(super) fn run(python: &str, report: &mut Report) -> Result<()> {
     let Some(shared) = env::var_os("TERCET_SHARED") else {
@@ -181,7 +183,10 @@ fn check_task(name: &str, is_ternary: bool, ours: &[Vec<f64>], theirs: &[Vec<f64
         .collect();
     let is_page = ours[0].len() == 1 && name.ends_with("wikitext");
     let is_close = match (is_ternary, is_page) {
-        (true, _) => relative <= FLIPPED && turned.iter().all(|margin| *margin <= TURNED),
+        (true, _) => {
+            let are_few = turned.len() as f64 <= TURNED_SHARE * ours.len() as f64;
+            relative <= FLIPPED && are_few && turned.iter().all(|margin| *margin <= TURNED)
+        }
         (false, true) => relative <= CLOSE_PAGE,
         (false, false) => greatest <= CLOSE && turned.is_empty(),
     };

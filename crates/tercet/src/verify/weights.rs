@@ -203,8 +203,8 @@ impl Rounding {
     const BF16: Rounding = Rounding { relative: 1.0 / 256.0, absolute: f32::MIN_POSITIVE as f64, block: 1 };
     /// Half of 127 steps, and the scale is an f16.
     const Q8_0: Rounding = Rounding { relative: 1.0 / 254.0 + 1.0 / 1024.0, absolute: 1e-7, block: 32 };
-    /// Half of 32 steps, and two roundings of scales.
-    const Q6_K: Rounding = Rounding { relative: 1.0 / 32.0, absolute: 1e-6, block: 256 };
+    /// Two of 32 steps: the scale with the least squared error cuts the greatest numbers off.
+    const Q6_K: Rounding = Rounding { relative: 1.0 / 16.0, absolute: 1e-6, block: 256 };
 
     fn of(dtype: Dtype) -> Rounding {
         match dtype {
@@ -313,6 +313,7 @@ mod tests {
     use half::{bf16, f16};
 
     use super::*;
+    use crate::gguf::quantized;
 
     /// Whether one number may have become the other where it is stored in this type.
     fn is_within(own: f32, other: f32, dtype: Dtype) -> bool {
@@ -333,6 +334,25 @@ mod tests {
         }
         assert!(is_within(1e-7, f16::from_f32(1e-7).to_f32(), Dtype::F16));
         assert!(!is_within(1.0, f32::NAN, Dtype::BF16));
+    }
+
+    /// Levels end at 31, so of two opposite numbers one is cut off, which costs less than coarser steps for all others.
+    #[test]
+    fn the_greatest_number_of_a_block_may_be_cut_off() {
+        let values: [f32; 256] = std::array::from_fn(|i| match i % 16 {
+            0 => 32.3,
+            1 => -32.3,
+            i if i % 2 == 0 => 15.0,
+            _ => 14.0,
+        });
+        let stored = quantized::q6_k_block(&quantized::to_q6_k_block(&values));
+        let differences = values.iter().zip(&stored).map(|(own, other)| (own - other).abs());
+        assert!(differences.fold(0.0, f32::max) > 32.3 / 32.0);
+        let is_within = |own: f32, other: f32| {
+            Tally::of(f64::from(own), f64::from(other), 32.3, Rounding::Q6_K).beyond == 0
+        };
+        assert!(values.iter().zip(&stored).all(|(own, other)| is_within(*own, *other)));
+        assert!(!is_within(-32.3, -29.0), "three levels away");
     }
 
     #[test]
