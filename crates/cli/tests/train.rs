@@ -47,6 +47,17 @@ fn write_config(folder: &Path) -> String {
     path.display().to_string()
 }
 
+/// The configuration beside itself without sizes and tokenizer, which another model brings.
+fn without_a_model(config: &str) -> String {
+    let text = fs::read_to_string(config).unwrap();
+    let (before, after) = text.split_once("[model]").unwrap();
+    let (_, after) = after.split_once("[data]").unwrap();
+    let text = format!("{before}[data]{after}").replace("[tokenizer]\n        vocab_size = 300\n", "");
+    let path = Path::new(config).with_file_name("from.toml");
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
 fn train(config: &str, more: &[&str]) -> Command {
     let mut command = command();
     command.args(["train", config, "-t", "1"]).args(more);
@@ -179,12 +190,7 @@ fn a_gguf_file_is_trained_on_as_a_folder() {
     let (file, start, packed) = (path("stories.gguf"), path("start"), path("packed"));
     tercet(["convert", &file, "--to", "gguf-i2_s", "--no-verify"]).success();
     tercet(["convert", &packed, "--to", "hf-packed", "--no-verify"]).success();
-    let text = fs::read_to_string(&config).unwrap();
-    let (before, after) = text.split_once("[model]").unwrap();
-    let (_, after) = after.split_once("[data]").unwrap();
-    let without_model =
-        format!("{before}[data]{after}").replace("[tokenizer]\n        vocab_size = 300\n", "");
-    fs::write(&config, without_model).unwrap();
+    let config = without_a_model(&config);
     let check = |from: &str, says: &str, hint: &str| {
         let told = outcome(&mut train(&config, &[&format!("model.from={from}")]));
         assert_eq!(told.failure(), Some(3), "{}", told.stderr);
@@ -199,6 +205,35 @@ fn a_gguf_file_is_trained_on_as_a_folder() {
     tercet(["convert", &file, &start, "--to", "hf-bf16", "--no-verify"]).success();
     let from = format!("model.from={start}");
     outcome(&mut train(&config, &["-q", &from, "train.steps=1", "train.micro_batch=1"])).success();
+}
+
+#[test]
+fn what_a_run_has_left_is_named_in_place_of_what_is_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let from_a_model = without_a_model(&config);
+    let run = folder.path().join("run").display().to_string();
+    let check = |more: &[&str], says: &str, hint: &str| {
+        let other = folder.path().join("other").display().to_string();
+        let told = outcome(&mut train(&from_a_model, &[more, &["-o", &other]].concat()));
+        assert_eq!(told.failure(), Some(3), "{}", told.stderr);
+        assert!(told.stderr.contains(says), "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("\nhint: {hint}")), "{}", told.stderr);
+    };
+    let step = |step: u64| format!("{run}/checkpoints/step-{step:08}");
+    let nothing = "found nothing, expected the folder of a model";
+    let first =
+        format!("a run leaves its checkpoints there: train the run whose `run.output` is `{run}` first");
+    check(&[&format!("model.from={}", step(2))], nothing, &first);
+
+    outcome(&mut train(&config, &["-q", "train.steps=1", "watch.sample_every=0"])).success();
+    let of_a_run = "run: found the folder of a run, expected the folder of a model";
+    let newest = format!("the newest checkpoint of this run is `{}`", step(1));
+    check(&[&format!("model.from={run}")], of_a_run, &newest);
+    check(&[&format!("model.from={}", step(2))], nothing, "the checkpoint there is `step-00000001`");
+    let model = format!("the model of this run is `{run}/model`");
+    let from = format!("model.from={}", step(1));
+    check(&[&format!("distillation.teacher={run}"), &from], of_a_run, &model);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub enum TrainError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("{field}: {path}: found {found}, expected the folder of a model")]
-    NoFolder { field: &'static str, path: PathBuf, found: &'static str },
+    NoFolder { field: &'static str, path: PathBuf, found: &'static str, hint: String },
     #[error("{field}: {path}: found a GGUF file, expected the folder of a model")]
     Gguf { field: &'static str, path: PathBuf },
     #[error("distillation.teacher: {0}")]
@@ -81,9 +81,7 @@ impl TrainError {
             Self::Data(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Start(error) => error.hint(),
-            Self::NoFolder { .. } => {
-                Some("it has `config.json`, `tokenizer.json` and the weights as `model.safetensors`")
-            }
+            Self::NoFolder { hint, .. } => Some(hint),
             Self::Gguf { .. } => {
                 Some("`tercet convert FILE.gguf FOLDER --to hf-bf16` makes such a folder of it")
             }

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `prepare` | from a configuration to data and model |
+//! | `inputs` | the folders of models that a configuration names |
 //! | `observer` | what a run tells whoever watches |
 //! | `state` | what a checkpoint holds |
 //! | `record` | what steps, validations and samples leave in the record |
@@ -24,6 +25,7 @@
 mod error;
 mod estimate;
 mod finish;
+mod inputs;
 mod observer;
 mod output;
 mod prepare;
@@ -43,7 +45,7 @@ pub use error::TrainError;
 pub use estimate::{Estimate, estimate};
 pub use finish::MODEL as MODEL_FOLDER;
 pub use observer::{Observer, StepNews, WeightGrid};
-pub use output::model_of_run;
+pub use output::{is_run, model_of_run};
 pub use prepare::{Prepared, prepare};
 
 use crate::checkpoint::{Checkpoint, Moment, Stage, Store};

@@ -13,15 +13,15 @@ use crate::config::TrainConfig;
 use crate::log::{CSV_FILE, LOG_FILE, Row, TIMINGS_FILE, read_rows};
 
 /// The first line of a configuration that a run has left.
-const MARK: &str = "# Of a run of `tercet train`: the same command goes on with it.\n";
+pub(super) const MARK: &str = "# Of a run of `tercet train`: the same command goes on with it.\n";
 
 /// Refuses a folder that holds something and no run, before anything is written into it.
 ///
 /// A start that was interrupted may have left tokens in `cache` and nothing else: that is no reason to refuse. Nor are
 /// names that begin with a dot, which systems and editors leave.
 pub(super) fn check_is_of_a_run(output: &Path, cache: &Path) -> Result<(), TrainError> {
-    let is_run = is_marked(output) || Store::has_been_opened(&output.join(CHECKPOINTS));
-    if is_run || !output.exists() {
+    let has_run = is_run(output) || Store::has_been_opened(&output.join(CHECKPOINTS));
+    if has_run || !output.exists() {
         return Ok(());
     }
     let is_of_a_start = |name: &OsStr| {
@@ -51,15 +51,15 @@ pub(super) fn check_is_of_a_run(output: &Path, cache: &Path) -> Result<(), Train
 ///
 /// None if there is neither, or if no run has left its configuration in the folder.
 pub fn model_of_run(folder: &Path) -> Option<PathBuf> {
-    if !is_marked(folder) {
+    if !is_run(folder) {
         return None;
     }
     let model = folder.join(MODEL);
     if model.is_dir() { Some(model) } else { Store::newest_in(&folder.join(CHECKPOINTS)) }
 }
 
-/// Whether a run has left its configuration.
-fn is_marked(output: &Path) -> bool {
+/// Whether a run has left its configuration in a folder.
+pub fn is_run(output: &Path) -> bool {
     let mut start = Vec::new();
     let file = fs::File::open(output.join(CONFIG_FILE));
     let read = file.and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
@@ -74,7 +74,7 @@ pub(super) fn check_unused(output: &Path) -> Result<(), TrainError> {
     if output.join(MODEL).exists() {
         return Err(refused(MODEL));
     }
-    let is_ours = is_marked(output);
+    let is_ours = is_run(output);
     let names = [CONFIG_FILE, LOG_FILE, CSV_FILE, TIMINGS_FILE];
     match names.into_iter().find(|name| !is_ours && output.join(name).exists()) {
         Some(name) => Err(refused(name)),
