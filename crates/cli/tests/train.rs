@@ -146,9 +146,14 @@ fn a_short_text_is_told_how_many_steps_it_bears() {
         outcome(&mut train(&config, &["--dry-run", &format!("train.steps={steps}")])).success().stderr
     };
     let many = told(100_000);
-    let (_, after) = many.split_once("take fewer steps (`train.steps=").expect(&many);
+    let (_, after) = many.split_once("give more text, take fewer steps (`train.steps=").expect(&many);
     let steps: u64 = after.split_once('`').unwrap().0.parse().unwrap();
     assert!(told(steps + 1).contains("by heart") && !told(steps).contains("by heart"), "{many}");
+    let text = fs::read_to_string(folder.path().join("text.txt")).unwrap();
+    fs::write(folder.path().join("text.txt"), &text[..2000]).unwrap();
+    let short = told(2000);
+    assert!(short.contains("the text is too short for a model to learn from"), "{short}");
+    assert!(!short.contains("train.steps="), "fewer steps learn nothing: {short}");
 }
 
 #[test]
