@@ -240,6 +240,7 @@ impl From<TrainError> for Failure {
             | TrainError::Source(_)
             | TrainError::Start(_)
             | TrainError::NoFolder { .. }
+            | TrainError::Several { .. }
             | TrainError::Gguf { .. }
             | TrainError::Teacher(_)
             | TrainError::TeacherVocabulary { .. }

@@ -176,6 +176,30 @@ fn mistakes_are_told_before_anything_runs() {
 }
 
 #[test]
+fn all_that_is_missing_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = without_a_model(&write_config(folder.path()));
+    let nowhere = |name: &str| folder.path().join("nowhere").join(name).display().to_string();
+    let keys = ["model.from", "distillation.teacher", "tokenizer.path", "data.chat.template"];
+    let mut more: Vec<String> = keys.map(|key| format!("{key}={}", nowhere(key))).into();
+    more.push(format!("data.validation=[{:?}]", nowhere("held-out.txt")));
+    more.extend(["--data".to_owned(), nowhere("*.txt"), "--data".to_owned(), nowhere("more.txt")]);
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let told = outcome(&mut train(&config, &[&more[..], &["--dry-run"]].concat()));
+    assert_eq!(told.failure(), Some(3), "{}", told.stderr);
+    let lines: Vec<&str> = told.stderr.lines().collect();
+    assert_eq!(lines.len(), 8, "{}", told.stderr);
+    let paths = keys.map(nowhere);
+    let names = ["*.txt", "more.txt", "held-out.txt"].map(nowhere);
+    let in_order = [&paths[..2], &names[..], &paths[2..]].concat();
+    for (line, path) in lines.iter().zip(in_order) {
+        assert!(line.contains(&path), "{path}: {line}");
+    }
+    assert_eq!(lines[7].matches("the folder of a model has `config.json`").count(), 1, "{}", told.stderr);
+    assert!(!folder.path().join("run").exists(), "nothing is left of it");
+}
+
+#[test]
 fn text_and_folder_can_be_named_on_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(folder.path());

@@ -72,6 +72,8 @@ pub enum DataError {
     // Conversations.
     #[error("found no chat template: expected `data.chat.template`, or one in the folder of the tokenizer")]
     NoTemplate,
+    #[error("`data.chat.template`: {path}: found nothing, expected a file with a chat template")]
+    NoTemplateThere { path: PathBuf },
     #[error(transparent)]
     Template(#[from] TemplateError),
     #[error("{path}: {place}: the chat template fails{}: {detail}", at_line(*.line))]

@@ -46,6 +46,11 @@ pub(super) fn find(
     paths.into_iter().map(|path| examine(path, format)).collect()
 }
 
+/// Why names and patterns stand for no files, one error for each that does not.
+pub(super) fn missing(field: &'static str, patterns: &[String]) -> Vec<DataError> {
+    patterns.iter().filter_map(|pattern| expand(field, pattern).err()).collect()
+}
+
 /// The files of one name or pattern. A name that exists is itself, whatever is in it.
 fn expand(field: &'static str, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     let literal = PathBuf::from(pattern);

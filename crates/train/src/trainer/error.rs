@@ -29,6 +29,8 @@ pub enum TrainError {
     NoFolder { field: &'static str, path: PathBuf, found: &'static str, hint: String },
     #[error("{field}: {path}: found a GGUF file, expected the folder of a model")]
     Gguf { field: &'static str, path: PathBuf },
+    #[error("{}", joined(problems))]
+    Several { problems: Vec<TrainError>, hints: String },
     #[error("distillation.teacher: {0}")]
     Teacher(#[source] Box<LoadError>),
     #[error("distillation.teacher: {folder} has a vocabulary of {found}, the model one of {expected}")]
@@ -74,6 +76,24 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// One error of several problems, with the hint of each, said once.
+    ///
+    /// # Errors
+    /// The problem itself if it is one; nothing if there is none.
+    pub(super) fn of(mut problems: Vec<TrainError>) -> Result<(), TrainError> {
+        if problems.len() < 2 {
+            return problems.pop().map_or(Ok(()), Err);
+        }
+        let mut hints: Vec<&str> = Vec::new();
+        for hint in problems.iter().filter_map(Self::hint) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        let hints = hints.join("; ");
+        Err(Self::Several { problems, hints })
+    }
+
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -85,6 +105,7 @@ impl TrainError {
             Self::Gguf { .. } => {
                 Some("`tercet convert FILE.gguf FOLDER --to hf-bf16` makes such a folder of it")
             }
+            Self::Several { hints, .. } => Some(&**hints).filter(|hints| !hints.is_empty()),
             Self::Teacher(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::OtherConfig { .. } => Some(
@@ -115,4 +136,8 @@ impl TrainError {
             _ => None,
         }
     }
+}
+
+fn joined(problems: &[TrainError]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,6 @@
-//! The folders of models that a configuration names: whether they are there, and which one was meant if not.
+//! What a configuration names for a run to read: whether it is there, and what was meant if not.
 //!
-//! It reads none of them.
+//! It reads nothing of it.
 
 use std::path::Path;
 
@@ -10,6 +10,8 @@ use tercet::source::{Source, SourceError};
 use super::output::{is_run, model_of_run};
 use super::{CHECKPOINTS, TrainError};
 use crate::checkpoint::Store;
+use crate::config::TrainConfig;
+use crate::data;
 
 /// The field of the model that a run starts from, which must have floats.
 pub(super) const FROM: &str = "model.from";
@@ -18,6 +20,17 @@ pub(super) const TEACHER: &str = "distillation.teacher";
 
 const OF_A_MODEL: &str =
     "the folder of a model has `config.json`, `tokenizer.json` and the weights as `model.safetensors`";
+
+/// Refuses a configuration that names what is not there, with all of it in one error.
+pub(super) fn check(config: &TrainConfig) -> Result<(), TrainError> {
+    let teacher = config.distillation.as_ref().map(|distillation| &*distillation.teacher);
+    let models = [(FROM, config.model.from.as_deref()), (TEACHER, teacher)];
+    let models = models.into_iter().filter_map(|(field, path)| Some((field, path?)));
+    let mut problems: Vec<_> = models.filter_map(|(field, path)| model_folder(field, path).err()).collect();
+    let files = data::missing(&config.data, &config.tokenizer);
+    problems.extend(files.into_iter().map(TrainError::from));
+    TrainError::of(problems)
+}
 
 /// The folder of a model that `field` names.
 pub(super) fn model_folder(field: &'static str, path: &Path) -> Result<Source, TrainError> {

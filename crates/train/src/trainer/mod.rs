@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `prepare` | from a configuration to data and model |
-//! | `inputs` | the folders of models that a configuration names |
+//! | `inputs` | whether all is there that a configuration names for a run to read |
 //! | `observer` | what a run tells whoever watches |
 //! | `state` | what a checkpoint holds |
 //! | `record` | what steps, validations and samples leave in the record |

@@ -84,6 +84,7 @@ pub fn prepare(
     config.check()?;
     let cache = config.data.cache.clone().unwrap_or_else(|| config.run.output.join(CACHE));
     output::check_is_of_a_run(&config.run.output, &cache)?;
+    inputs::check(&config)?;
     let from = config.model.from.as_deref();
     let start = match from {
         Some(folder) => Some(Start::open(&inputs::model_folder(inputs::FROM, folder)?, &config.model)?),
