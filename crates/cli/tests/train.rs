@@ -171,8 +171,34 @@ fn mistakes_are_told_before_anything_runs() {
     check(&["model.preset=71b"], 2, "70b");
     let sizes = ["model.hidden_size=65536", "model.intermediate_size=262144", "model.num_hidden_layers=64"];
     check(&sizes, 5, "training needs");
-    let told = tercet(["train", "nowhere.toml"]);
-    assert_eq!(told.code, Some(2), "{}", told.stderr);
+}
+
+#[test]
+fn a_configuration_that_is_none_is_told_what_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let here = folder.path();
+    let check = |argument: &str, want: &str| {
+        let told = outcome(command().current_dir(here).args(["train", argument]));
+        assert_eq!((told.failure(), told.stderr.as_str()), (Some(2), want));
+    };
+    check("nowhere/a.toml", "error: nowhere/a.toml: found nothing, expected a TOML file\n");
+    let hint = "hint: the nearest is `run.toml`\n";
+    check("rum.toml", &format!("error: rum.toml: found nothing, expected a TOML file\n{hint}"));
+    fs::create_dir(here.join("examples")).unwrap();
+    check("examples", "error: examples: found a folder, expected a TOML file\n");
+    fs::write(here.join("examples/tiny.toml"), "").unwrap();
+    let hint = "hint: the nearest is `examples/tiny.toml`\n";
+    check("tiny.toml", &format!("error: tiny.toml: found nothing, expected a TOML file\n{hint}"));
+    let hint = "hint: the configurations there are `examples/tiny.toml`\n";
+    check("examples", &format!("error: examples: found a folder, expected a TOML file\n{hint}"));
+
+    outcome(&mut train(&config, &["-q", "train.steps=1", "watch.sample_every=0"])).success();
+    let hint =
+        "hint: its configuration is `run/config.toml`: `tercet train run/config.toml` goes on with it\n";
+    check("run", &format!("error: run: found the folder of a run, expected a TOML file\n{hint}"));
+    let again = outcome(command().current_dir(here).args(["train", "run/config.toml", "-q"])).success();
+    assert!(again.stderr.contains("going on after step 1 of 1"), "{}", again.stderr);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `tercet train`: train a model as a configuration says.
 
+mod config_argument;
 mod display;
 mod live;
 mod plain;
@@ -89,6 +90,7 @@ impl Train {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let interrupt = Interrupt::listen();
         let isa = Isa::from_environment()?;
+        config_argument::check(&self.config)?;
         let config = TrainConfig::read_with(&self.config, &self.all_overrides())?;
         let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
         interrupt.expect();
