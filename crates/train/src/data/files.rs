@@ -78,7 +78,8 @@ fn expand(field: &'static str, pattern: &str) -> Result<Vec<PathBuf>, DataError>
     }
     if paths.is_empty() {
         let nearest = nearest_name(&literal);
-        return Err(DataError::NoFile { field, pattern: pattern.to_owned(), nearest });
+        let current = if literal.is_relative() { std::env::current_dir().ok() } else { None };
+        return Err(DataError::NoFile { field, pattern: pattern.to_owned(), current, nearest });
     }
     Ok(paths)
 }
@@ -179,6 +180,12 @@ mod tests {
         assert!(message.contains("the nearest name there is `stories.txt`"), "{message}");
         let message = found(&folder, &["*.parquet"]).unwrap_err().to_string();
         assert!(message.ends_with("matches no file, expected at least one"), "{message}");
+        let error = find("data.train", &["no such folder/*.txt".to_owned()], None).unwrap_err();
+        let (current, message) = (std::env::current_dir().unwrap(), error.to_string());
+        let place =
+            format!("matches no file in the current folder, {}, expected at least one", current.display());
+        assert!(message.ends_with(&place), "{message}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("not to that of the configuration")));
         let message = found(&folder, &["***"]).unwrap_err().to_string();
         assert!(message.contains("cannot be read"), "{message}");
         let message = found(&folder, &["."]).unwrap_err().to_string();
