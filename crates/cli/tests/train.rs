@@ -316,6 +316,31 @@ fn a_folder_of_other_things_takes_no_run() {
     assert!(again.stderr.contains("going on after step 2 of 2"), "{}", again.stderr);
 }
 
+#[test]
+fn an_output_that_cannot_be_is_named_and_nothing_is_left_of_a_refused_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let check = |output: &str, exit: i32, says: &str| {
+        let told = outcome(&mut train(&config, &["-o", output]));
+        assert_eq!(told.code, Some(exit), "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("error: {says}")), "{}", told.stderr);
+    };
+    let file = folder.path().join("text.txt").display().to_string();
+    let says =
+        format!("run.output: {file}: found a file, expected a folder\nhint: train into another folder");
+    check(&file, 2, &says);
+    check(&format!("{file}/run"), 2, &says);
+    if cfg!(target_os = "linux") {
+        check("/proc/a run", 1, "run.output: /proc/a run: cannot be written: ");
+    }
+    let output = folder.path().join("runs/mine").display().to_string();
+    for text in ["", "too short"] {
+        fs::write(&file, text).unwrap();
+        check(&output, 3, "the training ");
+        assert!(!folder.path().join("runs").exists(), "nothing is left");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn signals_save_and_kills_lose_nothing() {

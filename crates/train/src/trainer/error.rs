@@ -49,6 +49,10 @@ pub enum TrainError {
     OtherConfig { folder: PathBuf, differences: Vec<String> },
     #[error("{folder} was begun with other data: found {found}, expected {expected}")]
     OtherData { folder: PathBuf, found: String, expected: String },
+    #[error("run.output: {path}: found a file, expected a folder")]
+    NotAFolder { path: PathBuf },
+    #[error("{field}: {folder}: cannot be written: {source}")]
+    Unwritable { field: &'static str, folder: PathBuf, source: io::Error },
     #[error("{folder}: found `{found}` and no run, expected the folder of a run, an empty one or none")]
     NotARun { folder: PathBuf, found: String },
     #[error(
@@ -115,7 +119,9 @@ impl TrainError {
             Self::OtherData { .. } => {
                 Some("put the data back to go on, or begin a new run in another `run.output`")
             }
-            Self::NotARun { .. } => Some("train into another folder: `--output`, or `run.output`"),
+            Self::NotARun { .. } | Self::NotAFolder { .. } => {
+                Some("train into another folder: `--output`, or `run.output`")
+            }
             Self::Occupied { .. } => {
                 Some("train into another folder with `run.output`, or move what is there")
             }

@@ -10,6 +10,7 @@ use tercet::model::{LoadError, Model};
 use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{Isa, Pool};
 
+use super::output::NewFolders;
 use super::{CACHE, Observer, TrainError, inputs, output, sample};
 use crate::config::{LinearKind, TrainConfig};
 use crate::data::{Dataset, TextTokenizer, Work, load_tokenizer};
@@ -85,6 +86,17 @@ pub fn prepare(
     let cache = config.data.cache.clone().unwrap_or_else(|| config.run.output.join(CACHE));
     output::check_is_of_a_run(&config.run.output, &cache)?;
     inputs::check(&config)?;
+    let folders = NewFolders::make(&config.run.output, config.data.cache.as_deref())?;
+    prepare_in(config, &cache, threads, observer).inspect_err(|error| folders.clean_up(error))
+}
+
+/// Reads data and model where folders for what is made of them are there.
+fn prepare_in(
+    config: TrainConfig,
+    cache: &Path,
+    threads: usize,
+    observer: &mut dyn Observer,
+) -> Result<Prepared, TrainError> {
     let from = config.model.from.as_deref();
     let start = match from {
         Some(folder) => Some(Start::open(&inputs::model_folder(inputs::FROM, folder)?, &config.model)?),
@@ -98,8 +110,8 @@ pub fn prepare(
         stop.fetch_or(observer.wants_stop(), Ordering::Relaxed);
     };
     let mut work = Work { threads, stop: &stop, progress: &mut progress };
-    let tokenizer = load_tokenizer(&config.tokenizer, &config.data, from, &cache, &mut work)?;
-    let dataset = Dataset::prepare(&config.data, &tokenizer, &cache, config.run.seed, &mut work)?;
+    let tokenizer = load_tokenizer(&config.tokenizer, &config.data, from, cache, &mut work)?;
+    let dataset = Dataset::prepare(&config.data, &tokenizer, cache, config.run.seed, &mut work)?;
     let model = match &start {
         Some(start) => started_model(start, &config, &tokenizer)?,
         None => {
