@@ -174,6 +174,23 @@ fn mistakes_are_told_before_anything_runs() {
 }
 
 #[test]
+fn a_flag_that_sets_a_value_of_the_configuration_is_told_its_key() {
+    let check = |more: &[&str], tip: &str| {
+        let told = tercet([&["train", "run.toml"], more].concat());
+        assert_eq!(told.failure(), Some(2), "{}", told.stderr);
+        assert!(told.stderr.contains(tip), "{more:?}: {}", told.stderr);
+        assert!(!told.stderr.contains("as a value"), "{more:?}: {}", told.stderr);
+    };
+    let given = "values of the configuration are given after it, without dashes: ";
+    check(&["--step", "10"], &format!("tip: {given}`train.steps=10`"));
+    check(&["--steps=10"], &format!("{given}`train.steps=10`"));
+    check(&["--lr", "1e-3", "-q"], &format!("{given}`schedule.learning_rate=1e-3`"));
+    check(&["--sequence-length", "--quiet"], &format!("{given}`data.sequence_length=…`"));
+    check(&["--zzz", "7"], "given after it as `KEY=VALUE`, such as `train.steps=1000`");
+    check(&["--outptu", "runs/a"], "`--output`".trim_matches('`'));
+}
+
+#[test]
 fn a_configuration_that_is_none_is_told_what_was_meant() {
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(folder.path());

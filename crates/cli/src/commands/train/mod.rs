@@ -5,6 +5,7 @@ mod display;
 mod live;
 mod plain;
 mod report;
+mod unknown_flag;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::terminal::{note, print_json};
 use crate::{figures, machine};
 use display::{Display, Lines, Watcher};
 use report::{EstimateReport, OutcomeReport};
+pub(crate) use unknown_flag::explained;
 
 /// Train a model
 ///
