@@ -131,7 +131,7 @@ fn the_example_of_a_chat_takes_its_conversations_and_template_as_they_are() {
     let arguments = ["train", "examples/chat.toml", "train.epochs=0.02", &from, "-o", chat.as_str()];
     let told = in_clone(&[&arguments[..], &short].concat()).stderr;
     assert!(told.contains("whole conversations packed into sequences"), "{told}");
-    for lost in ["conversations cut", "left out"] {
+    for lost in ["cut after", "left out"] {
         assert!(!told.contains(lost), "each fits into a sequence: {told}");
     }
     let model = format!("{chat}/model");
@@ -298,7 +298,9 @@ fn what_a_run_has_left_is_named_in_place_of_what_is_no_model() {
         format!("a run leaves its checkpoints there: train the run whose `run.output` is `{run}` first");
     check(&[&format!("model.from={}", step(2))], nothing, &first);
 
-    outcome(&mut train(&config, &["-q", "train.steps=1", "watch.sample_every=0"])).success();
+    let told =
+        outcome(&mut train(&config, &["-q", "train.steps=1", "watch.sample_every=0"])).success().stderr;
+    assert!(told.contains("; 1 step of 256 tokens") && told.contains(" in 1 document, "), "{told}");
     let of_a_run = "run: found the folder of a run, expected the folder of a model";
     let newest = format!("the newest checkpoint of this run is `{}`", step(1));
     check(&[&format!("model.from={run}")], of_a_run, &newest);

@@ -148,7 +148,7 @@ fn check_same_run(prepared: &Prepared, checkpoint: &Checkpoint) -> Result<(), Tr
         return Err(TrainError::OtherConfig { folder: prepared.output(), differences });
     }
     let (found, expected) = (State::new(prepared).data, state::read_state(&checkpoint.path)?.data);
-    if found != expected {
+    if !state::is_same_data(&found, &expected) {
         return Err(TrainError::OtherData { folder: prepared.output(), found, expected });
     }
     Ok(())
