@@ -233,13 +233,14 @@ impl From<TrainConfigError> for Failure {
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let exit = match error {
-            TrainError::Config(_) | TrainError::NotARun { .. } => Exit::Usage,
+            TrainError::Config(_) | TrainError::NotARun { .. } | TrainError::NotAFolder { .. } => Exit::Usage,
             TrainError::Data(DataError::Io { .. }) => Exit::Failed,
             TrainError::Data(_)
             | TrainError::TeacherTokenizer { .. }
             | TrainError::Source(_)
             | TrainError::Start(_)
             | TrainError::NoFolder { .. }
+            | TrainError::Several { .. }
             | TrainError::Gguf { .. }
             | TrainError::Teacher(_)
             | TrainError::TeacherVocabulary { .. }

@@ -82,7 +82,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(arguments(std::env::args_os()));
+    let arguments: Vec<OsString> = arguments(std::env::args_os()).collect();
+    let cli =
+        Cli::try_parse_from(&arguments).unwrap_or_else(|error| train::explained(error, &arguments).exit());
     let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Chat(chat) => chat.run(),

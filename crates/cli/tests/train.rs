@@ -47,6 +47,17 @@ fn write_config(folder: &Path) -> String {
     path.display().to_string()
 }
 
+/// The configuration beside itself without sizes and tokenizer, which another model brings.
+fn without_a_model(config: &str) -> String {
+    let text = fs::read_to_string(config).unwrap();
+    let (before, after) = text.split_once("[model]").unwrap();
+    let (_, after) = after.split_once("[data]").unwrap();
+    let text = format!("{before}[data]{after}").replace("[tokenizer]\n        vocab_size = 300\n", "");
+    let path = Path::new(config).with_file_name("from.toml");
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
 fn train(config: &str, more: &[&str]) -> Command {
     let mut command = command();
     command.args(["train", config, "-t", "1"]).args(more);
@@ -120,7 +131,7 @@ fn the_example_of_a_chat_takes_its_conversations_and_template_as_they_are() {
     let arguments = ["train", "examples/chat.toml", "train.epochs=0.02", &from, "-o", chat.as_str()];
     let told = in_clone(&[&arguments[..], &short].concat()).stderr;
     assert!(told.contains("whole conversations packed into sequences"), "{told}");
-    for lost in ["conversations cut", "left out"] {
+    for lost in ["cut after", "left out"] {
         assert!(!told.contains(lost), "each fits into a sequence: {told}");
     }
     let model = format!("{chat}/model");
@@ -135,9 +146,14 @@ fn a_short_text_is_told_how_many_steps_it_bears() {
         outcome(&mut train(&config, &["--dry-run", &format!("train.steps={steps}")])).success().stderr
     };
     let many = told(100_000);
-    let (_, after) = many.split_once("take fewer steps (`train.steps=").expect(&many);
+    let (_, after) = many.split_once("give more text, take fewer steps (`train.steps=").expect(&many);
     let steps: u64 = after.split_once('`').unwrap().0.parse().unwrap();
     assert!(told(steps + 1).contains("by heart") && !told(steps).contains("by heart"), "{many}");
+    let text = fs::read_to_string(folder.path().join("text.txt")).unwrap();
+    fs::write(folder.path().join("text.txt"), &text[..2000]).unwrap();
+    let short = told(2000);
+    assert!(short.contains("the text is too short for a model to learn from"), "{short}");
+    assert!(!short.contains("train.steps="), "fewer steps learn nothing: {short}");
 }
 
 #[test]
@@ -155,8 +171,75 @@ fn mistakes_are_told_before_anything_runs() {
     check(&["model.preset=71b"], 2, "70b");
     let sizes = ["model.hidden_size=65536", "model.intermediate_size=262144", "model.num_hidden_layers=64"];
     check(&sizes, 5, "training needs");
-    let told = tercet(["train", "nowhere.toml"]);
-    assert_eq!(told.code, Some(2), "{}", told.stderr);
+}
+
+#[test]
+fn a_flag_that_sets_a_value_of_the_configuration_is_told_its_key() {
+    let check = |more: &[&str], tip: &str| {
+        let told = tercet([&["train", "run.toml"], more].concat());
+        assert_eq!(told.failure(), Some(2), "{}", told.stderr);
+        assert!(told.stderr.contains(tip), "{more:?}: {}", told.stderr);
+        assert!(!told.stderr.contains("as a value"), "{more:?}: {}", told.stderr);
+    };
+    let given = "values of the configuration are given after it, without dashes: ";
+    check(&["--step", "10"], &format!("tip: {given}`train.steps=10`"));
+    check(&["--steps=10"], &format!("{given}`train.steps=10`"));
+    check(&["--lr", "1e-3", "-q"], &format!("{given}`schedule.learning_rate=1e-3`"));
+    check(&["--sequence-length", "--quiet"], &format!("{given}`data.sequence_length=…`"));
+    check(&["--zzz", "7"], "given after it as `KEY=VALUE`, such as `train.steps=1000`");
+    check(&["--outptu", "runs/a"], "`--output`".trim_matches('`'));
+}
+
+#[test]
+fn a_configuration_that_is_none_is_told_what_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let here = folder.path();
+    let check = |argument: &str, want: &str| {
+        let told = outcome(command().current_dir(here).args(["train", argument]));
+        assert_eq!((told.failure(), told.stderr.as_str()), (Some(2), want));
+    };
+    check("nowhere/a.toml", "error: nowhere/a.toml: found nothing, expected a TOML file\n");
+    let hint = "hint: the nearest is `run.toml`\n";
+    check("rum.toml", &format!("error: rum.toml: found nothing, expected a TOML file\n{hint}"));
+    fs::create_dir(here.join("examples")).unwrap();
+    check("examples", "error: examples: found a folder, expected a TOML file\n");
+    fs::write(here.join("examples/tiny.toml"), "").unwrap();
+    let hint = "hint: the nearest is `examples/tiny.toml`\n";
+    check("tiny.toml", &format!("error: tiny.toml: found nothing, expected a TOML file\n{hint}"));
+    let hint = "hint: the configurations there are `examples/tiny.toml`\n";
+    check("examples", &format!("error: examples: found a folder, expected a TOML file\n{hint}"));
+
+    outcome(&mut train(&config, &["-q", "train.steps=1", "watch.sample_every=0"])).success();
+    let hint =
+        "hint: its configuration is `run/config.toml`: `tercet train run/config.toml` goes on with it\n";
+    check("run", &format!("error: run: found the folder of a run, expected a TOML file\n{hint}"));
+    let again = outcome(command().current_dir(here).args(["train", "run/config.toml", "-q"])).success();
+    assert!(again.stderr.contains("going on after step 1 of 1"), "{}", again.stderr);
+}
+
+#[test]
+fn all_that_is_missing_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = without_a_model(&write_config(folder.path()));
+    let nowhere = |name: &str| folder.path().join("nowhere").join(name).display().to_string();
+    let keys = ["model.from", "distillation.teacher", "tokenizer.path", "data.chat.template"];
+    let mut more: Vec<String> = keys.map(|key| format!("{key}={}", nowhere(key))).into();
+    more.push(format!("data.validation=[{:?}]", nowhere("held-out.txt")));
+    more.extend(["--data".to_owned(), nowhere("*.txt"), "--data".to_owned(), nowhere("more.txt")]);
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let told = outcome(&mut train(&config, &[&more[..], &["--dry-run"]].concat()));
+    assert_eq!(told.failure(), Some(3), "{}", told.stderr);
+    let lines: Vec<&str> = told.stderr.lines().collect();
+    assert_eq!(lines.len(), 8, "{}", told.stderr);
+    let paths = keys.map(nowhere);
+    let names = ["*.txt", "more.txt", "held-out.txt"].map(nowhere);
+    let in_order = [&paths[..2], &names[..], &paths[2..]].concat();
+    for (line, path) in lines.iter().zip(in_order) {
+        assert!(line.contains(&path), "{path}: {line}");
+    }
+    assert_eq!(lines[7].matches("the folder of a model has `config.json`").count(), 1, "{}", told.stderr);
+    assert!(!folder.path().join("run").exists(), "nothing is left of it");
 }
 
 #[test]
@@ -179,12 +262,7 @@ fn a_gguf_file_is_trained_on_as_a_folder() {
     let (file, start, packed) = (path("stories.gguf"), path("start"), path("packed"));
     tercet(["convert", &file, "--to", "gguf-i2_s", "--no-verify"]).success();
     tercet(["convert", &packed, "--to", "hf-packed", "--no-verify"]).success();
-    let text = fs::read_to_string(&config).unwrap();
-    let (before, after) = text.split_once("[model]").unwrap();
-    let (_, after) = after.split_once("[data]").unwrap();
-    let without_model =
-        format!("{before}[data]{after}").replace("[tokenizer]\n        vocab_size = 300\n", "");
-    fs::write(&config, without_model).unwrap();
+    let config = without_a_model(&config);
     let check = |from: &str, says: &str, hint: &str| {
         let told = outcome(&mut train(&config, &[&format!("model.from={from}")]));
         assert_eq!(told.failure(), Some(3), "{}", told.stderr);
@@ -199,6 +277,37 @@ fn a_gguf_file_is_trained_on_as_a_folder() {
     tercet(["convert", &file, &start, "--to", "hf-bf16", "--no-verify"]).success();
     let from = format!("model.from={start}");
     outcome(&mut train(&config, &["-q", &from, "train.steps=1", "train.micro_batch=1"])).success();
+}
+
+#[test]
+fn what_a_run_has_left_is_named_in_place_of_what_is_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let from_a_model = without_a_model(&config);
+    let run = folder.path().join("run").display().to_string();
+    let check = |more: &[&str], says: &str, hint: &str| {
+        let other = folder.path().join("other").display().to_string();
+        let told = outcome(&mut train(&from_a_model, &[more, &["-o", &other]].concat()));
+        assert_eq!(told.failure(), Some(3), "{}", told.stderr);
+        assert!(told.stderr.contains(says), "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("\nhint: {hint}")), "{}", told.stderr);
+    };
+    let step = |step: u64| format!("{run}/checkpoints/step-{step:08}");
+    let nothing = "found nothing, expected the folder of a model";
+    let first =
+        format!("a run leaves its checkpoints there: train the run whose `run.output` is `{run}` first");
+    check(&[&format!("model.from={}", step(2))], nothing, &first);
+
+    let told =
+        outcome(&mut train(&config, &["-q", "train.steps=1", "watch.sample_every=0"])).success().stderr;
+    assert!(told.contains("; 1 step of 256 tokens") && told.contains(" in 1 document, "), "{told}");
+    let of_a_run = "run: found the folder of a run, expected the folder of a model";
+    let newest = format!("the newest checkpoint of this run is `{}`", step(1));
+    check(&[&format!("model.from={run}")], of_a_run, &newest);
+    check(&[&format!("model.from={}", step(2))], nothing, "the checkpoint there is `step-00000001`");
+    let model = format!("the model of this run is `{run}/model`");
+    let from = format!("model.from={}", step(1));
+    check(&[&format!("distillation.teacher={run}"), &from], of_a_run, &model);
 }
 
 #[test]
@@ -224,6 +333,31 @@ fn a_folder_of_other_things_takes_no_run() {
     fs::write(docs.join("page.md"), "precious").unwrap();
     let again = outcome(&mut train(&config, &output)).success();
     assert!(again.stderr.contains("going on after step 2 of 2"), "{}", again.stderr);
+}
+
+#[test]
+fn an_output_that_cannot_be_is_named_and_nothing_is_left_of_a_refused_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let check = |output: &str, exit: i32, says: &str| {
+        let told = outcome(&mut train(&config, &["-o", output]));
+        assert_eq!(told.code, Some(exit), "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("error: {says}")), "{}", told.stderr);
+    };
+    let file = folder.path().join("text.txt").display().to_string();
+    let says =
+        format!("run.output: {file}: found a file, expected a folder\nhint: train into another folder");
+    check(&file, 2, &says);
+    check(&format!("{file}/run"), 2, &says);
+    if cfg!(target_os = "linux") {
+        check("/proc/a run", 1, "run.output: /proc/a run: cannot be written: ");
+    }
+    let output = folder.path().join("runs/mine").display().to_string();
+    for text in ["", "too short"] {
+        fs::write(&file, text).unwrap();
+        check(&output, 3, "the training ");
+        assert!(!folder.path().join("runs").exists(), "nothing is left");
+    }
 }
 
 #[cfg(unix)]

@@ -210,6 +210,11 @@ pub(super) fn nearest(path: &str) -> Option<&'static str> {
         .map(|(_, path)| path)
 }
 
+/// The key that a name without its section most likely means, such as that of another trainer's flag.
+pub fn key_meant(name: &str) -> Option<&'static str> {
+    nearest(name).filter(|path| find(path).is_some())
+}
+
 /// The section of a path, and the name in it.
 fn parted(path: &str) -> (&str, &str) {
     path.rsplit_once('.').unwrap_or(("", path))
@@ -308,6 +313,14 @@ mod tests {
             assert!(find(path).is_some(), "{path}");
             check(name, Some(path));
         }
+    }
+
+    #[test]
+    fn a_section_is_no_key_that_a_flag_means() {
+        assert_eq!(key_meant("step"), Some("train.steps"));
+        assert_eq!(key_meant("lr"), Some("schedule.learning_rate"));
+        assert_eq!(key_meant("scheduel"), None);
+        assert_eq!(key_meant("zzz"), None);
     }
 
     /// What `docs/training.md` says of a key: its row without the key itself.

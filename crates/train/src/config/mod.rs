@@ -29,6 +29,7 @@ use tercet_kernels::ops::backward::GradientPrecision;
 
 pub(crate) use check::{SEQUENCE_LENGTH_MAX, VOCAB_MAX, VOCAB_MIN};
 pub use error::ConfigError;
+pub use keys::key_meant;
 pub use tercet::config::Activation;
 
 /// Everything that decides what a run computes.

@@ -90,7 +90,10 @@ impl Dataset {
                     both.path.display()
                 ));
             }
-            let how = format!("validation on {} files of their own", files.len());
+            let how = match files.len() {
+                1 => "validation on 1 file of its own".to_owned(),
+                files => format!("validation on {files} files of their own"),
+            };
             (Split::all(&train_file), Split::all(&file), how)
         };
         Self::new(config, tokenizer, train, validation, &how, seed)
@@ -125,9 +128,9 @@ impl Dataset {
         };
         let validation_bytes_per_token = bytes_per_token(&validation.split, tokenizer, respects);
         let description = format!(
-            "{} training tokens in {} documents, {} validation tokens in {}; {how}; {}{notes}",
+            "{} training tokens in {}, {} validation tokens in {}; {how}; {}{notes}",
             train.tokens,
-            train.split.documents(),
+            counted(train.split.documents(), "document"),
             validation.tokens,
             validation.split.documents(),
             match (config.chat.is_some(), respects) {
@@ -244,6 +247,11 @@ impl Dataset {
     }
 }
 
+/// `1 document`, `2 documents`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn with_room(rows: usize) -> Batch {
     Batch {
         tokens: Vec::with_capacity(rows),
@@ -270,12 +278,13 @@ fn note_packing(
     if packing.kept == 0 {
         return Err(DataError::Conversations { split, found: 0, expected: 1 });
     }
+    let conversations = |number| counted(number, &format!("{split} conversation"));
     if packing.cut > 0 {
-        notes.push_str(&format!("; {} {split} conversations cut after {length} tokens", packing.cut));
+        notes.push_str(&format!("; {} cut after {length} tokens", conversations(packing.cut)));
     }
     if packing.left_out > 0 {
-        let left_out = packing.left_out;
-        notes.push_str(&format!("; {left_out} {split} conversations left out, without an answer that fits"));
+        let left_out = conversations(packing.left_out);
+        notes.push_str(&format!("; {left_out} left out, without an answer that fits"));
     }
     Ok(())
 }

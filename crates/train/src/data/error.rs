@@ -1,7 +1,7 @@
 //! What can be wrong with the data of a run.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tercet::mapped_file::MappedFileError;
 use tercet::tokenizer::TokenizerError;
@@ -14,8 +14,11 @@ use super::chat::Parting;
 #[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum DataError {
     // Finding files.
-    #[error("`{field}`: pattern `{pattern}` matches no file, expected at least one{}", or_nearest(.nearest))]
-    NoFile { field: &'static str, pattern: String, nearest: Option<String> },
+    #[error(
+        "`{field}`: pattern `{pattern}` matches no file{}, expected at least one{}",
+        in_folder(current.as_deref()), or_nearest(nearest)
+    )]
+    NoFile { field: &'static str, pattern: String, current: Option<PathBuf>, nearest: Option<String> },
     #[error("`{field}`: pattern `{pattern}` cannot be read: {detail}")]
     Pattern { field: &'static str, pattern: String, detail: String },
     #[error("`{field}`: {path} is a folder, expected a file or a pattern such as `{path}/*.txt`")]
@@ -72,6 +75,8 @@ pub enum DataError {
     // Conversations.
     #[error("found no chat template: expected `data.chat.template`, or one in the folder of the tokenizer")]
     NoTemplate,
+    #[error("`data.chat.template`: {path}: found nothing, expected a file with a chat template")]
+    NoTemplateThere { path: PathBuf },
     #[error(transparent)]
     Template(#[from] TemplateError),
     #[error("{path}: {place}: the chat template fails{}: {detail}", at_line(*.line))]
@@ -125,6 +130,9 @@ impl DataError {
             Self::Utf8 { .. } => Some("convert the file to UTF-8, for instance with `iconv -t UTF-8`"),
             Self::CompressedParquet { .. } => Some("unpack the file; parquet is compressed inside"),
             Self::Json { .. } => Some("a JSON lines file has one whole JSON object on each line"),
+            Self::NoFile { current: Some(_), nearest: None, .. } => Some(
+                "patterns are relative to the folder in which the command is given, not to that of the configuration",
+            ),
             Self::TooSmall { .. } => Some("give more text or a smaller `sequence_length`"),
             Self::NoTemplate => Some("write the template to a file and name it in `data.chat.template`"),
             Self::NotAPrefix { .. } => Some(
@@ -137,6 +145,10 @@ impl DataError {
             _ => None,
         }
     }
+}
+
+fn in_folder(current: Option<&Path>) -> String {
+    current.map_or_else(String::new, |current| format!(" in the current folder, {}", current.display()))
 }
 
 fn or_nearest(name: &Option<String>) -> String {

@@ -46,6 +46,11 @@ pub(super) fn find(
     paths.into_iter().map(|path| examine(path, format)).collect()
 }
 
+/// Why names and patterns stand for no files, one error for each that does not.
+pub(super) fn missing(field: &'static str, patterns: &[String]) -> Vec<DataError> {
+    patterns.iter().filter_map(|pattern| expand(field, pattern).err()).collect()
+}
+
 /// The files of one name or pattern. A name that exists is itself, whatever is in it.
 fn expand(field: &'static str, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     let literal = PathBuf::from(pattern);
@@ -73,7 +78,8 @@ fn expand(field: &'static str, pattern: &str) -> Result<Vec<PathBuf>, DataError>
     }
     if paths.is_empty() {
         let nearest = nearest_name(&literal);
-        return Err(DataError::NoFile { field, pattern: pattern.to_owned(), nearest });
+        let current = if literal.is_relative() { std::env::current_dir().ok() } else { None };
+        return Err(DataError::NoFile { field, pattern: pattern.to_owned(), current, nearest });
     }
     Ok(paths)
 }
@@ -174,6 +180,12 @@ mod tests {
         assert!(message.contains("the nearest name there is `stories.txt`"), "{message}");
         let message = found(&folder, &["*.parquet"]).unwrap_err().to_string();
         assert!(message.ends_with("matches no file, expected at least one"), "{message}");
+        let error = find("data.train", &["no such folder/*.txt".to_owned()], None).unwrap_err();
+        let (current, message) = (std::env::current_dir().unwrap(), error.to_string());
+        let place =
+            format!("matches no file in the current folder, {}, expected at least one", current.display());
+        assert!(message.ends_with(&place), "{message}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("not to that of the configuration")));
         let message = found(&folder, &["***"]).unwrap_err().to_string();
         assert!(message.contains("cannot be read"), "{message}");
         let message = found(&folder, &["."]).unwrap_err().to_string();

@@ -38,6 +38,19 @@ pub use error::DataError;
 pub use tokenizer::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TextTokenizer, load_tokenizer};
 pub use work::{Progress, Stage, Work};
 
+use crate::config::{DataConfig, TokenizerConfig};
+
+/// What of the files that a configuration names is not there, before any of them is read.
+pub(crate) fn missing(data: &DataConfig, tokenizer: &TokenizerConfig) -> Vec<DataError> {
+    let tokenizer = tokenizer.path.as_ref().filter(|path| !path.exists());
+    let template = data.chat.as_ref().and_then(|chat| chat.template.as_ref()).filter(|path| !path.exists());
+    let mut missing = files::missing("data.train", &data.train);
+    missing.extend(files::missing("data.validation", &data.validation));
+    missing.extend(tokenizer.map(|path| DataError::NoTokenizerThere { path: path.clone() }));
+    missing.extend(template.map(|path| DataError::NoTemplateThere { path: path.clone() }));
+    missing
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -26,9 +26,11 @@ pub enum TrainError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("{field}: {path}: found {found}, expected the folder of a model")]
-    NoFolder { field: &'static str, path: PathBuf, found: &'static str },
+    NoFolder { field: &'static str, path: PathBuf, found: &'static str, hint: String },
     #[error("{field}: {path}: found a GGUF file, expected the folder of a model")]
     Gguf { field: &'static str, path: PathBuf },
+    #[error("{}", joined(problems))]
+    Several { problems: Vec<TrainError>, hints: String },
     #[error("distillation.teacher: {0}")]
     Teacher(#[source] Box<LoadError>),
     #[error("distillation.teacher: {folder} has a vocabulary of {found}, the model one of {expected}")]
@@ -47,6 +49,10 @@ pub enum TrainError {
     OtherConfig { folder: PathBuf, differences: Vec<String> },
     #[error("{folder} was begun with other data: found {found}, expected {expected}")]
     OtherData { folder: PathBuf, found: String, expected: String },
+    #[error("run.output: {path}: found a file, expected a folder")]
+    NotAFolder { path: PathBuf },
+    #[error("{field}: {folder}: cannot be written: {source}")]
+    Unwritable { field: &'static str, folder: PathBuf, source: io::Error },
     #[error("{folder}: found `{found}` and no run, expected the folder of a run, an empty one or none")]
     NotARun { folder: PathBuf, found: String },
     #[error(
@@ -74,6 +80,24 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// One error of several problems, with the hint of each, said once.
+    ///
+    /// # Errors
+    /// The problem itself if it is one; nothing if there is none.
+    pub(super) fn of(mut problems: Vec<TrainError>) -> Result<(), TrainError> {
+        if problems.len() < 2 {
+            return problems.pop().map_or(Ok(()), Err);
+        }
+        let mut hints: Vec<&str> = Vec::new();
+        for hint in problems.iter().filter_map(Self::hint) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        let hints = hints.join("; ");
+        Err(Self::Several { problems, hints })
+    }
+
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -81,12 +105,11 @@ impl TrainError {
             Self::Data(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Start(error) => error.hint(),
-            Self::NoFolder { .. } => {
-                Some("it has `config.json`, `tokenizer.json` and the weights as `model.safetensors`")
-            }
+            Self::NoFolder { hint, .. } => Some(hint),
             Self::Gguf { .. } => {
                 Some("`tercet convert FILE.gguf FOLDER --to hf-bf16` makes such a folder of it")
             }
+            Self::Several { hints, .. } => Some(&**hints).filter(|hints| !hints.is_empty()),
             Self::Teacher(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::OtherConfig { .. } => Some(
@@ -96,7 +119,9 @@ impl TrainError {
             Self::OtherData { .. } => {
                 Some("put the data back to go on, or begin a new run in another `run.output`")
             }
-            Self::NotARun { .. } => Some("train into another folder: `--output`, or `run.output`"),
+            Self::NotARun { .. } | Self::NotAFolder { .. } => {
+                Some("train into another folder: `--output`, or `run.output`")
+            }
             Self::Occupied { .. } => {
                 Some("train into another folder with `run.output`, or move what is there")
             }
@@ -117,4 +142,8 @@ impl TrainError {
             _ => None,
         }
     }
+}
+
+fn joined(problems: &[TrainError]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `prepare` | from a configuration to data and model |
+//! | `inputs` | whether all is there that a configuration names for a run to read |
 //! | `observer` | what a run tells whoever watches |
 //! | `state` | what a checkpoint holds |
 //! | `record` | what steps, validations and samples leave in the record |
@@ -24,6 +25,7 @@
 mod error;
 mod estimate;
 mod finish;
+mod inputs;
 mod observer;
 mod output;
 mod prepare;
@@ -43,7 +45,7 @@ pub use error::TrainError;
 pub use estimate::{Estimate, estimate};
 pub use finish::MODEL as MODEL_FOLDER;
 pub use observer::{Observer, StepNews, WeightGrid};
-pub use output::model_of_run;
+pub use output::{is_run, model_of_run};
 pub use prepare::{Prepared, prepare};
 
 use crate::checkpoint::{Checkpoint, Moment, Stage, Store};
@@ -146,7 +148,7 @@ fn check_same_run(prepared: &Prepared, checkpoint: &Checkpoint) -> Result<(), Tr
         return Err(TrainError::OtherConfig { folder: prepared.output(), differences });
     }
     let (found, expected) = (State::new(prepared).data, state::read_state(&checkpoint.path)?.data);
-    if found != expected {
+    if !state::is_same_data(&found, &expected) {
         return Err(TrainError::OtherData { folder: prepared.output(), found, expected });
     }
     Ok(())

@@ -10,18 +10,22 @@ use super::state::CONFIG_FILE;
 use super::{CACHE, CHECKPOINTS, Prepared, TrainError};
 use crate::checkpoint::Store;
 use crate::config::TrainConfig;
+use crate::data::DataError;
 use crate::log::{CSV_FILE, LOG_FILE, Row, TIMINGS_FILE, read_rows};
 
 /// The first line of a configuration that a run has left.
-const MARK: &str = "# Of a run of `tercet train`: the same command goes on with it.\n";
+pub(super) const MARK: &str = "# Of a run of `tercet train`: the same command goes on with it.\n";
 
 /// Refuses a folder that holds something and no run, before anything is written into it.
 ///
 /// A start that was interrupted may have left tokens in `cache` and nothing else: that is no reason to refuse. Nor are
 /// names that begin with a dot, which systems and editors leave.
 pub(super) fn check_is_of_a_run(output: &Path, cache: &Path) -> Result<(), TrainError> {
-    let is_run = is_marked(output) || Store::has_been_opened(&output.join(CHECKPOINTS));
-    if is_run || !output.exists() {
+    if let Some(path) = output.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+        return Err(TrainError::NotAFolder { path: path.to_owned() });
+    }
+    let has_run = is_run(output) || Store::has_been_opened(&output.join(CHECKPOINTS));
+    if has_run || !output.exists() {
         return Ok(());
     }
     let is_of_a_start = |name: &OsStr| {
@@ -47,19 +51,65 @@ pub(super) fn check_is_of_a_run(output: &Path, cache: &Path) -> Result<(), Train
     }
 }
 
+/// The folders that a start has made, so that one that is refused leaves none behind.
+pub(super) struct NewFolders {
+    /// Each after the one that it lies in.
+    made: Vec<PathBuf>,
+    /// That of the tokens, if it is the run's own.
+    cache: Option<PathBuf>,
+}
+
+impl NewFolders {
+    /// Makes the folder of a run and the one of its tokens, where they are not there.
+    pub(super) fn make(output: &Path, shared_cache: Option<&Path>) -> Result<Self, TrainError> {
+        let own = output.join(CACHE);
+        let mut folders = Self { made: Vec::new(), cache: shared_cache.is_none().then(|| own.clone()) };
+        let caches = shared_cache.map_or(("run.output", &*own, output), |cache| ("data.cache", cache, cache));
+        for (field, folder, named) in [("run.output", output, output), caches] {
+            let is_new = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+            let mut new: Vec<PathBuf> = folder.ancestors().take_while(is_new).map(Path::to_owned).collect();
+            new.reverse();
+            folders.made.append(&mut new);
+            if let Err(source) = fs::create_dir_all(folder) {
+                folders.remove_empty();
+                return Err(TrainError::Unwritable { field, folder: named.to_owned(), source });
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Removes those that are empty, and the tokens of a text that is too short to be trained on.
+    pub(super) fn clean_up(&self, error: &TrainError) {
+        let is_useless =
+            matches!(error, TrainError::Data(DataError::Empty { .. } | DataError::TooSmall { .. }));
+        if let Some(cache) = self.cache.as_ref().filter(|cache| is_useless && self.made.contains(cache)) {
+            // What cannot be removed is found again by the next start.
+            drop(fs::remove_dir_all(cache));
+        }
+        self.remove_empty();
+    }
+
+    fn remove_empty(&self) {
+        for folder in self.made.iter().rev() {
+            // The system refuses to remove a folder with something in it.
+            drop(fs::remove_dir(folder));
+        }
+    }
+}
+
 /// The model in the folder of a run: the finished one, or else that of the newest checkpoint.
 ///
 /// None if there is neither, or if no run has left its configuration in the folder.
 pub fn model_of_run(folder: &Path) -> Option<PathBuf> {
-    if !is_marked(folder) {
+    if !is_run(folder) {
         return None;
     }
     let model = folder.join(MODEL);
     if model.is_dir() { Some(model) } else { Store::newest_in(&folder.join(CHECKPOINTS)) }
 }
 
-/// Whether a run has left its configuration.
-fn is_marked(output: &Path) -> bool {
+/// Whether a run has left its configuration in a folder.
+pub fn is_run(output: &Path) -> bool {
     let mut start = Vec::new();
     let file = fs::File::open(output.join(CONFIG_FILE));
     let read = file.and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
@@ -74,7 +124,7 @@ pub(super) fn check_unused(output: &Path) -> Result<(), TrainError> {
     if output.join(MODEL).exists() {
         return Err(refused(MODEL));
     }
-    let is_ours = is_marked(output);
+    let is_ours = is_run(output);
     let names = [CONFIG_FILE, LOG_FILE, CSV_FILE, TIMINGS_FILE];
     match names.into_iter().find(|name| !is_ours && output.join(name).exists()) {
         Some(name) => Err(refused(name)),
@@ -163,7 +213,37 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let error = check_is_of_a_run(&file, &elsewhere).unwrap_err();
-        assert!(matches!(error, TrainError::Io { .. }), "{error}");
+        assert!(error.to_string().ends_with("file: found a file, expected a folder"), "{error}");
+        let error = check_is_of_a_run(&file.join("inner"), &elsewhere).unwrap_err();
+        assert!(error.to_string().ends_with("file: found a file, expected a folder"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_start_leaves_no_folder_that_it_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (empty, stopped) = (DataError::Empty { split: "training" }.into(), DataError::Stopped.into());
+        let make = |cache: Option<&Path>| NewFolders::make(&path("runs/mine"), cache).unwrap();
+        let use_cache = |cache: &Path| fs::write(cache.join("tokens.bin"), "").unwrap();
+
+        make(None).clean_up(&stopped);
+        assert!(!path("runs").exists(), "all of it was empty");
+        let folders = make(None);
+        use_cache(&path("runs/mine/cache"));
+        folders.clean_up(&stopped);
+        assert!(path("runs/mine/cache/tokens.bin").exists(), "tokens are kept for the next start");
+        make(None).clean_up(&empty);
+        assert!(path("runs/mine/cache/tokens.bin").exists(), "an earlier start made them");
+        fs::remove_dir_all(path("runs/mine")).unwrap();
+        let folders = make(None);
+        use_cache(&path("runs/mine/cache"));
+        folders.clean_up(&empty);
+        assert!(path("runs").exists() && !path("runs/mine").exists(), "`runs` was there before");
+        let shared = path("shared");
+        let folders = make(Some(&shared));
+        use_cache(&shared);
+        folders.clean_up(&empty);
+        assert!(shared.join("tokens.bin").exists() && !path("runs/mine").exists(), "others may use it");
     }
 
     #[test]

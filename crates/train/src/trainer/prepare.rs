@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tercet::checkpoint::Checkpoint;
 use tercet::config::{Config, Linears};
 use tercet::model::{LoadError, Model};
-use tercet::source::{Source, SourceError};
 use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{Isa, Pool};
 
-use super::{CACHE, Observer, TrainError, output, sample};
+use super::output::NewFolders;
+use super::{CACHE, Observer, TrainError, inputs, output, sample};
 use crate::config::{LinearKind, TrainConfig};
 use crate::data::{Dataset, TextTokenizer, Work, load_tokenizer};
 use crate::model::{KV_TYPE, MemoryNeed, ModelTeacher, NetworkSize, TEACHER_LAYOUT};
@@ -48,24 +48,12 @@ struct TeacherFiles {
 
 impl TeacherFiles {
     fn open(folder: &Path) -> Result<Self, TrainError> {
-        let source = model_folder("distillation.teacher", folder)?;
+        let source = inputs::model_folder(inputs::TEACHER, folder)?;
         let refused = |error: LoadError| TrainError::Teacher(Box::new(error));
         let checkpoint = Checkpoint::open(&source).map_err(|error| refused(error.into()))?;
         let config = Config::read(&source, &checkpoint).map_err(|error| refused(error.into()))?;
         let tokenizer = Tokenizer::read(&source, &config).ok();
         Ok(TeacherFiles { folder: source.name(), checkpoint, config, tokenizer })
-    }
-}
-
-/// The folder of a model that `field` names.
-fn model_folder(field: &'static str, path: &Path) -> Result<Source, TrainError> {
-    let path = path.to_owned();
-    let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-    match Source::folder(&path) {
-        Err(SourceError::NotAFolder { .. }) if is_gguf => Err(TrainError::Gguf { field, path }),
-        Err(SourceError::NotAFolder { .. }) => Err(TrainError::NoFolder { field, path, found: "a file" }),
-        Err(SourceError::NotFound { .. }) => Err(TrainError::NoFolder { field, path, found: "nothing" }),
-        source => Ok(source?),
     }
 }
 
@@ -97,9 +85,21 @@ pub fn prepare(
     config.check()?;
     let cache = config.data.cache.clone().unwrap_or_else(|| config.run.output.join(CACHE));
     output::check_is_of_a_run(&config.run.output, &cache)?;
+    inputs::check(&config)?;
+    let folders = NewFolders::make(&config.run.output, config.data.cache.as_deref())?;
+    prepare_in(config, &cache, threads, observer).inspect_err(|error| folders.clean_up(error))
+}
+
+/// Reads data and model where folders for what is made of them are there.
+fn prepare_in(
+    config: TrainConfig,
+    cache: &Path,
+    threads: usize,
+    observer: &mut dyn Observer,
+) -> Result<Prepared, TrainError> {
     let from = config.model.from.as_deref();
     let start = match from {
-        Some(folder) => Some(Start::open(&model_folder("model.from", folder)?, &config.model)?),
+        Some(folder) => Some(Start::open(&inputs::model_folder(inputs::FROM, folder)?, &config.model)?),
         None => None,
     };
     let teacher = config.distillation.as_ref().map(|distillation| &*distillation.teacher);
@@ -110,8 +110,8 @@ pub fn prepare(
         stop.fetch_or(observer.wants_stop(), Ordering::Relaxed);
     };
     let mut work = Work { threads, stop: &stop, progress: &mut progress };
-    let tokenizer = load_tokenizer(&config.tokenizer, &config.data, from, &cache, &mut work)?;
-    let dataset = Dataset::prepare(&config.data, &tokenizer, &cache, config.run.seed, &mut work)?;
+    let tokenizer = load_tokenizer(&config.tokenizer, &config.data, from, cache, &mut work)?;
+    let dataset = Dataset::prepare(&config.data, &tokenizer, cache, config.run.seed, &mut work)?;
     let model = match &start {
         Some(start) => started_model(start, &config, &tokenizer)?,
         None => {

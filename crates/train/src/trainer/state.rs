@@ -62,6 +62,20 @@ impl State {
     }
 }
 
+/// Whether two states tell of the same data. Earlier versions had no singular: `1 documents`.
+pub(super) fn is_same_data(one: &str, other: &str) -> bool {
+    const PLURALS: [(&str, &str); 4] = [
+        (" 1 documents", " 1 document"),
+        (" 1 files of their own", " 1 file of its own"),
+        (" 1 training conversations", " 1 training conversation"),
+        (" 1 validation conversations", " 1 validation conversation"),
+    ];
+    let singular = |text: &str| {
+        PLURALS.iter().fold(text.to_owned(), |text, (plural, singular)| text.replace(plural, singular))
+    };
+    singular(one) == singular(other)
+}
+
 /// Writes a checkpoint's files into a folder.
 pub(super) fn write(
     folder: &Path,
@@ -128,4 +142,20 @@ pub(super) fn read_tensors_of(
     read_tensors(&folder.join(OPTIMIZER_FILE), &mut tensors)?;
     optimizer.set_steps(steps);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_counted_in_plurals_goes_on() {
+        let old = "700 training tokens in 1 documents, 40 validation tokens in 21; validation on 1 files of their own; \
+                   documents packed; 1 training conversations cut after 64 tokens; content 12; tokenizer 3";
+        let new = "700 training tokens in 1 document, 40 validation tokens in 21; validation on 1 file of its own; \
+                   documents packed; 1 training conversation cut after 64 tokens; content 12; tokenizer 3";
+        assert!(is_same_data(old, new) && is_same_data(new, old) && is_same_data(new, new));
+        assert!(!is_same_data(old, &new.replace("in 1 document", "in 11 documents")));
+        assert!(!is_same_data(old, &new.replace("content 12", "content 13")));
+    }
 }

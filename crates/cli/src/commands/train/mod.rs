@@ -1,9 +1,11 @@
 //! `tercet train`: train a model as a configuration says.
 
+mod config_argument;
 mod display;
 mod live;
 mod plain;
 mod report;
+mod unknown_flag;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use crate::terminal::{note, print_json};
 use crate::{figures, machine};
 use display::{Display, Lines, Watcher};
 use report::{EstimateReport, OutcomeReport};
+pub(crate) use unknown_flag::explained;
 
 /// Train a model
 ///
@@ -76,6 +79,8 @@ const SIGNAL_POLL: Duration = Duration::from_millis(50);
 const STOPPED_EARLY: &str = "stopped before training began; what was finished is kept";
 /// Passes over a text from which a run is warned of learning it by heart.
 const PASSES_MANY: f64 = 20.0;
+/// Steps in which a model that begins with random weights learns next to nothing.
+const STEPS_FEW: f64 = 300.0;
 const EXAMPLES: &str = "\
 Examples:
   tercet train examples/tiny.toml
@@ -87,6 +92,7 @@ impl Train {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let interrupt = Interrupt::listen();
         let isa = Isa::from_environment()?;
+        config_argument::check(&self.config)?;
         let config = TrainConfig::read_with(&self.config, &self.all_overrides())?;
         let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
         interrupt.expect();
@@ -150,23 +156,19 @@ impl Train {
         let need = prepared.memory_need(isa);
         let parameters = tercet_train::model::ParameterLayout::new(&prepared.model).count();
         note(&format!(
-            "{}: {} parameters, {} of them ternary; {} steps of {} tokens",
+            "{}: {} parameters, {} of them ternary; {} {} of {} tokens",
             prepared.name(),
             figures::count(parameters),
             figures::count(prepared.model.ternary_parameters()),
             prepared.steps,
+            if prepared.steps == 1 { "step" } else { "steps" },
             figures::count(prepared.config.tokens_per_step()),
         ));
         note(&format!("data: {}", prepared.dataset.description()));
         let passes = prepared.passes();
         note(&format!("passes over the text: {passes:.1}"));
-        if passes > PASSES_MANY {
-            // Two divisions may leave a whole number a little below itself.
-            let steps = (prepared.steps as f64 * PASSES_MANY / passes + 1e-6).floor().max(1.0);
-            note(&format!(
-                "so many passes learn a text by heart: take fewer steps (`train.steps={steps}` are {PASSES_MANY} \
-                 passes), a smaller model or more text"
-            ));
+        if let Some(advice) = advice_of(passes, prepared.steps, prepared.config.model.from.is_some()) {
+            note(&advice);
         }
         note(&format!(
             "memory: {}; files: {}",
@@ -219,6 +221,26 @@ impl Train {
     }
 }
 
+/// What to do about a text that the run goes over too often; nothing if it does not.
+fn advice_of(passes: f64, steps: u64, is_started: bool) -> Option<String> {
+    if passes <= PASSES_MANY {
+        return None;
+    }
+    // Two divisions may leave a whole number a little below itself.
+    let fewer = (steps as f64 * PASSES_MANY / passes + 1e-6).floor().max(1.0);
+    // A model that exists may be changed in few steps.
+    Some(if fewer < STEPS_FEW && !is_started {
+        "the text is too short for a model to learn from: so many passes learn it by heart, and fewer steps learn \
+         nothing; give more text"
+            .to_owned()
+    } else {
+        format!(
+            "so many passes learn a text by heart: give more text, take fewer steps (`train.steps={fewer}` are \
+             {PASSES_MANY} passes) or a smaller model"
+        )
+    })
+}
+
 /// The command that shows what a finished model can do.
 fn how_to_try(model: &Path, is_chat: bool, prompt: Option<&str>) -> String {
     let model = model.display();
@@ -269,6 +291,19 @@ fn check_memory(prepared: &Prepared, isa: Isa) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_bears_few_steps_is_too_short_for_a_new_model() {
+        let check = |passes, steps, is_started, part: Option<&str>| {
+            let advice = advice_of(passes, steps, is_started);
+            assert_eq!(advice.is_some(), part.is_some(), "{advice:?}");
+            assert!(advice.is_none_or(|advice| advice.contains(part.unwrap_or_default())), "{part:?}");
+        };
+        check(20.0, 2000, false, None);
+        check(40.0, 2000, false, Some("give more text, take fewer steps (`train.steps=1000` are 20 passes)"));
+        check(6400.0, 2000, false, Some("too short for a model to learn from"));
+        check(6400.0, 2000, true, Some("`train.steps=6` are 20 passes"));
+    }
 
     #[test]
     fn a_model_of_conversations_is_to_be_talked_with() {

@@ -114,9 +114,15 @@ impl Store {
 
     /// The place of the newest checkpoint in a folder that stays closed; its files are not looked at.
     pub fn newest_in(folder: &Path) -> Option<PathBuf> {
-        let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
-        let step = names.filter_map(|name| step_of(name.to_str()?)).max()?;
-        Some(folder.join(name_of(step)))
+        Self::names_in(folder).last().map(|name| folder.join(name))
+    }
+
+    /// The names of the checkpoints in a folder that stays closed, oldest first; their files are not looked at.
+    pub fn names_in(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut steps: Vec<u64> = entries.filter_map(|entry| step_of(entry.file_name().to_str()?)).collect();
+        steps.sort_unstable();
+        steps.into_iter().map(name_of).collect()
     }
 
     /// Saves a checkpoint: `write` puts files into the folder it is given. One of the same step is

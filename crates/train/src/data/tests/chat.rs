@@ -105,8 +105,8 @@ fn conversations_are_packed_whole_and_long_ones_cut() {
     let mut run = chat_run(&rows, TEMPLATE);
     run.config.validation = run.config.train.clone();
     let (_, data) = prepare_chat(&mut run).unwrap();
-    assert!(data.description().contains("1 training conversations cut after 64 tokens"));
-    assert!(data.description().contains("1 training conversations left out"), "{}", data.description());
+    assert!(data.description().contains("1 training conversation cut after 64 tokens"));
+    assert!(data.description().contains("1 training conversation left out"), "{}", data.description());
     let split = &data.train.split;
     let mut want: Vec<usize> = documents(split).iter().map(|document| (document.len() - 1).min(64)).collect();
     want.pop();
