@@ -16,8 +16,8 @@ use crate::hub::{self, Cached, Hub};
 
 /// Whether a lone positional argument is a MODEL and not a PROMPT.
 ///
-/// It is if it exists, starts with `.`, `/` or `~`, ends in `.gguf`, or has no white space and the
-/// form `org/name`; and if it looks like the path of a model that exists, misspelt.
+/// It is if it exists, starts with `.`, `/` or `~`, ends in `.gguf`, or has a `/` and no white space, as a path and
+/// a name of the Hub have; and if it looks like the file of a model that exists, misspelt.
 pub(crate) fn is_model(argument: &OsStr) -> bool {
     if argument.is_empty() {
         return false;
@@ -25,25 +25,33 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
     let text = argument.to_string_lossy();
     text.starts_with(['.', '/', '~'])
         || is_gguf(Path::new(argument))
-        || is_hub_id(&text)
+        || is_one_word(&text) && text.contains('/')
         || expand_home(argument).exists()
         || is_misspelt(&text)
 }
 
-/// Whether a word with a `/` or an extension is like the path of a model that exists.
+/// Whether a word with an extension is like the file of a model that exists.
 fn is_misspelt(text: &str) -> bool {
     let path = Path::new(text);
-    let is_path =
-        text.contains('/') && !text.contains(char::is_whitespace) || looks_like_a_file(path.as_os_str());
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let is_like = |other: PathBuf| last(path).zip(last(&other)).is_some_and(|(a, b)| is_meant(&a, &b));
-    is_path && nearest(path).is_some_and(is_like)
+    looks_like_a_file(text) && nearest(path).is_some_and(is_like)
 }
 
-/// Whether a text that is no MODEL may have been meant as the name of a file: a word with an extension.
-pub(crate) fn looks_like_a_file(argument: &OsStr) -> bool {
-    let extension = Path::new(argument).extension().unwrap_or_default();
-    !argument.to_string_lossy().contains(char::is_whitespace) && !extension.is_empty()
+/// What a text that is no MODEL may have been meant to name: a file, a model, or nothing if it has several words.
+pub(crate) fn may_name(argument: &OsStr) -> Option<&'static str> {
+    let text = argument.to_string_lossy();
+    is_one_word(&text).then(|| if looks_like_a_file(&text) { "file" } else { "model" })
+}
+
+fn is_one_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace)
+}
+
+/// Whether a text may be the name of a file: a word with an extension.
+fn looks_like_a_file(text: &str) -> bool {
+    let extension = Path::new(text).extension().unwrap_or_default();
+    is_one_word(text) && !extension.is_empty()
 }
 
 /// The files of the model that was named; one of the Hub is downloaded if it is not in the cache.
@@ -186,26 +194,26 @@ mod tests {
             ("Once", false),
             ("either / or", false),
             ("red/blue balloons", false),
-            ("a/b/c", false),
+            ("runs/mine/model", true),
             ("/", true),
-            ("half/", false),
+            ("half/", true),
         ] {
             assert_eq!(is_model(OsStr::new(argument)), want, "`{argument}`");
         }
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_told_from_words() {
+    fn a_word_may_name_a_file_or_a_model() {
         for (argument, want) in [
-            ("mine.ggf", true),
-            ("model.safetensor", true),
-            ("Once", false),
-            ("Once.", false),
-            ("The end. Once", false),
-            ("once upon.a time", false),
-            ("", false),
+            ("mine.ggf", Some("file")),
+            ("model.safetensor", Some("file")),
+            ("Once", Some("model")),
+            ("Once.", Some("model")),
+            ("The end. Once", None),
+            ("once upon.a time", None),
+            ("", None),
         ] {
-            assert_eq!(looks_like_a_file(OsStr::new(argument)), want, "`{argument}`");
+            assert_eq!(may_name(OsStr::new(argument)), want, "`{argument}`");
         }
     }
 
@@ -218,8 +226,7 @@ mod tests {
             ("models/mine.ggf", true),
             ("model/mine.guff", true),
             ("models/mine gguf", false),
-            ("models/and/so", false),
-            ("models/entirely-other", false),
+            ("models/other.txt", false),
             ("elsewhere/mine.ggf", false),
         ] {
             let path = root.path().join(name);
