@@ -15,6 +15,7 @@ mod fit;
 mod flag_bounds;
 mod hub;
 mod interrupt;
+mod llama_cpp;
 mod machine;
 mod model_argument;
 mod origin;
@@ -82,7 +83,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(arguments(std::env::args_os()));
+    let given: Vec<OsString> = std::env::args_os().collect();
+    if let Err(failure) = llama_cpp::check(&given) {
+        return failure.report();
+    }
+    let cli = Cli::parse_from(arguments(given.into_iter()));
     let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Chat(chat) => chat.run(),

@@ -218,6 +218,28 @@ hint: it was thrown away; try again
 }
 
 #[test]
+fn flags_of_llama_cpp() {
+    check(
+        &["run", "-hf", "org/name"],
+        &[],
+        2,
+        "\
+error: found llama.cpp's flag `-hf`, which `tercet` does not have
+hint: it is not needed: `tercet run org/name`
+",
+    );
+    check(
+        &["run", "mine.gguf", "-ngl", "99"],
+        &[],
+        2,
+        "\
+error: found llama.cpp's flag `-ngl`, which `tercet` does not have
+hint: there is no GPU here: leave it out
+",
+    );
+}
+
+#[test]
 fn an_unknown_value_of_a_flag() {
     check(
         &["run", "--kv", "f8", "Once"],
