@@ -2,17 +2,21 @@
 //!
 //! MODEL is a folder, a `.gguf` file or a name of the Hub, `org/name[@revision]`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet_hub::ModelId;
+use tercet_train::checkpoint::Store;
 use tercet_train::trainer::model_of_run;
 
 use crate::failure::{Exit, Failure};
 use crate::hub::{self, Cached, Hub};
+
+/// Where a run keeps its checkpoints, in its folder.
+const CHECKPOINTS: &str = "checkpoints";
 
 /// Whether a lone positional argument is a MODEL and not a PROMPT.
 ///
@@ -98,14 +102,54 @@ pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
     if path.is_file() && is_gguf(path) {
         return Ok(Source::gguf(path)?);
     }
-    if !path.join(CONFIG_FILE).exists()
-        && let Some(model) = model_of_run(path)
-    {
-        let message = format!("{}: found the folder of a run, expected that of a model", path.display());
-        let hint = format!("the model of this run is `{}`", model.display());
-        return Err(Failure::message(Exit::Model, message).with_hint(hint));
-    }
+    check_folder(path)?;
     Ok(Source::folder(path)?)
+}
+
+/// Refuses a folder that holds no part of a model, with where there is one. Anything else passes.
+///
+/// # Errors
+/// Exit code 3.
+pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
+    if !path.is_dir() || path.join(CONFIG_FILE).exists() || has_weights(path) {
+        return Ok(());
+    }
+    let refused = |what: &str| Failure::message(Exit::Model, format!("{}: {what}", path.display()));
+    if let Some(model) = model_of_run(path) {
+        let hint = format!("the model of this run is `{}`", model.display());
+        return Err(refused("found the folder of a run, expected that of a model").with_hint(hint));
+    }
+    if Store::has_been_opened(&path.join(CHECKPOINTS)) {
+        return Err(refused("found the folder of a run that has saved nothing yet, expected that of a model")
+            .with_hint("the first checkpoint of a run is its first model"));
+    }
+    if Store::has_been_opened(path) {
+        let found = refused("found the checkpoints of a run, expected the folder of a model");
+        return Err(match Store::newest_in(path) {
+            Some(newest) => found.with_hint(format!("the newest of them is `{}`", newest.display())),
+            None => found.with_hint("the run has saved nothing yet"),
+        });
+    }
+    let found = refused(&format!("found no `{CONFIG_FILE}`, expected the folder of a model"));
+    Err(match a_model_in(path) {
+        Some(model) => found.with_hint(format!("there is a model in it: `{}`", model.display())),
+        None => found,
+    })
+}
+
+/// Whether a folder holds weights, in whatever form.
+fn has_weights(folder: &Path) -> bool {
+    let is_weights = |name: OsString| {
+        let extension = Path::new(&name).extension().unwrap_or_default();
+        ["safetensors", "bin", "pt", "pth"].iter().any(|weights| extension == *weights)
+    };
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_weights(entry.file_name())))
+}
+
+/// The first model in a folder, by name.
+fn a_model_in(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    entries.filter(|path| is_on_disk(path)).min()
 }
 
 /// Whether there is a model at a path: a folder with a configuration, or a `.gguf` file.

@@ -28,7 +28,7 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
         ("modl.ggf", 3, "the nearest existing one is `model.gguf`"),
         ("tale.txt", 0, "found no file `tale.txt`, so it is the text to continue; `-m` names a model\n"),
         ("nosuch", 0, "found no model `nosuch`, so it is the text to continue; `-m` names a model\n"),
-        ("models", 3, "model.safetensors"),
+        ("models", 3, "hint: there is a model in it: `models/stories`"),
         ("runs/mine/model", 3, "runs/mine/model: found nothing, expected a model folder"),
         ("runs/", 3, "runs/: found nothing"),
         ("./nowhere", 3, "found nothing"),
@@ -54,7 +54,7 @@ fn named_arguments_are_never_ambiguous() {
     for (arguments, code, says) in [
         (&["-p", "./nowhere"][..], 0, "the small model inside"),
         (&["-m", "Once"], 3, "Once: found nothing"),
-        (&["-m", "models", "./nowhere"], 3, "model.safetensors"),
+        (&["-m", "models", "./nowhere"], 3, "models: found no `config.json`, expected the folder of a model"),
         (&["Once", "upon a time"], 3, "Once: found nothing"),
         (&["-m", "a", "b", "c"], 2, "the model is given twice"),
         (&["-p", "a", "Once upon"], 2, "the prompt is given twice"),
