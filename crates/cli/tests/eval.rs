@@ -26,11 +26,10 @@ const TASKS: [&str; 5] = ["--tasks", "arc_easy,piqa", "--limit", "20", "--json"]
 #[test]
 fn tasks_run_with_nothing_but_the_binary() {
     let found = eval(&TASKS).success();
-    assert!(
-        found.stderr.starts_with("arc_easy, piqa: small documents of this project's own"),
-        "{}",
-        found.stderr
-    );
+    let told = ["the small model inside, ", "arc_easy, piqa: small documents of this project's own"];
+    for (line, want) in found.stderr.lines().zip(told) {
+        assert!(line.starts_with(want), "{}", found.stderr);
+    }
     let json = found.json();
     assert_eq!(json["tercet"]["project_documents"], serde_json::json!(["arc_easy", "piqa"]));
     for task in ["arc_easy", "piqa"] {
@@ -204,6 +203,16 @@ fn windows_longer_than_the_model_was_trained_for_are_warned_of() {
     let warning = "beyond the 512 positions that the model was trained for";
     assert!(told("513").contains(warning));
     assert!(!told("512").contains(warning));
+}
+
+#[test]
+fn a_model_that_is_missing_is_all_that_is_said() {
+    let missing = "error: ./nope: found nothing, expected a model folder or a `.gguf` file\n";
+    for models in [&["./nope"][..], &["--compare", "./nope", "./nope"]] {
+        let found = eval(&[&TASKS, models].concat());
+        assert_eq!(found.code, Some(3), "{}", found.stderr);
+        assert!(found.stderr.starts_with(missing), "{}", found.stderr);
+    }
 }
 
 #[test]

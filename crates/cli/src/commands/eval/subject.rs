@@ -37,6 +37,7 @@ impl Subject {
         let origin = Origin::open(model, how.weights, how.head)?;
         let (source, _) = origin.files().expect("Subject: a model that was opened has files");
         let tokenizer = Tokenizer::read(source, &origin.config)?;
+        origin.introduce();
         let ends = TextEnds::read(source, &tokenizer)?;
         let trained = origin.config.max_position_embeddings;
         let max_length = how.ctx_size.map_or(trained, |tokens| tokens as usize);

@@ -1,7 +1,6 @@
 //! `tercet eval --tasks`: documents to requests, requests to answers, answers to results.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -165,13 +164,12 @@ impl Questions {
     /// Asks a model; none if it was stopped.
     pub(super) fn ask(
         &self,
-        model: Option<&OsStr>,
+        subject: Subject,
         how: &How,
         interrupt: &Interrupt,
     ) -> Result<Option<Answered>, Failure> {
         let date = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let started = Instant::now();
-        let subject = Subject::open(model, how)?;
         let encoder = subject.encoder();
         let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
         let templates = self.manner.templates(&subject)?;
