@@ -206,6 +206,24 @@ fn windows_longer_than_the_model_was_trained_for_are_warned_of() {
 }
 
 #[test]
+fn requests_that_lose_their_beginning_are_counted() {
+    let cache = tempfile::tempdir().unwrap();
+    let arguments = ["--tasks", "arc_easy,piqa", "--limit", "4", "--json", "-c", "128"];
+    let told = "requests did not fit into 128 tokens and lost their beginning\n";
+    let whole = eval_kept(cache.path(), &arguments).success();
+    assert!(!whole.stderr.contains(told), "{}", whole.stderr);
+    assert_eq!(whole.json()["tercet"]["cut_requests"], serde_json::json!({"arc_easy": 0, "piqa": 0}));
+    // The second time all answers are kept ones.
+    for _ in 0..2 {
+        let cut = eval_kept(cache.path(), &[&arguments[..], &["-f", "5"]].concat()).success();
+        let counts = cut.json()["tercet"]["cut_requests"].clone();
+        let count = counts["arc_easy"].as_u64().unwrap() + counts["piqa"].as_u64().unwrap();
+        // Four documents with four choices, and four with two.
+        assert!(count > 0 && cut.stderr.contains(&format!(": {count} of 24 {told}")), "{}", cut.stderr);
+    }
+}
+
+#[test]
 fn a_model_that_is_missing_is_all_that_is_said() {
     let missing = "error: ./nope: found nothing, expected a model folder or a `.gguf` file\n";
     for models in [&["./nope"][..], &["--compare", "./nope", "./nope"]] {
