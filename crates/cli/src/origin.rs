@@ -177,8 +177,7 @@ impl Origin {
                 note(&format!("preset {}, random weights: the text is noise", preset.name));
             }
             Kind::Files { is_embedded: true, .. } => {
-                let parameters = self.config.ternary_parameters() + self.config.embedding_parameters();
-                let parameters = figures::count(parameters);
+                let parameters = figures::count(self.config.parameters());
                 note(&format!(
                     "the small model inside, {parameters} parameters: it continues children's stories"
                 ));

@@ -259,7 +259,7 @@ impl Bench {
             cpu: machine::cpu_name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             size_bytes: model.resident_bytes() as u64,
-            params: origin.config.linear_parameters() + origin.config.embedding_parameters(),
+            params: origin.config.parameters(),
             load_s,
         }
     }
