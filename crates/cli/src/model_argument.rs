@@ -206,10 +206,11 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
         if is_model { is_on_disk(&path) } else { path.is_dir() }
     });
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let distance = |other: &String| strsim::damerau_levenshtein(&name, other);
+    // The beginning of a model's name may be all that was typed of it.
+    let is_begun = |other: &String| is_model && other.starts_with(&*name);
+    let distance = |other: &String| (!is_begun(other), strsim::damerau_levenshtein(&name, other));
     let nearest = names.min_by(|a, b| distance(a).cmp(&distance(b)).then_with(|| a.cmp(b)))?;
-    // A folder on the way must be meant; among models, any is worth naming.
-    (is_model || is_meant(&name, &nearest)).then_some(nearest)
+    (is_begun(&nearest) || is_meant(&name, &nearest)).then_some(nearest)
 }
 
 /// Whether a name is so like another that it may be that one, misspelt.
@@ -289,6 +290,15 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_is_not_alike_is_not_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("tiny.gguf"), "").unwrap();
+        for (missing, is_named) in [("nope", false), ("nosuch", false), ("tiny", true), ("tinny.guff", true)] {
+            assert_eq!(nearest(&root.path().join(missing)).is_some(), is_named, "{missing}");
+        }
+    }
+
+    #[test]
     fn the_nearest_model_is_found_on_every_level() {
         let root = tempfile::tempdir().unwrap();
         for model in ["models/stories", "models/2b4t", "models/notes"] {
@@ -304,7 +314,8 @@ mod tests {
         fs::write(root.path().join("models/tales.gguf"), "").unwrap();
         check("models/storis", Some("models/stories"));
         check("models/tale.gguf", Some("models/tales.gguf"));
-        check("models/note", Some("models/2b4t"));
+        check("models/note", None);
+        check("models/tal", Some("models/tales.gguf"));
         check("modles/stories", Some("models/stories"));
         check("modles/2b", Some("models/2b4t"));
         check("elsewhere/stories", None);
