@@ -64,7 +64,8 @@ mod tests {
             let found = refused(arguments).unwrap_or_default();
             assert!(found.contains(want) && found.contains("Usage"), "`{arguments}`: {found}");
         }
-        for arguments in ["tercet run x -n 99 -m g -f a", "tercet run -- -hf", "tercet -h", "tercet run -s 1"] {
+        for arguments in ["tercet run x -n 99 -m g -f a", "tercet run -- -hf", "tercet -h", "tercet run -s 1"]
+        {
             assert_eq!(refused(arguments), None, "`{arguments}`");
         }
     }

@@ -120,8 +120,10 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
         return Err(refused("found the folder of a run, expected that of a model").with_hint(hint));
     }
     if Store::has_been_opened(&path.join(CHECKPOINTS)) {
-        return Err(refused("found the folder of a run that has saved nothing yet, expected that of a model")
-            .with_hint("the first checkpoint of a run is its first model"));
+        return Err(refused(
+            "found the folder of a run that has saved nothing yet, expected that of a model",
+        )
+        .with_hint("the first checkpoint of a run is its first model"));
     }
     if Store::has_been_opened(path) {
         let found = refused("found the checkpoints of a run, expected the folder of a model");
@@ -293,7 +295,8 @@ mod tests {
     fn a_model_that_is_not_alike_is_not_named() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("tiny.gguf"), "").unwrap();
-        for (missing, is_named) in [("nope", false), ("nosuch", false), ("tiny", true), ("tinny.guff", true)] {
+        for (missing, is_named) in [("nope", false), ("nosuch", false), ("tiny", true), ("tinny.guff", true)]
+        {
             assert_eq!(nearest(&root.path().join(missing)).is_some(), is_named, "{missing}");
         }
     }

@@ -228,7 +228,23 @@ pub(crate) fn context(config: &Config, given: Option<u32>) -> usize {
 /// Threads that a model of so many bytes keeps busy.
 pub(crate) fn threads(given: Option<u16>, weight_bytes: u64) -> usize {
     let useful = usize::try_from(weight_bytes.div_ceil(THREAD_WEIGHT_BYTES)).unwrap_or(usize::MAX);
+    tell_of_threads(given);
     given.map_or_else(|| Pool::default_threads().min(useful), usize::from)
+}
+
+/// Threads for work that keeps any number busy.
+pub(crate) fn all_threads(given: Option<u16>) -> usize {
+    tell_of_threads(given);
+    given.map_or_else(Pool::default_threads, usize::from)
+}
+
+/// Says on stderr that more threads than cores are slower: they wait for each other at every layer.
+fn tell_of_threads(given: Option<u16>) {
+    let cores = Pool::default_threads();
+    if let Some(threads) = given.map(usize::from).filter(|threads| *threads > cores) {
+        let cores = figures::number_of(cores, "core");
+        note(&format!("{threads} threads on {cores}: more threads than cores make it slower"));
+    }
 }
 
 /// The presets by their names, which `--help` lists.

@@ -118,6 +118,19 @@ fn other_tools_names_of_flags_are_understood() {
 }
 
 #[test]
+fn more_threads_than_cores_are_told_of() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for (threads, is_told) in [(cores, false), (cores + 1, true)] {
+        let threads = threads.to_string();
+        let found = tercet(["run", "-p", "Once", "-n", "1", "-t", &threads]).success();
+        let told = found.stderr.contains(&format!("{threads} threads on {cores} core"));
+        assert_eq!(told, is_told, "{}", found.stderr);
+        assert!(found.stderr.contains(" · text 1 token"), "{}", found.stderr);
+        assert!(!found.stderr.contains("text 1 tokens"), "{}", found.stderr);
+    }
+}
+
+#[test]
 fn errors_go_to_stderr_with_their_hint() {
     let folder = golden().join("bitnet-packed-h100");
     let found = tercet(["run", "-m", folder.to_str().unwrap(), "a"]);

@@ -260,8 +260,16 @@ fn what_cannot_be_is_refused_with_a_reason() {
     check_refused(&[&to, "--to", "hf-packed", "--head", "q8_0"], 2, &["`--head` is for GGUF files"]);
     check_refused(&[&to, "--to", "gguf-i2_s"], 2, &["found no `.gguf` at the end"]);
     let nowhere = folder.path().join("no/such/out.gguf").display().to_string();
-    check_refused(&[&nowhere, "--to", "gguf-i2_s"], 1, &["no/such: found no such folder", "hint: it is not made"]);
-    check_refused(&[&file, "--to", "hf-bf16"], 2, &["found `.gguf` at the end, expected a folder for `--to hf-bf16`"]);
+    check_refused(
+        &[&nowhere, "--to", "gguf-i2_s"],
+        1,
+        &["no/such: found no such folder", "hint: it is not made"],
+    );
+    check_refused(
+        &[&file, "--to", "hf-bf16"],
+        2,
+        &["found `.gguf` at the end, expected a folder for `--to hf-bf16`"],
+    );
     check_refused(&[&dense, &file, "--to", "hf-bf16"], 2, &["found `.gguf` at the end"]);
     check_refused(&[&dense, "", "--to", "hf-bf16"], 2, &["found an empty path, expected a place"]);
     check_refused(&["", &to, "--to", "hf-bf16"], 3, &["found an empty path, expected a model folder"]);

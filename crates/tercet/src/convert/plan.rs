@@ -299,8 +299,9 @@ impl Planner<'_> {
 
     /// The GGUF forms whose blocks all rows of the linears are multiples of.
     fn wide_enough(&self) -> impl Iterator<Item = Target> {
-        let linears =
-            expected_tensors(self.origin.config).into_iter().filter(|tensor| tensor.kind == TensorKind::Linear);
+        let linears = expected_tensors(self.origin.config)
+            .into_iter()
+            .filter(|tensor| tensor.kind == TensorKind::Linear);
         let widths: Vec<usize> = linears.map(|tensor| tensor.shape[1]).collect();
         let fits = move |tensor_type: TensorType| {
             let [block, _] = tensor_type.block();

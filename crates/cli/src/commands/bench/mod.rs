@@ -146,7 +146,7 @@ impl Bench {
             return Ok(ExitCode::SUCCESS);
         }
         let isa = Isa::from_environment()?;
-        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(self.threads);
         let pool = Arc::new(Pool::new(isa, threads).keep_whole_team());
         if self.paper.paper {
             return self.run_paper(out, &pool);

@@ -16,6 +16,7 @@ use tercet::model::PROMPT_ROWS;
 use tercet_eval::results::compare;
 
 use crate::failure::{Exit, Failure};
+use crate::figures;
 use crate::flag_bounds::{BATCH_MAX, CONTEXT_MAX, THREADS_MAX};
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
@@ -174,7 +175,8 @@ impl Eval {
             return print_json(&answered.summary(&questions.groups));
         }
         answered.write(&questions.groups, &mut io::stdout().lock())?;
-        note(&format!("{} documents in {:.1} s", answered.documents(), answered.run.seconds));
+        let documents = figures::number_of(answered.documents(), "document");
+        note(&format!("{documents} in {:.1} s", answered.run.seconds));
         Ok(())
     }
 }

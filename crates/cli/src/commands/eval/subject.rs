@@ -13,7 +13,7 @@ use tercet_kernels::{Isa, Pool};
 
 use super::How;
 use crate::failure::Failure;
-use crate::origin::Origin;
+use crate::origin::{self, Origin};
 use crate::terminal::while_loading;
 use crate::{fit, machine};
 
@@ -86,7 +86,7 @@ impl Subject {
         let smaller = self.origin.memory_need(&smaller, how.kv.kv_type());
         fit::check(&one, &self.origin.name(), &[("--batch-size 16".to_owned(), smaller)])?;
         self.origin.tell_of_positions(positions);
-        let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(how.threads);
         let model = self.origin.load(&Arc::new(Pool::new(isa, threads)), one.weight_bytes)?;
         Ok(Loaded { model, size, lanes })
     }
