@@ -12,7 +12,12 @@ pub(crate) fn count(count: u64) -> String {
 
 /// `1 thread`, `2 threads`.
 pub(crate) fn threads(count: usize) -> String {
-    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+    number_of(count, "thread")
+}
+
+/// `1 document`, `2 documents`: of a word that only takes an s.
+pub(crate) fn number_of(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `43.1 GB/s`.
@@ -83,6 +88,7 @@ mod tests {
             assert_eq!(bytes(value), want);
         }
         assert_eq!([threads(1), threads(2)], ["1 thread", "2 threads"]);
+        assert_eq!([0, 1].map(|count| number_of(count, "token")), ["0 tokens", "1 token"]);
         assert_eq!(count(17), "17");
         assert_eq!(count(2_410_000_000), "2.41 G");
         assert_eq!(percent(0.0123), "1.2 %");

@@ -15,6 +15,7 @@ mod fit;
 mod flag_bounds;
 mod hub;
 mod interrupt;
+mod llama_cpp;
 mod machine;
 mod model_argument;
 mod origin;
@@ -82,7 +83,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = arguments(std::env::args_os()).collect();
+    let given: Vec<OsString> = std::env::args_os().collect();
+    if let Err(failure) = llama_cpp::check(&given) {
+        return failure.report();
+    }
+    let arguments: Vec<OsString> = arguments(given.into_iter()).collect();
     let cli =
         Cli::try_parse_from(&arguments).unwrap_or_else(|error| train::explained(error, &arguments).exit());
     let result = match cli.command {

@@ -2,22 +2,26 @@
 //!
 //! MODEL is a folder, a `.gguf` file or a name of the Hub, `org/name[@revision]`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet_hub::ModelId;
+use tercet_train::checkpoint::Store;
 use tercet_train::trainer::model_of_run;
 
 use crate::failure::{Exit, Failure};
 use crate::hub::{self, Cached, Hub};
 
+/// Where a run keeps its checkpoints, in its folder.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// Whether a lone positional argument is a MODEL and not a PROMPT.
 ///
-/// It is if it exists, starts with `.`, `/` or `~`, ends in `.gguf`, or has no white space and the
-/// form `org/name`; and if it looks like the path of a model that exists, misspelt.
+/// It is if it exists, starts with `.`, `/` or `~`, ends in `.gguf`, or has a `/` and no white space, as a path and
+/// a name of the Hub have; and if it looks like the file of a model that exists, misspelt.
 pub(crate) fn is_model(argument: &OsStr) -> bool {
     if argument.is_empty() {
         return false;
@@ -25,25 +29,33 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
     let text = argument.to_string_lossy();
     text.starts_with(['.', '/', '~'])
         || is_gguf(Path::new(argument))
-        || is_hub_id(&text)
+        || is_one_word(&text) && text.contains('/')
         || expand_home(argument).exists()
         || is_misspelt(&text)
 }
 
-/// Whether a word with a `/` or an extension is like the path of a model that exists.
+/// Whether a word with an extension is like the file of a model that exists.
 fn is_misspelt(text: &str) -> bool {
     let path = Path::new(text);
-    let is_path =
-        text.contains('/') && !text.contains(char::is_whitespace) || looks_like_a_file(path.as_os_str());
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let is_like = |other: PathBuf| last(path).zip(last(&other)).is_some_and(|(a, b)| is_meant(&a, &b));
-    is_path && nearest(path).is_some_and(is_like)
+    looks_like_a_file(text) && nearest(path).is_some_and(is_like)
 }
 
-/// Whether a text that is no MODEL may have been meant as the name of a file: a word with an extension.
-pub(crate) fn looks_like_a_file(argument: &OsStr) -> bool {
-    let extension = Path::new(argument).extension().unwrap_or_default();
-    !argument.to_string_lossy().contains(char::is_whitespace) && !extension.is_empty()
+/// What a text that is no MODEL may have been meant to name: a file, a model, or nothing if it has several words.
+pub(crate) fn may_name(argument: &OsStr) -> Option<&'static str> {
+    let text = argument.to_string_lossy();
+    is_one_word(&text).then(|| if looks_like_a_file(&text) { "file" } else { "model" })
+}
+
+fn is_one_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace)
+}
+
+/// Whether a text may be the name of a file: a word with an extension.
+fn looks_like_a_file(text: &str) -> bool {
+    let extension = Path::new(text).extension().unwrap_or_default();
+    is_one_word(text) && !extension.is_empty()
 }
 
 /// The files of the model that was named; one of the Hub is downloaded if it is not in the cache.
@@ -90,14 +102,56 @@ pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
     if path.is_file() && is_gguf(path) {
         return Ok(Source::gguf(path)?);
     }
-    if !path.join(CONFIG_FILE).exists()
-        && let Some(model) = model_of_run(path)
-    {
-        let message = format!("{}: found the folder of a run, expected that of a model", path.display());
-        let hint = format!("the model of this run is `{}`", model.display());
-        return Err(Failure::message(Exit::Model, message).with_hint(hint));
-    }
+    check_folder(path)?;
     Ok(Source::folder(path)?)
+}
+
+/// Refuses a folder that holds no part of a model, with where there is one. Anything else passes.
+///
+/// # Errors
+/// Exit code 3.
+pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
+    if !path.is_dir() || path.join(CONFIG_FILE).exists() || has_weights(path) {
+        return Ok(());
+    }
+    let refused = |what: &str| Failure::message(Exit::Model, format!("{}: {what}", path.display()));
+    if let Some(model) = model_of_run(path) {
+        let hint = format!("the model of this run is `{}`", model.display());
+        return Err(refused("found the folder of a run, expected that of a model").with_hint(hint));
+    }
+    if Store::has_been_opened(&path.join(CHECKPOINTS)) {
+        return Err(refused(
+            "found the folder of a run that has saved nothing yet, expected that of a model",
+        )
+        .with_hint("the first checkpoint of a run is its first model"));
+    }
+    if Store::has_been_opened(path) {
+        let found = refused("found the checkpoints of a run, expected the folder of a model");
+        return Err(match Store::newest_in(path) {
+            Some(newest) => found.with_hint(format!("the newest of them is `{}`", newest.display())),
+            None => found.with_hint("the run has saved nothing yet"),
+        });
+    }
+    let found = refused(&format!("found no `{CONFIG_FILE}`, expected the folder of a model"));
+    Err(match a_model_in(path) {
+        Some(model) => found.with_hint(format!("there is a model in it: `{}`", model.display())),
+        None => found,
+    })
+}
+
+/// Whether a folder holds weights, in whatever form.
+fn has_weights(folder: &Path) -> bool {
+    let is_weights = |name: OsString| {
+        let extension = Path::new(&name).extension().unwrap_or_default();
+        ["safetensors", "bin", "pt", "pth"].iter().any(|weights| extension == *weights)
+    };
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_weights(entry.file_name())))
+}
+
+/// The first model in a folder, by name.
+fn a_model_in(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    entries.filter(|path| is_on_disk(path)).min()
 }
 
 /// Whether there is a model at a path: a folder with a configuration, or a `.gguf` file.
@@ -154,10 +208,11 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
         if is_model { is_on_disk(&path) } else { path.is_dir() }
     });
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let distance = |other: &String| strsim::damerau_levenshtein(&name, other);
+    // The beginning of a model's name may be all that was typed of it.
+    let is_begun = |other: &String| is_model && other.starts_with(&*name);
+    let distance = |other: &String| (!is_begun(other), strsim::damerau_levenshtein(&name, other));
     let nearest = names.min_by(|a, b| distance(a).cmp(&distance(b)).then_with(|| a.cmp(b)))?;
-    // A folder on the way must be meant; among models, any is worth naming.
-    (is_model || is_meant(&name, &nearest)).then_some(nearest)
+    (is_begun(&nearest) || is_meant(&name, &nearest)).then_some(nearest)
 }
 
 /// Whether a name is so like another that it may be that one, misspelt.
@@ -186,26 +241,26 @@ mod tests {
             ("Once", false),
             ("either / or", false),
             ("red/blue balloons", false),
-            ("a/b/c", false),
+            ("runs/mine/model", true),
             ("/", true),
-            ("half/", false),
+            ("half/", true),
         ] {
             assert_eq!(is_model(OsStr::new(argument)), want, "`{argument}`");
         }
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_told_from_words() {
+    fn a_word_may_name_a_file_or_a_model() {
         for (argument, want) in [
-            ("mine.ggf", true),
-            ("model.safetensor", true),
-            ("Once", false),
-            ("Once.", false),
-            ("The end. Once", false),
-            ("once upon.a time", false),
-            ("", false),
+            ("mine.ggf", Some("file")),
+            ("model.safetensor", Some("file")),
+            ("Once", Some("model")),
+            ("Once.", Some("model")),
+            ("The end. Once", None),
+            ("once upon.a time", None),
+            ("", None),
         ] {
-            assert_eq!(looks_like_a_file(OsStr::new(argument)), want, "`{argument}`");
+            assert_eq!(may_name(OsStr::new(argument)), want, "`{argument}`");
         }
     }
 
@@ -218,8 +273,7 @@ mod tests {
             ("models/mine.ggf", true),
             ("model/mine.guff", true),
             ("models/mine gguf", false),
-            ("models/and/so", false),
-            ("models/entirely-other", false),
+            ("models/other.txt", false),
             ("elsewhere/mine.ggf", false),
         ] {
             let path = root.path().join(name);
@@ -238,6 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_is_not_alike_is_not_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("tiny.gguf"), "").unwrap();
+        for (missing, is_named) in [("nope", false), ("nosuch", false), ("tiny", true), ("tinny.guff", true)]
+        {
+            assert_eq!(nearest(&root.path().join(missing)).is_some(), is_named, "{missing}");
+        }
+    }
+
+    #[test]
     fn the_nearest_model_is_found_on_every_level() {
         let root = tempfile::tempdir().unwrap();
         for model in ["models/stories", "models/2b4t", "models/notes"] {
@@ -253,7 +317,8 @@ mod tests {
         fs::write(root.path().join("models/tales.gguf"), "").unwrap();
         check("models/storis", Some("models/stories"));
         check("models/tale.gguf", Some("models/tales.gguf"));
-        check("models/note", Some("models/2b4t"));
+        check("models/note", None);
+        check("models/tal", Some("models/tales.gguf"));
         check("modles/stories", Some("models/stories"));
         check("modles/2b", Some("models/2b4t"));
         check("elsewhere/stories", None);

@@ -177,8 +177,7 @@ impl Origin {
                 note(&format!("preset {}, random weights: the text is noise", preset.name));
             }
             Kind::Files { is_embedded: true, .. } => {
-                let parameters = self.config.ternary_parameters() + self.config.embedding_parameters();
-                let parameters = figures::count(parameters);
+                let parameters = figures::count(self.config.parameters());
                 note(&format!(
                     "the small model inside, {parameters} parameters: it continues children's stories"
                 ));
@@ -229,7 +228,23 @@ pub(crate) fn context(config: &Config, given: Option<u32>) -> usize {
 /// Threads that a model of so many bytes keeps busy.
 pub(crate) fn threads(given: Option<u16>, weight_bytes: u64) -> usize {
     let useful = usize::try_from(weight_bytes.div_ceil(THREAD_WEIGHT_BYTES)).unwrap_or(usize::MAX);
+    tell_of_threads(given);
     given.map_or_else(|| Pool::default_threads().min(useful), usize::from)
+}
+
+/// Threads for work that keeps any number busy.
+pub(crate) fn all_threads(given: Option<u16>) -> usize {
+    tell_of_threads(given);
+    given.map_or_else(Pool::default_threads, usize::from)
+}
+
+/// Says on stderr that more threads than cores are slower: they wait for each other at every layer.
+fn tell_of_threads(given: Option<u16>) {
+    let cores = Pool::default_threads();
+    if let Some(threads) = given.map(usize::from).filter(|threads| *threads > cores) {
+        let cores = figures::number_of(cores, "core");
+        note(&format!("{threads} threads on {cores}: more threads than cores make it slower"));
+    }
 }
 
 /// The presets by their names, which `--help` lists.

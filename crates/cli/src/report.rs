@@ -52,7 +52,7 @@ impl Speed {
 pub(crate) fn last_line(generated: &Generated, speed: &Speed, sampling: &SamplingParams) -> String {
     let tokens = |name: &str, count: usize, per_second: Option<f64>| {
         let rate = per_second.map(|rate| format!(" {rate:.1}/s")).unwrap_or_default();
-        format!("{name} {count} tokens{rate}")
+        format!("{name} {}{rate}", figures::number_of(count, "token"))
     };
     let mut parts = vec![
         tokens("prompt", generated.prompt_tokens, speed.prompt_per_second),

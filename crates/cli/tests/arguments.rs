@@ -27,7 +27,10 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
         ("either / or", 0, "the small model inside"),
         ("modl.ggf", 3, "the nearest existing one is `model.gguf`"),
         ("tale.txt", 0, "found no file `tale.txt`, so it is the text to continue; `-m` names a model\n"),
-        ("models", 3, "model.safetensors"),
+        ("nosuch", 0, "found no model `nosuch`, so it is the text to continue; `-m` names a model\n"),
+        ("models", 3, "hint: there is a model in it: `models/stories`"),
+        ("runs/mine/model", 3, "runs/mine/model: found nothing, expected a model folder"),
+        ("runs/", 3, "runs/: found nothing"),
         ("./nowhere", 3, "found nothing"),
         ("/nowhere/at/all", 3, "found nothing"),
         ("~/nowhere/at/all", 3, "found nothing"),
@@ -51,7 +54,7 @@ fn named_arguments_are_never_ambiguous() {
     for (arguments, code, says) in [
         (&["-p", "./nowhere"][..], 0, "the small model inside"),
         (&["-m", "Once"], 3, "Once: found nothing"),
-        (&["-m", "models", "./nowhere"], 3, "model.safetensors"),
+        (&["-m", "models", "./nowhere"], 3, "models: found no `config.json`, expected the folder of a model"),
         (&["Once", "upon a time"], 3, "Once: found nothing"),
         (&["-m", "a", "b", "c"], 2, "the model is given twice"),
         (&["-p", "a", "Once upon"], 2, "the prompt is given twice"),
@@ -111,6 +114,19 @@ fn other_tools_names_of_flags_are_understood() {
         &["--top-k", "1", "-n", "5", "--seed", "-1", "--repeat-penalty", "1", "--min-p", "0.1"],
     ] {
         assert_eq!(tercet([&["run", "-p", "Once"], flags].concat()).success().stdout, want, "{flags:?}");
+    }
+}
+
+#[test]
+fn more_threads_than_cores_are_told_of() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for (threads, is_told) in [(cores, false), (cores + 1, true)] {
+        let threads = threads.to_string();
+        let found = tercet(["run", "-p", "Once", "-n", "1", "-t", &threads]).success();
+        let told = found.stderr.contains(&format!("{threads} threads on {cores} core"));
+        assert_eq!(told, is_told, "{}", found.stderr);
+        assert!(found.stderr.contains(" · text 1 token"), "{}", found.stderr);
+        assert!(!found.stderr.contains("text 1 tokens"), "{}", found.stderr);
     }
 }
 

@@ -47,7 +47,8 @@ fn the_model_of_the_first_example_becomes_a_gguf_file() {
     let found = convert(&[&path("run/model"), &file, "--to", "gguf-i2_s"]).success();
     assert!(found.stdout.ends_with("\nthe same model\n"), "{}", found.stdout);
     let (narrow, says) = (path("tq.gguf"), "rows of 128 weights, expected a multiple of 256");
-    check_refused(&[&path("run/model"), &narrow, "--to", "gguf-tq2_0"], 3, &[says]);
+    let forms = "hint: its rows fit `--to gguf-i2_s`, `--to gguf-f16`, `--to gguf-bf16`; docs/models.md";
+    check_refused(&[&path("run/model"), &narrow, "--to", "gguf-tq2_0"], 3, &[says, forms]);
 }
 
 #[test]
@@ -113,7 +114,8 @@ fn every_golden_model_becomes_what_it_can_or_says_why_not() {
     for entry in fs::read_dir(golden()).unwrap() {
         let model = entry.unwrap().path();
         for form in ["hf-packed", "hf-bf16", "hf-dequantized", "gguf-i2_s", "gguf-f16"] {
-            let to = folder.path().join(format!("{form}.gguf"));
+            let end = if form.starts_with("gguf") { ".gguf" } else { "" };
+            let to = folder.path().join(format!("{form}{end}"));
             let found = convert(&[model.to_str().unwrap(), to.to_str().unwrap(), "--to", form]);
             let is_told = found.code == Some(0) || found.code == Some(3) && found.stderr.contains("\nhint: ");
             assert!(
@@ -209,7 +211,12 @@ fn one_path_is_where_the_model_inside_goes_and_no_model() {
         );
     }
     check_refused(&[&path("modle"), "--to", "gguf-i2_s"], 2, &["found no `.gguf` at the end", hint]);
-    check_refused(&["nobody/nothing.gguf", "--to", "gguf-i2_s"], 1, &["nobody: found no such folder", hint]);
+    let no_folder = "hint: it is not made: `mkdir -p nobody` first";
+    check_refused(
+        &["nobody/nothing.gguf", "--to", "gguf-i2_s"],
+        1,
+        &["nobody: found no such folder", no_folder],
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
@@ -253,7 +260,17 @@ fn what_cannot_be_is_refused_with_a_reason() {
     check_refused(&[&to, "--to", "hf-packed", "--head", "q8_0"], 2, &["`--head` is for GGUF files"]);
     check_refused(&[&to, "--to", "gguf-i2_s"], 2, &["found no `.gguf` at the end"]);
     let nowhere = folder.path().join("no/such/out.gguf").display().to_string();
-    check_refused(&[&nowhere, "--to", "gguf-i2_s"], 1, &["no/such: found no such folder"]);
+    check_refused(
+        &[&nowhere, "--to", "gguf-i2_s"],
+        1,
+        &["no/such: found no such folder", "hint: it is not made"],
+    );
+    check_refused(
+        &[&file, "--to", "hf-bf16"],
+        2,
+        &["found `.gguf` at the end, expected a folder for `--to hf-bf16`"],
+    );
+    check_refused(&[&dense, &file, "--to", "hf-bf16"], 2, &["found `.gguf` at the end"]);
     check_refused(&[&dense, "", "--to", "hf-bf16"], 2, &["found an empty path, expected a place"]);
     check_refused(&["", &to, "--to", "hf-bf16"], 3, &["found an empty path, expected a model folder"]);
     assert!(!Path::new(&to).exists() && !Path::new(&file).exists());

@@ -26,11 +26,10 @@ const TASKS: [&str; 5] = ["--tasks", "arc_easy,piqa", "--limit", "20", "--json"]
 #[test]
 fn tasks_run_with_nothing_but_the_binary() {
     let found = eval(&TASKS).success();
-    assert!(
-        found.stderr.starts_with("arc_easy, piqa: small documents of this project's own"),
-        "{}",
-        found.stderr
-    );
+    let told = ["the small model inside, ", "arc_easy, piqa: small documents of this project's own"];
+    for (line, want) in found.stderr.lines().zip(told) {
+        assert!(line.starts_with(want), "{}", found.stderr);
+    }
     let json = found.json();
     assert_eq!(json["tercet"]["project_documents"], serde_json::json!(["arc_easy", "piqa"]));
     for task in ["arc_easy", "piqa"] {
@@ -204,6 +203,34 @@ fn windows_longer_than_the_model_was_trained_for_are_warned_of() {
     let warning = "beyond the 512 positions that the model was trained for";
     assert!(told("513").contains(warning));
     assert!(!told("512").contains(warning));
+}
+
+#[test]
+fn requests_that_lose_their_beginning_are_counted() {
+    let cache = tempfile::tempdir().unwrap();
+    let arguments = ["--tasks", "arc_easy,piqa", "--limit", "4", "--json", "-c", "128"];
+    let told = "requests did not fit into 128 tokens and lost their beginning\n";
+    let whole = eval_kept(cache.path(), &arguments).success();
+    assert!(!whole.stderr.contains(told), "{}", whole.stderr);
+    assert_eq!(whole.json()["tercet"]["cut_requests"], serde_json::json!({"arc_easy": 0, "piqa": 0}));
+    // The second time all answers are kept ones.
+    for _ in 0..2 {
+        let cut = eval_kept(cache.path(), &[&arguments[..], &["-f", "5"]].concat()).success();
+        let counts = cut.json()["tercet"]["cut_requests"].clone();
+        let count = counts["arc_easy"].as_u64().unwrap() + counts["piqa"].as_u64().unwrap();
+        // Four documents with four choices, and four with two.
+        assert!(count > 0 && cut.stderr.contains(&format!(": {count} of 24 {told}")), "{}", cut.stderr);
+    }
+}
+
+#[test]
+fn a_model_that_is_missing_is_all_that_is_said() {
+    let missing = "error: ./nope: found nothing, expected a model folder or a `.gguf` file\n";
+    for models in [&["./nope"][..], &["--compare", "./nope", "./nope"]] {
+        let found = eval(&[&TASKS, models].concat());
+        assert_eq!(found.code, Some(3), "{}", found.stderr);
+        assert!(found.stderr.starts_with(missing), "{}", found.stderr);
+    }
 }
 
 #[test]

@@ -7,6 +7,15 @@ use std::io::Read;
 use std::process::Stdio;
 
 #[test]
+fn every_command_counts_the_same_parameters() {
+    let total = tercet(["inspect", "--json"]).success().json()["parameters"]["total"].clone();
+    let bench = ["bench", "-p", "0", "-n", "1", "-r", "1", "-o", "json"];
+    assert_eq!(tercet(bench).success().json()[0]["params"], total);
+    assert!(tercet(["run", "-p", "Once", "-n", "1"]).success().stderr.contains("5.65 M parameters"));
+    assert!((5_645_000..5_655_000).contains(&total.as_u64().unwrap()), "{total}");
+}
+
+#[test]
 fn every_golden_model_is_described() {
     let mut models = 0;
     for entry in golden().read_dir().unwrap() {

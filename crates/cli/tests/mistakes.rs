@@ -12,6 +12,9 @@ use command::{command, golden, outcome};
 use gguf_file::{File, Tensor, text_value};
 use server::{COMMIT, Fault, Server, digest};
 
+/// What a run leaves among its checkpoints when it begins.
+const LOCK_FILE: &str = ".lock";
+
 /// Runs in a folder of its own that the message calls `HERE`, and wants this exit code and message.
 #[track_caller]
 fn check(arguments: &[&str], variables: &[(&str, &str)], code: i32, want: &str) {
@@ -33,6 +36,11 @@ fn check(arguments: &[&str], variables: &[(&str, &str)], code: i32, want: &str) 
     fs::create_dir_all(run.join("checkpoints/step-00000040")).unwrap();
     fs::write(run.join("config.toml"), "# Of a run of `tercet train`: the same command goes on with it.\n")
         .unwrap();
+    for checkpoints in ["runs/mine/checkpoints", "runs/new/checkpoints"] {
+        let checkpoints = here.path().join(checkpoints);
+        fs::create_dir_all(&checkpoints).unwrap();
+        fs::write(checkpoints.join(LOCK_FILE), "").unwrap();
+    }
     let home = here.path().join("home");
     let mut command = command();
     command.args(arguments).current_dir(here.path()).env("HF_HOME", home).envs(variables.iter().copied());
@@ -80,6 +88,36 @@ error: runs/mine: found the folder of a run, expected that of a model
 hint: the model of this run is `runs/mine/checkpoints/step-00000040`
 ",
     );
+}
+
+#[test]
+fn folders_beside_a_model() {
+    for (folder, want) in [
+        (
+            "runs/mine/checkpoints",
+            "\
+error: runs/mine/checkpoints: found the checkpoints of a run, expected the folder of a model
+hint: the newest of them is `runs/mine/checkpoints/step-00000040`
+",
+        ),
+        (
+            "runs/new",
+            "\
+error: runs/new: found the folder of a run that has saved nothing yet, expected that of a model
+hint: the first checkpoint of a run is its first model
+",
+        ),
+        (
+            "models",
+            "\
+error: models: found no `config.json`, expected the folder of a model
+hint: there is a model in it: `models/new`
+",
+        ),
+        ("runs", "error: runs: found no `config.json`, expected the folder of a model\n"),
+    ] {
+        check(&["run", folder, "Once"], &[], 3, want);
+    }
 }
 
 #[test]
@@ -214,6 +252,28 @@ hint: it was thrown away; try again
         &variables,
         1,
         &want.replace("org/name:", &format!("org/name@{COMMIT}:")),
+    );
+}
+
+#[test]
+fn flags_of_llama_cpp() {
+    check(
+        &["run", "-hf", "org/name"],
+        &[],
+        2,
+        "\
+error: found llama.cpp's flag `-hf`, which `tercet` does not have
+hint: it is not needed: `tercet run org/name`
+",
+    );
+    check(
+        &["run", "mine.gguf", "-ngl", "99"],
+        &[],
+        2,
+        "\
+error: found llama.cpp's flag `-ngl`, which `tercet` does not have
+hint: there is no GPU here: leave it out
+",
     );
 }
 

@@ -262,5 +262,5 @@ fn what_is_not_done_in_time_is_cut_off_and_that_is_said() {
     assert!(told.contains("the server ended before the answer did"), "the stream says why it ends: {told}");
     let (code, said) = server.end();
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("1 requests were not done in time"), "{said}");
+    assert!(said.contains("1 request was not done in time"), "{said}");
 }

@@ -42,13 +42,20 @@ pub enum AnswerError {
 /// A request as tokens.
 pub enum Asked {
     /// A continuation.
-    LogLikelihood(ScoredTokens),
+    LogLikelihood {
+        /// It, after its context.
+        stretch: ScoredTokens,
+        /// Whether the context lost its beginning, for which there was no room.
+        is_cut: bool,
+    },
     /// The windows of a text.
     Rolling(Vec<ScoredTokens>),
     /// A text to go on with.
     Generate {
         /// The text's tokens.
         prompt: Vec<u32>,
+        /// Whether it lost its beginning, for which there was no room.
+        is_cut: bool,
         /// Strings that end what is generated.
         until: Vec<String>,
         /// Tokens to generate at most.
@@ -85,14 +92,21 @@ impl Asked {
     fn new(encoder: &Encoder<'_>, request: &Request) -> Result<Asked, EncodeError> {
         Ok(match request {
             Request::LogLikelihood { context, continuation } => {
-                Asked::LogLikelihood(encoder.pair(context, continuation)?)
+                let (stretch, is_cut) = encoder.pair_and_whether_cut(context, continuation)?;
+                Asked::LogLikelihood { stretch, is_cut }
             }
             Request::Rolling { text } => Asked::Rolling(encoder.rolling(text)?),
             Request::Generate { context, until, max_tokens } => {
                 let mut prompt = encoder.text(context)?;
                 let room = encoder.max_length().saturating_sub(*max_tokens).max(1);
-                prompt.drain(..prompt.len().saturating_sub(room));
-                Asked::Generate { prompt, until: until.clone(), max_tokens: *max_tokens }
+                let too_many = prompt.len().saturating_sub(room);
+                prompt.drain(..too_many);
+                Asked::Generate {
+                    prompt,
+                    is_cut: too_many > 0,
+                    until: until.clone(),
+                    max_tokens: *max_tokens,
+                }
             }
         })
     }
@@ -105,10 +119,18 @@ impl Asked {
         }
     }
 
+    /// Whether it lost its beginning, for which the model has no room. A whole text loses nothing.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Asked::LogLikelihood { is_cut, .. } | Asked::Generate { is_cut, .. } => *is_cut,
+            Asked::Rolling(_) => false,
+        }
+    }
+
     /// What of it is scored.
     fn stretches(&self) -> &[ScoredTokens] {
         match self {
-            Asked::LogLikelihood(stretch) => slice::from_ref(stretch),
+            Asked::LogLikelihood { stretch, .. } => slice::from_ref(stretch),
             Asked::Rolling(windows) => windows,
             Asked::Generate { .. } => &[],
         }
@@ -182,7 +204,7 @@ impl Respondent<'_, '_> {
         listener: &mut dyn Progress,
     ) -> Result<(), AnswerError> {
         let is_unknown = |one: &&Asked| match one {
-            Asked::Generate { prompt, until, max_tokens } => {
+            Asked::Generate { prompt, until, max_tokens, .. } => {
                 self.store.text(prompt, until, *max_tokens).is_none()
             }
             _ => false,
@@ -191,7 +213,7 @@ impl Respondent<'_, '_> {
         let total = unknown.iter().map(|one| one.positions()).sum();
         let mut done = 0;
         for one in unknown {
-            let Asked::Generate { prompt, until, max_tokens } = one else { continue };
+            let Asked::Generate { prompt, until, max_tokens, .. } = one else { continue };
             let params = GenerationParams {
                 max_tokens: *max_tokens,
                 sampling: SamplingParams::greedy(),
@@ -219,7 +241,7 @@ impl Respondent<'_, '_> {
 /// The answer to a request, if all of it is in the store.
 fn response(asked: &Asked, store: &Store) -> Option<Response> {
     Some(match asked {
-        Asked::LogLikelihood(stretch) => {
+        Asked::LogLikelihood { stretch, .. } => {
             let Score { log_likelihood, is_greedy, .. } = store.score(stretch)?;
             Response::LogLikelihood { log_likelihood, is_greedy }
         }
@@ -227,7 +249,7 @@ fn response(asked: &Asked, store: &Store) -> Option<Response> {
             let scores = windows.iter().map(|window| store.score(window).map(|score| score.log_likelihood));
             Response::Rolling { log_likelihood: scores.sum::<Option<f64>>()? }
         }
-        Asked::Generate { prompt, until, max_tokens } => {
+        Asked::Generate { prompt, until, max_tokens, .. } => {
             Response::Generated { text: store.text(prompt, until, *max_tokens)?.to_owned() }
         }
     })

@@ -225,7 +225,7 @@ fn few_shot_examples_that_are_missing_are_named() {
     folder.write("piqa_train.jsonl", line(0) + &line(0) + &line(1) + &line(2));
     assert_eq!(examples(task, &folder.source(), 2).unwrap().len(), 1);
     folder.write("piqa_train.jsonl", line(0) + &line(0) + &line(0) + &line(2));
-    check_refused(examples(task, &folder.source(), 2), &["found 1 documents for 2 few-shot", "at least 2"]);
+    check_refused(examples(task, &folder.source(), 2), &["found 1 document for 2 few-shot", "at least 2"]);
     let documents = task.documents(&folder.source(), 0).unwrap();
     let settings = ExampleSettings { num_fewshot: 1, ..ExampleSettings::default() };
     check_refused(task.examples(&documents, &settings), &["were read without"]);

@@ -22,7 +22,7 @@ use crate::flag_bounds::THREADS_MAX;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::terminal::{note, print_json, printable};
-use crate::{figures, model_argument};
+use crate::{figures, model_argument, origin};
 
 /// Convert a model to another form: a Hugging Face folder or a GGUF file
 ///
@@ -86,7 +86,7 @@ impl Convert {
         }
         let isa = Isa::from_environment()?;
         tercet_kernels::self_test(isa)?;
-        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(self.threads);
         let pool = Arc::new(Pool::new(isa, threads));
         let model = OnDisk::open(source)?;
 
@@ -166,9 +166,13 @@ fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Fail
         let message = "found an empty path, expected a place for the result";
         return Err(Failure::message(Exit::Usage, message));
     }
-    if options.target.gguf_type().is_some()
-        && !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
-    {
+    let is_file = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    if options.target.gguf_type().is_none() && is_file {
+        let message =
+            format!("{shown}: found `.gguf` at the end, expected a folder for `--to {}`", options.target);
+        return Err(Failure::message(Exit::Usage, message));
+    }
+    if options.target.gguf_type().is_some() && !is_file {
         let message =
             format!("{shown}: found no `.gguf` at the end, expected it for `--to {}`", options.target);
         return Err(Failure::message(Exit::Usage, message));
@@ -179,7 +183,8 @@ fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Fail
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
             let message = format!("{}: found no such folder, expected one for the result", parent.display());
-            Err(Failure::message(Exit::Failed, message))
+            let hint = format!("it is not made: `mkdir -p {}` first", parent.display());
+            Err(Failure::message(Exit::Failed, message).with_hint(hint))
         }
         _ => Ok(path),
     }
@@ -196,7 +201,9 @@ fn lone_destination(argument: &OsStr, options: &Options) -> Result<PathBuf, Fail
         let message = format!("{}: found a model, expected the place of the result after it", path.display());
         return Err(Failure::message(Exit::Usage, message).with_hint(hint));
     }
-    let has_other_hint = path.symlink_metadata().is_ok();
+    let is_in_no_folder =
+        path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    let has_other_hint = path.symlink_metadata().is_ok() || is_in_no_folder;
     let destination = destination_path(argument, options);
     destination.map_err(|failure| if has_other_hint { failure } else { failure.with_hint(hint) })
 }

@@ -15,7 +15,7 @@ use crate::flag_bounds::THREADS_MAX;
 use crate::machine::{self, Memory};
 use crate::table::Table;
 use crate::terminal::{print_json, printable};
-use crate::{ceilings, figures};
+use crate::{ceilings, figures, origin};
 
 /// Check this machine: CPU, memory, and that every instruction set gives the published digits
 ///
@@ -40,7 +40,7 @@ const DIGEST_THREADS: usize = 2;
 impl Doctor {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let chosen = Isa::from_environment()?;
-        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(self.threads);
         let diagnosis = Diagnosis {
             version: env!("CARGO_PKG_VERSION"),
             cpu: machine::cpu_name(),

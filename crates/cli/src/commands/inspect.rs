@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use tercet::checkpoint::Checkpoint;
-use tercet::config::{Config, Linears, ScaleRule, TensorKind, expected_tensors};
+use tercet::config::{Config, Linears, ScaleRule};
 use tercet::embedded;
 use tercet::model::{LinearContents, MemoryNeed, Model, Operations, SessionSize, TernaryCounts};
 use tercet_kernels::{Isa, KvType, Layout, Pool};
@@ -272,9 +272,6 @@ impl Contents {
             linears.map(|linear| (linear.shape[0] * linear.shape[1]) as u64).sum()
         };
         let (ternary, dense_linears): (u64, u64) = (weights(true), weights(false));
-        let embedding = config.embedding_parameters();
-        let norms = expected_tensors(config).into_iter().filter(|tensor| tensor.kind == TensorKind::Norm);
-        let norms = norms.map(|norm| norm.shape[0] as u64).sum();
         let counts = TernaryCounts::sum(contents.iter().filter_map(|linear| linear.counts));
         Contents {
             model: checkpoint.name().to_owned(),
@@ -283,11 +280,11 @@ impl Contents {
             evidence: config.family_evidence.clone(),
             config: config.into(),
             parameters: Parameters {
-                total: ternary + dense_linears + embedding + norms,
+                total: config.parameters(),
                 ternary,
                 dense_linears,
-                embedding,
-                norms,
+                embedding: config.embedding_parameters(),
+                norms: config.norm_parameters(),
             },
             bytes: Bytes {
                 stored: tensors.iter().map(|tensor| tensor.bytes as u64).sum(),

@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::flag_bounds::THREADS_MAX;
 use crate::table::Table;
 use crate::terminal::{note, print_json, while_loading};
-use crate::{figures, fit, machine, model_argument};
+use crate::{figures, fit, machine, model_argument, origin};
 
 const LAYOUT: Layout = Layout::TwoBit;
 
@@ -56,7 +56,7 @@ impl Verify {
         tercet_kernels::self_test(isa)?;
         let first = OnDisk::open(model_argument::open(&self.first)?)?;
         let second = OnDisk::open(model_argument::open(&self.second)?)?;
-        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(self.threads);
         let pool = Arc::new(Pool::new(isa, threads));
         let checks = compare(&pool, &first, &second)?;
         let is_same = !checks.iter().any(Check::is_wrong);

@@ -36,7 +36,7 @@ impl<'a> Display<'a> {
         match news {
             News::Plan { files: 0, .. } | News::Waiting => {}
             News::Plan { files, bytes, done_bytes } => {
-                let what = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+                let what = figures::number_of(files, "file");
                 let kept = match done_bytes {
                     0 => String::new(),
                     kept => format!(", {} of it from an earlier attempt", figures::bytes(kept)),

@@ -1,5 +1,7 @@
 //! All metrics of a run: the harness's `results_DATE.json`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tercet::digest::hex;
@@ -30,6 +32,8 @@ pub struct Run {
     pub system_instruction: Option<String>,
     /// Whether few-shot examples were turns; nothing where there was no conversation and nobody said so.
     pub fewshot_as_multiturn: Option<bool>,
+    /// How many requests of each task lost their beginning, for which the model has no room.
+    pub cut_requests: Vec<(String, usize)>,
     /// When it began, in seconds since 1970.
     pub date: f64,
     /// How long it took.
@@ -102,6 +106,7 @@ pub fn summary(run: &Run, results: &[TaskResult], groups: &[Group]) -> Value {
             "version": run.version,
             "model_sha256": run.model_digest,
             "project_documents": project_documents(results),
+            "cut_requests": run.cut_requests.iter().cloned().collect::<BTreeMap<String, usize>>(),
         },
     });
     if !by_group.is_empty() {

@@ -122,6 +122,15 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// [`EncodeError`] if there is nothing to score, or no room for it.
     pub fn pair(&self, context: &str, continuation: &str) -> Result<ScoredTokens, EncodeError> {
+        Ok(self.pair_and_whether_cut(context, continuation)?.0)
+    }
+
+    /// The same, and whether the context lost its beginning.
+    pub(crate) fn pair_and_whether_cut(
+        &self,
+        context: &str,
+        continuation: &str,
+    ) -> Result<(ScoredTokens, bool), EncodeError> {
         if context.is_empty() {
             let tokens = self.encode(continuation, false)?;
             let prefix = self.prefix.ok_or(EncodeError::NoPrefix)?;
@@ -162,13 +171,14 @@ impl<'a> Encoder<'a> {
         Ok(windows)
     }
 
-    /// The input and targets of a sequence that is split after a token at least, cut to the context from the left.
+    /// The input and targets of a sequence that is split after a token at least, cut to the context from the left;
+    /// and whether it had to be cut.
     fn scored(
         &self,
         context: &[u32],
         targets: &[u32],
         continuation: &str,
-    ) -> Result<ScoredTokens, EncodeError> {
+    ) -> Result<(ScoredTokens, bool), EncodeError> {
         let Some((_, all_but_last)) = targets.split_last() else {
             return Err(EncodeError::NoContinuation { continuation: continuation.to_owned() });
         };
@@ -177,6 +187,6 @@ impl<'a> Encoder<'a> {
         }
         let whole: Vec<u32> = context.iter().chain(all_but_last).copied().collect();
         let first = whole.len().saturating_sub(self.max_length);
-        Ok(ScoredTokens { input: whole[first..].to_vec(), targets: targets.to_vec() })
+        Ok((ScoredTokens { input: whole[first..].to_vec(), targets: targets.to_vec() }, first > 0))
     }
 }

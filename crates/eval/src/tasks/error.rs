@@ -63,13 +63,20 @@ pub enum TaskError {
     #[error("{place}: `{part}` of task `{task}` cannot be made of this document: {detail}")]
     Render { place: String, task: String, part: &'static str, detail: String },
     #[error(
-        "task `{task}`: found {found} documents for {wanted} few-shot examples, expected at least {needed}"
+        "task `{task}`: found {found} document{} for {wanted} few-shot example{}, expected at least {needed}",
+        ending(*found),
+        ending(*wanted)
     )]
     FewDocuments { task: String, found: usize, wanted: usize, needed: usize },
     #[error("task `{task}`: found {found} few-shot examples asked for, expected {expected}")]
     Fewshot { task: String, found: usize, expected: &'static str },
     #[error("task `{task}`, document {document}: {error}")]
     Conversation { task: String, document: usize, error: Box<TemplateError> },
+}
+
+/// The ending of a word that counts so many.
+fn ending(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 impl TaskError {

@@ -60,7 +60,7 @@ fn described(api: &Api, name: &str) -> ModelObject {
             n_ctx_train: config.max_position_embeddings,
             n_vocab: config.vocab_size,
             n_embd: config.hidden_size,
-            n_params: config.linear_parameters() + config.embedding_parameters(),
+            n_params: config.parameters(),
         },
     }
 }

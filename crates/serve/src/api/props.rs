@@ -40,7 +40,7 @@ fn described(api: &Api) -> Result<Props, ApiError> {
         chat_template: templates.and_then(Templates::source).map(str::to_owned),
         mode: if converses { "chat" } else { "completion" },
         family: config.family.name(),
-        n_params: config.linear_parameters() + config.embedding_parameters(),
+        n_params: config.parameters(),
         n_ctx_train: config.max_position_embeddings,
         weight_bytes_per_token: api.engine.model().weight_bytes_per_token(),
         memory_bytes_per_second: api.bandwidth.get(is_idle),

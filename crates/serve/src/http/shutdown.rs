@@ -81,6 +81,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ended::Drained => write!(f, "every request was answered"),
+            Ended::Cut(1) => write!(f, "1 request was not done in time and was cut off"),
             Ended::Cut(requests) => write!(f, "{requests} requests were not done in time and were cut off"),
             Ended::AtOnce(_) => write!(f, "a second signal ended the server at once"),
             Ended::EngineDied => write!(f, "the engine has stopped"),

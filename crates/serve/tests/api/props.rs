@@ -27,7 +27,7 @@ async fn it_tells_what_the_server_is() {
     assert_eq!(found["max_waiting"], QUEUE);
     assert_eq!(found["model_alias"], "org/stories");
     assert_eq!(found["family"], config().family.name());
-    assert_eq!(found["n_params"], config().linear_parameters() + config().embedding_parameters());
+    assert_eq!(found["n_params"], config().parameters());
     assert_eq!(found["weight_bytes_per_token"], model().weight_bytes_per_token());
     assert_eq!(found["memory_bytes_per_second"], 2e9);
     assert!(found["build_info"].as_str().unwrap().starts_with("tercet "));

@@ -193,6 +193,18 @@ impl Config {
         }
     }
 
+    /// All that was trained: the linears, the embedding, a head of its own and the norms' gains. The scales of
+    /// ternary weights are no parameters: they follow from them.
+    pub fn parameters(&self) -> u64 {
+        self.linear_parameters() + self.embedding_parameters() + self.norm_parameters()
+    }
+
+    /// The gains of all norms.
+    pub fn norm_parameters(&self) -> u64 {
+        let norms = expected_tensors(self).into_iter().filter(|tensor| tensor.kind == TensorKind::Norm);
+        norms.map(|norm| norm.shape[0] as u64).sum()
+    }
+
     /// Weights of the layers' linears, ternary or dense.
     pub fn linear_parameters(&self) -> u64 {
         tensors::linear_parameters(self)

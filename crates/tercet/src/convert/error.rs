@@ -24,7 +24,7 @@ pub enum ConvertError {
     #[error(
         "{model}: tensor `{name}` has rows of {found} weights, expected a multiple of {block} for `{target}`"
     )]
-    Width { model: String, target: Target, name: String, found: usize, block: usize },
+    Width { model: String, target: Target, name: String, found: usize, block: usize, hint: String },
     #[error("{model}: tensor `{name}` has the scale {found:e}, which {number} cannot hold")]
     ScaleRange { model: String, name: String, found: f32, number: &'static str },
     #[error("{model}: tensor `{name}`: element {index} is {found:e}, which {number} cannot hold")]
@@ -61,9 +61,8 @@ impl ConvertError {
                 "make it ternary by training: `tercet train` with `model.from` continues from a dense model; \
                  `--force` rounds it all the same",
             ),
-            Self::NoPlace { .. } | Self::Width { .. } => {
-                Some("docs/models.md has a table of what each form can hold")
-            }
+            Self::NoPlace { .. } => Some("docs/models.md has a table of what each form can hold"),
+            Self::Width { hint, .. } => Some(hint),
             Self::ScaleRange { .. } | Self::Range { .. } => Some("a form with f32 or bf16 can hold it"),
             Self::Tokenizer { .. } => Some("the `hf-` forms keep tokenizer and templates as they are"),
             Self::Exists { .. } => Some("name another place, or remove it first"),

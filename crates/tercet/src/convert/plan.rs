@@ -281,7 +281,34 @@ impl Planner<'_> {
             return Ok(());
         }
         let (model, target) = (self.model(), self.options.target);
-        Err(ConvertError::Width { model, target, name: self.stored(tensor).name.to_owned(), found, block })
+        let hint = match tensor.kind {
+            TensorKind::Embedding | TensorKind::Head => {
+                "another `--head` has other blocks, and without it the numbers stay as they are".to_owned()
+            }
+            _ => {
+                let forms = self.wide_enough().map(|target| format!("`--to {target}`"));
+                format!(
+                    "its rows fit {}; docs/models.md has a table of what each form can hold",
+                    forms.collect::<Vec<_>>().join(", ")
+                )
+            }
+        };
+        let name = self.stored(tensor).name.to_owned();
+        Err(ConvertError::Width { model, target, name, found, block, hint })
+    }
+
+    /// The GGUF forms whose blocks all rows of the linears are multiples of.
+    fn wide_enough(&self) -> impl Iterator<Item = Target> {
+        let linears = expected_tensors(self.origin.config)
+            .into_iter()
+            .filter(|tensor| tensor.kind == TensorKind::Linear);
+        let widths: Vec<usize> = linears.map(|tensor| tensor.shape[1]).collect();
+        let fits = move |tensor_type: TensorType| {
+            let [block, _] = tensor_type.block();
+            widths.iter().all(|width| width.is_multiple_of(block))
+        };
+        let targets = Target::ALL.into_iter().map(|(_, target)| target);
+        targets.filter(move |target| target.gguf_type().is_some_and(&fits))
     }
 
     /// What other software must take the model for.

@@ -146,7 +146,7 @@ impl Bench {
             return Ok(ExitCode::SUCCESS);
         }
         let isa = Isa::from_environment()?;
-        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(self.threads);
         let pool = Arc::new(Pool::new(isa, threads).keep_whole_team());
         if self.paper.paper {
             return self.run_paper(out, &pool);
@@ -259,7 +259,7 @@ impl Bench {
             cpu: machine::cpu_name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             size_bytes: model.resident_bytes() as u64,
-            params: origin.config.linear_parameters() + origin.config.embedding_parameters(),
+            params: origin.config.parameters(),
             load_s,
         }
     }

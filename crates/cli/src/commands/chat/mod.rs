@@ -34,7 +34,7 @@ use crate::sampling_flags::Sampling;
 use crate::session_flags::{SessionFlags, smaller, tell_about};
 use crate::teller::{Stdout, Teller};
 use crate::terminal::{note, print_json};
-use crate::{chat_template, fit};
+use crate::{chat_template, figures, fit};
 use answer::{Answer, Answerer};
 use command::{Command, HELP};
 use input::{Input, Message};
@@ -289,7 +289,8 @@ impl Conversing<'_> {
             }
             Command::Load(file) => {
                 self.talk = Talk::load(&file)?;
-                note(&format!("{} messages from {}", self.talk.turns.len(), file.display()));
+                let messages = figures::number_of(self.talk.turns.len(), "message");
+                note(&format!("{messages} from {}", file.display()));
             }
         }
         Ok(false)
@@ -327,7 +328,7 @@ impl Conversing<'_> {
         if self.verbose {
             let speed = Speed::of(&answer.generated, pool, true);
             let line = last_line(&answer.generated, &speed, &self.settings.last_sampling());
-            note(&format!("{line} · {} tokens kept", answer.kept));
+            note(&format!("{line} · {} kept", figures::number_of(answer.kept, "token")));
         }
     }
 }

@@ -16,6 +16,7 @@ use tercet::model::PROMPT_ROWS;
 use tercet_eval::results::compare;
 
 use crate::failure::{Exit, Failure};
+use crate::figures;
 use crate::flag_bounds::{BATCH_MAX, CONTEXT_MAX, THREADS_MAX};
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
@@ -23,6 +24,7 @@ use crate::weight_types::{Head, Kv, Weights};
 use conversation::{Asking, Manner};
 use perplexity::Perplexity;
 use report::{Output, differences_json, write_differences};
+use subject::Subject;
 use tasks::{Answered, Questions, Tasks};
 
 /// Evaluate a model: zero-shot tasks as lm-evaluation-harness has them, and perplexity
@@ -120,7 +122,6 @@ impl Eval {
             }
             (None, false) => {
                 let questions = self.tasks.questions(limit, manner)?;
-                questions.tell();
                 self.answer(model, &questions, &interrupt)
             }
         }
@@ -144,10 +145,14 @@ impl Eval {
             ExitCode::from(interrupt.exit_code().unwrap_or(Exit::Failed as u8))
         };
         let groups = &questions.groups;
-        let ask = |model| questions.ask(model, &self.how, interrupt);
+        let open = |model| Subject::open(model, &self.how);
+        let ask = |subject| questions.ask(subject, &self.how, interrupt);
         if let [first, second] = self.compare.as_slice() {
-            let Some(first) = ask(Some(first))? else { return Ok(stopped()) };
-            let Some(second) = ask(Some(second))? else { return Ok(stopped()) };
+            // Both are there before either is asked.
+            let (first, second) = (open(Some(first))?, open(Some(second))?);
+            questions.tell();
+            let Some(first) = ask(first)? else { return Ok(stopped()) };
+            let Some(second) = ask(second)? else { return Ok(stopped()) };
             let differences = compare(&first.results, &second.results, groups);
             let models = [first.run.model.as_str(), second.run.model.as_str()];
             if self.json {
@@ -157,7 +162,9 @@ impl Eval {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let Some(answered) = ask(model)? else { return Ok(stopped()) };
+        let subject = open(model)?;
+        questions.tell();
+        let Some(answered) = ask(subject)? else { return Ok(stopped()) };
         answered.save(groups, &self.output)?;
         self.print(&answered, questions)?;
         Ok(ExitCode::SUCCESS)
@@ -168,7 +175,8 @@ impl Eval {
             return print_json(&answered.summary(&questions.groups));
         }
         answered.write(&questions.groups, &mut io::stdout().lock())?;
-        note(&format!("{} documents in {:.1} s", answered.documents(), answered.run.seconds));
+        let documents = figures::number_of(answered.documents(), "document");
+        note(&format!("{documents} in {:.1} s", answered.run.seconds));
         Ok(())
     }
 }

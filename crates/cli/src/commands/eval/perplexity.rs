@@ -230,15 +230,18 @@ impl Report {
         writeln!(out, "perplexity     {:.4} ± {:.4}", self.perplexity, self.perplexity_stderr)?;
         writeln!(out, "loss           {:.4} ± {:.4} nats a token", self.loss, self.loss_stderr)?;
         writeln!(out, "bits per byte  {:.4}", self.bits_per_byte)?;
+        let windows = |word| figures::number_of(self.windows as usize, word);
         let what = match (self.window, self.stride) {
-            (Some(window), Some(stride)) => format!("windows of {window} tokens, {stride} apart"),
-            (Some(window), None) => format!("windows of {window} tokens"),
-            (None, _) => "paragraphs".to_owned(),
+            (Some(window), Some(stride)) => {
+                format!("{} of {window} tokens, {stride} apart", windows("window"))
+            }
+            (Some(window), None) => format!("{} of {window} tokens", windows("window")),
+            (None, _) => windows("paragraph"),
         };
-        let (method, windows, tokens) = (self.method, self.windows, self.tokens);
+        let (method, tokens) = (self.method, figures::number_of(self.tokens as usize, "token"));
         let rate = self.tokens as f64 / self.seconds;
         note(&format!(
-            "{tokens} tokens of {windows} {what} ({method}), {} bytes, in {:.1} s: {rate:.0} tokens/s on {}",
+            "{tokens} of {what} ({method}), {} bytes, in {:.1} s: {rate:.0} tokens/s on {}",
             self.bytes,
             self.seconds,
             figures::threads(loaded.model.pool().threads()),

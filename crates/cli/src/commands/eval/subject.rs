@@ -13,7 +13,7 @@ use tercet_kernels::{Isa, Pool};
 
 use super::How;
 use crate::failure::Failure;
-use crate::origin::Origin;
+use crate::origin::{self, Origin};
 use crate::terminal::while_loading;
 use crate::{fit, machine};
 
@@ -37,6 +37,7 @@ impl Subject {
         let origin = Origin::open(model, how.weights, how.head)?;
         let (source, _) = origin.files().expect("Subject: a model that was opened has files");
         let tokenizer = Tokenizer::read(source, &origin.config)?;
+        origin.introduce();
         let ends = TextEnds::read(source, &tokenizer)?;
         let trained = origin.config.max_position_embeddings;
         let max_length = how.ctx_size.map_or(trained, |tokens| tokens as usize);
@@ -85,7 +86,7 @@ impl Subject {
         let smaller = self.origin.memory_need(&smaller, how.kv.kv_type());
         fit::check(&one, &self.origin.name(), &[("--batch-size 16".to_owned(), smaller)])?;
         self.origin.tell_of_positions(positions);
-        let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(how.threads);
         let model = self.origin.load(&Arc::new(Pool::new(isa, threads)), one.weight_bytes)?;
         Ok(Loaded { model, size, lanes })
     }

@@ -1,7 +1,6 @@
 //! `tercet eval --tasks`: documents to requests, requests to answers, answers to results.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -165,13 +164,12 @@ impl Questions {
     /// Asks a model; none if it was stopped.
     pub(super) fn ask(
         &self,
-        model: Option<&OsStr>,
+        subject: Subject,
         how: &How,
         interrupt: &Interrupt,
     ) -> Result<Option<Answered>, Failure> {
         let date = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let started = Instant::now();
-        let subject = Subject::open(model, how)?;
         let encoder = subject.encoder();
         let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
         let templates = self.manner.templates(&subject)?;
@@ -204,6 +202,14 @@ impl Questions {
             answers.push(responses);
         }
         interrupt.no_longer_expect();
+        let cut_of = |asked: &Vec<Asked>| asked.iter().filter(|one| one.is_cut()).count();
+        let names = self.tasks.iter().map(|question| question.task.name.clone());
+        let cut_requests: Vec<(String, usize)> = names.zip(asked.iter().map(cut_of)).collect();
+        let cut = cut_requests.iter().map(|(_, cut)| cut).sum();
+        if cut > 0 {
+            let all = asked.iter().map(Vec::len).sum();
+            note(&format!("{}: {}", subject.origin.name(), cut_line(cut, all, encoder.max_length())));
+        }
         let run = Run {
             model: subject.origin.name(),
             model_digest: digest,
@@ -215,6 +221,7 @@ impl Questions {
             chat_template: templates.as_ref().and_then(Templates::source).map(str::to_owned),
             system_instruction: self.manner.system_instruction.clone(),
             fewshot_as_multiturn: self.manner.fewshot_as_multiturn,
+            cut_requests,
             date,
             seconds: started.elapsed().as_secs_f64(),
             version: env!("CARGO_PKG_VERSION"),
@@ -278,6 +285,12 @@ impl Question {
         let (task, documents) = (Arc::clone(&self.task), self.documents.clone());
         TaskResult::new(task, self.num_fewshot, documents, examples, by_example)
     }
+}
+
+/// Says of how many requests a model has not read all.
+fn cut_line(cut: usize, all: usize, max_length: usize) -> String {
+    let their = if cut == 1 { "its" } else { "their" };
+    format!("{cut} of {all} requests did not fit into {max_length} tokens and lost {their} beginning")
 }
 
 /// Shows how far a task is, and hears a wish to stop.

@@ -26,8 +26,7 @@ use crate::{fit, model_argument};
 /// Continue a text with a model
 ///
 /// One positional argument is a MODEL if it exists, starts with `.`, `/` or `~`, ends in `.gguf`,
-/// has no white space and the form `org/name`, or looks like the misspelt path of a model; otherwise
-/// it is the PROMPT for the small model inside the binary. `-m` and `-p` are never ambiguous. With no
+/// has a `/` and no white space, or looks like the misspelt file of a model; otherwise it is the PROMPT for the small model inside the binary. `-m` and `-p` are never ambiguous. With no
 /// prompt at all, it is read from stdin where that is not a terminal.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -97,10 +96,10 @@ impl Run {
         let isa = Isa::from_environment()?;
         let (model, prompt) = self.model_and_prompt()?;
         if let (Some(lone), None, None) = (&self.first, &model, self.preset)
-            && model_argument::looks_like_a_file(lone)
+            && let Some(what) = model_argument::may_name(lone)
         {
             let name = lone.to_string_lossy();
-            note(&format!("found no file `{name}`, so it is the text to continue; `-m` names a model"));
+            note(&format!("found no {what} `{name}`, so it is the text to continue; `-m` names a model"));
         }
         let prompt = self.prompt_text(prompt)?;
         let (weights, head) = (self.session.weights, self.session.head);

@@ -134,7 +134,7 @@ impl Cost {
             size: shape.preset.name,
             weights: shape.weights.name(),
             is_dense: config.linears == Linears::Dense,
-            params: config.linear_parameters() + config.embedding_parameters(),
+            params: config.parameters(),
             weight_bytes: need.weight_bytes,
             cache_bytes: need.cache_bytes,
             resident_bytes: None,
