@@ -26,8 +26,9 @@ use crate::{fit, model_argument};
 /// Continue a text with a model
 ///
 /// One positional argument is a MODEL if it exists, starts with `.`, `/` or `~`, ends in `.gguf`,
-/// has a `/` and no white space, or looks like the misspelt file of a model; otherwise it is the PROMPT for the small model inside the binary. `-m` and `-p` are never ambiguous. With no
-/// prompt at all, it is read from stdin where that is not a terminal.
+/// has a `/` and no white space, or looks like the misspelt file of a model; otherwise it is the PROMPT
+/// for the small model inside the binary. `-m` and `-p` are never ambiguous. With no prompt at all, it is
+/// read from stdin where that is not a terminal.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Run {
