@@ -28,9 +28,11 @@ pub(crate) fn check(arguments: &[OsString]) -> Result<(), Failure> {
             }
             "-hff" => "`tercet pull org/name --include FILE` prints the path to run".to_owned(),
             "-hft" => "a token of the Hub is taken from the variable `HF_TOKEN`".to_owned(),
-            "-ngl" | "-mg" | "-sm" | "-ts" => NO_GPU.to_owned(),
+            "-ngl" | "-ngld" | "-mg" | "-sm" | "-ts" | "-dev" | "-ot" | "-cmoe" | "-ncmoe" | "-nkvo" => {
+                NO_GPU.to_owned()
+            }
             "-fa" => "there is one way of attention here: leave it out".to_owned(),
-            "-ctk" | "-ctv" => ONE_KV.to_owned(),
+            "-ctk" | "-ctv" | "-ctkd" | "-ctvd" => ONE_KV.to_owned(),
             _ => continue,
         };
         let message = format!("found llama.cpp's flag `{flag}`, which `tercet` does not have");
@@ -58,6 +60,7 @@ mod tests {
             ("tercet pull -hft token", "HF_TOKEN"),
             ("tercet run x -ngl 99", NO_GPU),
             ("tercet chat x -mg 0", NO_GPU),
+            ("tercet run x -ot exps=CPU", NO_GPU),
             ("tercet run x -fa on", "leave it out"),
             ("tercet serve x -ctk q8_0 -ctv q8_0", ONE_KV),
         ] {

@@ -125,7 +125,7 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
         )
         .with_hint("the first checkpoint of a run is its first model"));
     }
-    if Store::has_been_opened(path) {
+    if path.ends_with(CHECKPOINTS) && Store::has_been_opened(path) {
         let found = refused("found the checkpoints of a run, expected the folder of a model");
         return Err(match Store::newest_in(path) {
             Some(newest) => found.with_hint(format!("the newest of them is `{}`", newest.display())),

@@ -90,6 +90,10 @@ fn commands_change_the_conversation() {
         assert!(set.stderr.contains(want), "{}", set.stderr);
     }
     assert!(set.stdout.len() < alone.len(), "{}", set.stdout);
+    let cleared = chat(&model, &[], "Hello\n/show\n/clear\n/show\n").success();
+    let shown: Vec<&str> = cleared.stderr.lines().filter(|line| line.starts_with("tokens ")).collect();
+    assert_eq!((shown.len(), shown[1]), (2, "tokens            0 of 512"), "{shown:?}");
+    assert_ne!(shown[0], shown[1]);
 }
 
 #[test]

@@ -46,9 +46,30 @@ impl<'a> Answerer<'a> {
         Answerer { session, cache, held: Vec::new(), tokenizer, templates }
     }
 
-    /// The tokens of the conversation that are in the cache, and how many have room.
-    pub(super) fn filling(&self) -> (usize, usize) {
-        (self.cache.len(), self.session.size().context)
+    /// Positions of the context.
+    pub(super) fn context(&self) -> usize {
+        self.session.size().context
+    }
+
+    /// A conversation as the model reads it, and its tokens.
+    ///
+    /// # Errors
+    /// Exit code 1, if the template refuses it.
+    pub(super) fn encode(
+        &self,
+        messages: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<(String, Vec<u32>), Failure> {
+        let rendered = self.templates.render(&Conversation {
+            messages,
+            tools: &[],
+            add_generation_prompt,
+            continue_final_message: false,
+            variables: &Map::new(),
+        })?;
+        // The template has written what begins a text.
+        let tokens = self.tokenizer.encode(&rendered, false);
+        Ok((rendered, tokens.map_err(|error| Failure::new(Exit::Failed, error))?))
     }
 
     /// The message that follows these.
@@ -61,21 +82,12 @@ impl<'a> Answerer<'a> {
         params: &GenerationParams,
         mut teller: Teller<'_>,
     ) -> Result<Answer, Failure> {
-        let rendered = self.templates.render(&Conversation {
-            messages,
-            tools: &[],
-            add_generation_prompt: true,
-            continue_final_message: false,
-            variables: &Map::new(),
-        })?;
-        // The template has written what begins a text.
-        let tokens = self.tokenizer.encode(&rendered, false);
-        let tokens = tokens.map_err(|error| Failure::new(Exit::Failed, error))?;
-        let (found, room) = (tokens.len(), self.session.size().context);
+        let (rendered, tokens) = self.encode(messages, true)?;
+        let (found, room) = (tokens.len(), self.context());
         if found >= room {
             let message =
                 format!("the conversation has {found} tokens, expected fewer than {room}, the context");
-            let hint = "/clear begins anew, /undo takes the last turn back; `tercet chat -c N` starts with a larger one";
+            let hint = "/clear begins anew, /undo takes the last turn back; `tercet chat -c N` starts with a larger context";
             return Err(Failure::message(Exit::Failed, message).with_hint(hint));
         }
         let Some(last) = found.checked_sub(1) else { return Err(GenerateError::EmptyPrompt.into()) };

@@ -262,7 +262,11 @@ impl Conversing<'_> {
             Command::Show => {
                 let Talk { system, turns } = &self.talk;
                 let system = system.as_deref().unwrap_or("none");
-                let (tokens, context) = self.answerer.filling();
+                let messages = self.talk.messages();
+                // A conversation that the template refuses has no tokens.
+                let encoded = (!messages.is_empty()).then(|| self.answerer.encode(&messages, false));
+                let tokens = encoded.and_then(Result::ok).map_or(0, |(_, tokens)| tokens.len());
+                let context = self.answerer.context();
                 note(&format!(
                     "{}\nsystem            {system}\nmessages          {}\ntokens            {tokens} of {context}",
                     self.settings,
