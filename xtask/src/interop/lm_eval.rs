@@ -38,8 +38,8 @@ const CLOSE: f64 = 1e-3;
 const CLOSE_PAGE: f64 = 1e-6;
 /// What rounding flips may do to a log-likelihood, as a share of itself.
 const FLIPPED: f64 = 2e-2;
-/// How much likelier, in nats, a choice may be that they turn. The greatest that was met is 0.13, with torch's products of
-/// an Intel Xeon with AMX; on an AMD Zen 5 it was 0.02.
+/// How much likelier, in nats, a choice may be that they turn. The greatest that was met is 0.13, with torch's
+/// products of an Intel Xeon with AMX; on an AMD Zen 5 it was 0.02.
 const TURNED: f64 = 0.25;
 /// The share of the documents whose choice they may turn.
 const TURNED_SHARE: f64 = 0.02;
