@@ -10,13 +10,10 @@ use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet_hub::ModelId;
 use tercet_train::checkpoint::Store;
-use tercet_train::trainer::model_of_run;
+use tercet_train::trainer::{CHECKPOINTS, model_of_run};
 
 use crate::failure::{Exit, Failure};
 use crate::hub::{self, Cached, Hub};
-
-/// Where a run keeps its checkpoints, in its folder.
-const CHECKPOINTS: &str = "checkpoints";
 
 /// Whether a lone positional argument is a MODEL and not a PROMPT.
 ///

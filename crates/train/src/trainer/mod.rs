@@ -47,6 +47,7 @@ pub use finish::MODEL as MODEL_FOLDER;
 pub use observer::{Observer, StepNews, WeightGrid};
 pub use output::{is_run, model_of_run};
 pub use prepare::{Prepared, prepare};
+pub use state::CONFIG_FILE as RUN_CONFIG_FILE;
 
 use crate::checkpoint::{Checkpoint, Moment, Stage, Store};
 use crate::config::{OnSpike, Reduction};
@@ -60,7 +61,7 @@ use state::State;
 use trouble::Trouble;
 
 /// The folder of a run's checkpoints.
-const CHECKPOINTS: &str = "checkpoints";
+pub const CHECKPOINTS: &str = "checkpoints";
 /// The folder of its tokens, where the configuration names no other.
 const CACHE: &str = "cache";
 /// How a run ended.

@@ -29,8 +29,8 @@ use crate::optimizer::Optimizer;
 const STATE_FILE: &str = "state.json";
 /// The file with the optimizer's moments.
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-/// The configuration of the run.
-pub(super) const CONFIG_FILE: &str = "config.toml";
+/// The configuration of the run, in its folder and in those of its checkpoints.
+pub const CONFIG_FILE: &str = "config.toml";
 const MOMENTS: [&str; 2] = ["first_moments", "second_moments"];
 
 /// Everything of a run that changes and is no tensor. Fields that it had once are passed over: the manifest vouches

@@ -5,13 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tercet_train::trainer::is_run;
+use tercet_train::trainer::{RUN_CONFIG_FILE, is_run};
 
 use crate::failure::{Exit, Failure};
 
 const EXPECTED: &str = "expected a TOML file";
-/// The name of the configuration that a run leaves in its folder.
-const OF_A_RUN: &str = "config.toml";
 /// Names less alike than this (Jaro–Winkler, 0 to 1) are not offered.
 const ALIKE: f64 = 0.75;
 
@@ -20,7 +18,7 @@ pub(super) fn check(config: &Path) -> Result<(), Failure> {
     let shown = config.display();
     let refused = |found: &str| Failure::message(Exit::Usage, format!("{shown}: found {found}, {EXPECTED}"));
     if config.is_dir() && is_run(config) {
-        let own = config.join(OF_A_RUN);
+        let own = config.join(RUN_CONFIG_FILE);
         let own = own.display();
         return Err(refused("the folder of a run")
             .with_hint(format!("its configuration is `{own}`: `tercet train {own}` goes on with it")));

@@ -156,12 +156,11 @@ impl Train {
         let need = prepared.memory_need(isa);
         let parameters = tercet_train::model::ParameterLayout::new(&prepared.model).count();
         note(&format!(
-            "{}: {} parameters, {} of them ternary; {} {} of {} tokens",
+            "{}: {} parameters, {} of them ternary; {} of {} tokens",
             prepared.name(),
             figures::count(parameters),
             figures::count(prepared.model.ternary_parameters()),
-            prepared.steps,
-            if prepared.steps == 1 { "step" } else { "steps" },
+            figures::number_of(prepared.steps as usize, "step"),
             figures::count(prepared.config.tokens_per_step()),
         ));
         note(&format!("data: {}", prepared.dataset.description()));
