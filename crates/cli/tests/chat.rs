@@ -167,15 +167,16 @@ struct Terminal {
 impl Terminal {
     /// None where there is no `script`.
     fn open(model: &Path, cache: &Path) -> Option<Self> {
-        let tercet = env!("CARGO_BIN_EXE_tercet");
         // On a busy machine `script` may end before it knows how its command did, and before it has
-        // read all that the command wrote: the shell tells by a file.
+        // read all that the command wrote: the shell tells by a file. The terminal's Ctrl-C comes to
+        // the shell as well, and some end by it unless they have a trap.
+        let line = "trap : INT; \"$PROGRAM\" chat \"$MODEL\" --temp 0 -c 16384; echo $? >\"$CODE\"";
         let code = cache.join("ended-with");
-        let line =
-            format!("{tercet} chat {} --temp 0 -c 16384; echo $? >{}", model.display(), code.display());
         let mut command = Command::new("script");
-        command.args(["-q", "-c", &line, "/dev/null"]);
-        command.env("XDG_CACHE_HOME", cache).env("TERM", "xterm").env("HF_HUB_OFFLINE", "1");
+        command.args(["-q", "-c", line, "/dev/null"]);
+        command.env("PROGRAM", env!("CARGO_BIN_EXE_tercet")).env("MODEL", model).env("CODE", &code);
+        command.env("SHELL", "/bin/sh").env("TERM", "xterm");
+        command.env("XDG_CACHE_HOME", cache).env("HF_HUB_OFFLINE", "1");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut child = child.ok()?;
         let mut stdout = child.stdout.take().unwrap();
