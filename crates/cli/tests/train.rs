@@ -110,6 +110,9 @@ fn a_dry_run_says_what_a_run_takes() {
     let json = outcome(&mut train(&config, &["--dry-run", "--json", "train.steps=7"])).success().json();
     assert_eq!((json["steps"].as_u64(), json["tokens_per_step"].as_u64()), (Some(7), Some(256)));
     assert!(!folder.path().join("run/checkpoints").exists(), "nothing is trained");
+    let more = (std::thread::available_parallelism().unwrap().get() + 1).to_string();
+    let told = outcome(command().arg("train").arg(&config).args(["--dry-run", "-t", &more])).success().stderr;
+    assert!(told.contains("more threads than cores make it slower"), "{told}");
 }
 
 /// In the clone, with nothing in place of what the files name but where results go, and how long it takes.
@@ -202,6 +205,8 @@ fn a_configuration_that_is_none_is_told_what_was_meant() {
     check("nowhere/a.toml", "error: nowhere/a.toml: found nothing, expected a TOML file\n");
     let hint = "hint: the nearest is `run.toml`\n";
     check("rum.toml", &format!("error: rum.toml: found nothing, expected a TOML file\n{hint}"));
+    let hint = "hint: the configuration comes first: `tercet train CONFIG train.steps=5`\n";
+    check("train.steps=5", &format!("error: train.steps=5: found nothing, expected a TOML file\n{hint}"));
     fs::create_dir(here.join("examples")).unwrap();
     check("examples", "error: examples: found a folder, expected a TOML file\n");
     fs::write(here.join("examples/tiny.toml"), "").unwrap();

@@ -33,6 +33,10 @@ pub(super) fn check(config: &Path) -> Result<(), Failure> {
     }
     if !config.exists() {
         let failure = refused("nothing");
+        if shown.to_string().contains('=') {
+            let hint = format!("the configuration comes first: `tercet train CONFIG {shown}`");
+            return Err(failure.with_hint(hint));
+        }
         return Err(match nearest(config) {
             Some(nearest) => failure.with_hint(format!("the nearest is `{}`", nearest.display())),
             None => failure,

@@ -25,7 +25,7 @@ use crate::failure::{Exit, Failure};
 use crate::flag_bounds::THREADS_MAX;
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
-use crate::{figures, machine};
+use crate::{figures, machine, origin};
 use display::{Display, Lines, Watcher};
 use report::{EstimateReport, OutcomeReport};
 pub(crate) use unknown_flag::explained;
@@ -94,7 +94,7 @@ impl Train {
         let isa = Isa::from_environment()?;
         config_argument::check(&self.config)?;
         let config = TrainConfig::read_with(&self.config, &self.all_overrides())?;
-        let threads = self.threads.map_or_else(Pool::default_threads, usize::from);
+        let threads = origin::all_threads(self.threads);
         interrupt.expect();
         let is_live = !self.plain && io::stderr().is_terminal();
         let mut watcher = Watcher { interrupt: &interrupt, display: Display::new(is_live) };
