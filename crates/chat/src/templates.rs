@@ -33,6 +33,8 @@ pub struct Templates {
     file: String,
     /// The name of the one that is used where there are no tools.
     usual: String,
+    /// Whether that one tells who speaks.
+    marks_speakers: bool,
     templates: BTreeMap<String, Template>,
     /// File and text of those that nobody has asked for: a fault in one of them does no harm.
     others: BTreeMap<String, (String, String)>,
@@ -106,12 +108,14 @@ impl Templates {
             tokens,
             file,
             usual: DEFAULT_TEMPLATE.to_owned(),
+            marks_speakers: true,
             templates: BTreeMap::new(),
             others: found,
         };
         for name in [DEFAULT_TEMPLATE, TOOL_USE] {
             templates.compile(name)?;
         }
+        templates.marks_speakers = templates.tells_who_speaks()?;
         Ok(templates)
     }
 
@@ -143,6 +147,7 @@ impl Templates {
             return Err(self.no_such(name));
         }
         name.clone_into(&mut self.usual);
+        self.marks_speakers = self.tells_who_speaks()?;
         Ok(self)
     }
 
@@ -164,15 +169,18 @@ impl Templates {
         self.templates.get(&self.usual).map(|template| template.source.as_str())
     }
 
-    /// Whether there is a template for conversations with tools, or the usual one asks for them.
-    pub fn take_tools(&self) -> bool {
-        self.templates.contains_key(TOOL_USE) || self.source().is_some_and(|source| source.contains("tools"))
-    }
-
     /// Whether the text tells who speaks: something else stands between a message and its answer than between that
     /// answer and the next message. A template that only joins what it is given marks nobody, and a model that was
     /// tuned on conversations has no such.
     pub fn marks_speakers(&self) -> bool {
+        self.marks_speakers
+    }
+
+    /// What [`Self::marks_speakers`] says, found out by a conversation.
+    ///
+    /// # Errors
+    /// [`TemplateError::NoThread`] if it cannot be told now.
+    fn tells_who_speaks(&self) -> Result<bool, TemplateError> {
         const SAID: [&str; 3] = ["needle-1d7c", "needle-2e8d", "needle-3f9e"];
         let messages = ["user", "assistant", "user"].iter().zip(SAID);
         let messages: Vec<Json> =
@@ -184,16 +192,20 @@ impl Templates {
             continue_final_message: false,
             variables: &Map::new(),
         };
-        let Ok(text) = self.render(&conversation) else { return true };
+        let text = match self.render(&conversation) {
+            Err(error @ TemplateError::NoThread { .. }) => return Err(error),
+            Err(_) => return Ok(true),
+            Ok(text) => text,
+        };
         let between = |first: &str, second: &str| {
             let (_, rest) = text.split_once(first)?;
             Some(rest.split_once(second)?.0)
         };
-        match (between(SAID[0], SAID[1]), between(SAID[1], SAID[2])) {
+        Ok(match (between(SAID[0], SAID[1]), between(SAID[1], SAID[2])) {
             (Some(before_answer), Some(after_answer)) => before_answer != after_answer,
             // One that writes a message anew, or leaves it out, at least knows whose it is.
             _ => true,
-        }
+        })
     }
 
     /// A conversation as text, as transformers' `apply_chat_template` writes it. The text has what begins

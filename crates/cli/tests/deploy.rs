@@ -19,8 +19,8 @@ const UNIT: &str = "deploy/systemd/tercet.service";
 const SETTINGS: &str = "deploy/systemd/tercet.env";
 const COMPOSE: &str = "deploy/container/compose.yaml";
 const KUBERNETES: &str = "deploy/kubernetes/tercet.yaml";
-/// After the drain timeout the last bytes may take as long, in seconds.
-const LAST_BYTES: u32 = 5;
+/// Seconds after the drain timeout.
+const LAST_BYTES: u64 = tercet_serve::http::LAST_BYTES.as_secs();
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -62,7 +62,7 @@ fn without_comments(text: &str) -> String {
 
 /// The number after the first place where this stands.
 #[track_caller]
-fn number(path: &str, before: &str) -> u32 {
+fn number(path: &str, before: &str) -> u64 {
     let text = text(path);
     let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{path} has no `{before}`"));
     let rest = rest.trim_start_matches('"');
@@ -73,7 +73,7 @@ fn number(path: &str, before: &str) -> u32 {
 }
 
 /// The default that `tercet serve --help` gives a flag.
-fn default_of(flag: &str) -> u32 {
+fn default_of(flag: &str) -> u64 {
     let help = tercet(["serve", "--help"]).success().stdout;
     let (_, rest) =
         help.split_once(&format!("{flag} <")).unwrap_or_else(|| panic!("`{flag}` is not in\n{help}"));

@@ -10,7 +10,11 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures_util::stream;
-use tercet_serve::http::{self, Front, Hosts, Keys, Origins, Signals};
+use tercet::embedded;
+use tercet::model::Model;
+use tercet_kernels::{Isa, KvType, Layout, Pool};
+use tercet_serve::engine::{Engine, EngineSettings};
+use tercet_serve::http::{self, Ended, Front, Hosts, Keys, Origins, Signals};
 use tercet_serve::limits::Limits;
 use tercet_serve::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,9 +36,10 @@ impl Drop for Tells {
 
 struct Server {
     address: SocketAddr,
+    front: Arc<Front>,
     /// A message for each endless answer that was dropped.
     dropped: mpsc::UnboundedReceiver<()>,
-    serving: tokio::task::JoinHandle<()>,
+    serving: tokio::task::JoinHandle<Ended>,
 }
 
 impl Drop for Server {
@@ -74,12 +79,15 @@ async fn server(limits: Limits) -> Server {
     let metrics = Arc::new(Metrics::new("stories"));
     let front = Arc::new(Front::new(Keys::default(), hosts, Origins::default(), limits, metrics));
     let (routers, router) = watch::channel(http::app(Arc::clone(&front), Some(api)));
-    let serving = tokio::spawn(async move {
-        let _routers = routers;
-        let mut signals = Signals::listen().unwrap();
-        http::serve(listener, front, router, &mut signals).await;
-    });
-    Server { address, dropped, serving }
+    let serving = {
+        let front = Arc::clone(&front);
+        tokio::spawn(async move {
+            let _routers = routers;
+            let mut signals = Signals::listen().unwrap();
+            http::serve(listener, front, router, &mut signals).await
+        })
+    };
+    Server { address, front, dropped, serving }
 }
 
 impl Server {
@@ -213,4 +221,29 @@ async fn several_requests_go_over_one_connection() {
         }
         assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
     }
+}
+
+#[tokio::test]
+async fn the_engines_end_closes_what_waits_for_nothing() {
+    let mut server = server(Limits::default()).await;
+    let pool = Arc::new(Pool::new(Isa::best(), 1));
+    let model = Model::load(&embedded::stories(), pool, Layout::TwoBit).unwrap();
+    let settings = EngineSettings {
+        context: 16,
+        kv_type: KvType::F16,
+        cache_positions: 16,
+        max_sequences: 1,
+        max_rows: 16,
+        queue: 1,
+        shares_prefixes: false,
+    };
+    let engine = Engine::start(model, None, settings).unwrap();
+    server.front.loaded(engine.clone());
+    let mut kept = server.send("GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let mut first = [0];
+    kept.read_exact(&mut first).await.unwrap();
+    engine.stop();
+    let ended = tokio::time::timeout(LONG, &mut server.serving).await.expect("the server ends");
+    assert_eq!(ended.unwrap(), Ended::EngineDied);
+    assert!(read_all(&mut kept).await.contains("200 OK"));
 }

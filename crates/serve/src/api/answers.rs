@@ -13,6 +13,9 @@ use crate::engine::{Answer, Event, Failed, Request, SubmitError};
 use crate::http::Tally;
 use crate::metrics::Metrics;
 
+/// Log-probabilities of one call. A harness asks for two a token, of 64 prompts of 4,096 tokens.
+const MAX_SCORES: usize = 1 << 19;
+
 /// Answers by the number of their request.
 pub(super) struct Answers {
     events: SelectAll<BoxStream<'static, (usize, Event)>>,
@@ -71,6 +74,19 @@ pub(super) fn check_count(api: &Api, found: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Refuses more log-probabilities than are held until an answer is whole.
+pub(super) fn check_scores(requests: &[Request]) -> Result<(), ApiError> {
+    let found = requests.iter().map(Request::total_scores).fold(0, usize::saturating_add);
+    if found > MAX_SCORES {
+        let message = format!(
+            "up to {found} log-probabilities of all tokens and choices together, expected at most {MAX_SCORES}; \
+             a smaller `max_tokens` asks for fewer"
+        );
+        return Err(ApiError::invalid("logprobs", message));
+    }
+    Ok(())
+}
+
 /// An answer, and what is counted of it.
 struct Counted {
     answer: Answer,
@@ -113,6 +129,33 @@ impl Drop for Counted {
     fn drop(&mut self) {
         if !self.has_ended {
             self.metrics.cancelled();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tercet::generate::SamplingParams;
+
+    use super::*;
+    use crate::engine::{Continuation, Wanted};
+
+    #[test]
+    fn no_more_log_probabilities_are_asked_for_than_are_held() {
+        let request = |prompt: usize, max_tokens: usize, top: Option<usize>, of_prompt: Option<usize>| {
+            let mut continuation = Continuation::new(max_tokens, SamplingParams::greedy());
+            (continuation.logprobs, continuation.prompt_logprobs) = (top, of_prompt);
+            Request { prompt: vec![1; prompt], wanted: Wanted::Continuation(Box::new(continuation)) }
+        };
+        let harness = || (0..64).map(|_| request(4096, 0, Some(1), Some(1))).collect::<Vec<_>>();
+        assert!(check_scores(&harness()).is_ok());
+        assert!(check_scores(&[request(1, usize::MAX, None, None)]).is_ok());
+        for refused in [
+            vec![request(1, usize::MAX, Some(20), None)],
+            harness().into_iter().chain([request(1, 1, Some(0), None)]).collect(),
+            (0..8).map(|_| request(1, 4096, Some(20), None)).collect(),
+        ] {
+            assert_eq!(check_scores(&refused).unwrap_err().param(), Some("logprobs"));
         }
     }
 }

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Api, ApiError};
+
+/// Characters of another media type that its refusal shows.
+const SHOWN: usize = 100;
 
 /// A JSON object. It is read in parts: what several kinds of requests have in common is a type of its own.
 #[derive(Debug)]
@@ -51,10 +55,7 @@ impl FromRequest<Arc<Api>> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !content_type.is_some_and(is_json) {
-            return Err(ApiError::not_json(content_type));
-        }
+        check_json(request.headers())?;
         let encoding =
             request.headers().get(CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes()));
         if let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
@@ -71,6 +72,17 @@ impl FromRequest<Arc<Api>> for Body {
     }
 }
 
+/// Refuses what is not JSON by its header.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let found = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("not ASCII"));
+    if found.is_some_and(is_json) {
+        return Ok(());
+    }
+    let found: Option<String> = found.map(|found| found.chars().take(SHOWN).collect());
+    Err(ApiError::not_json(found.as_deref()))
+}
+
+/// `application/json`, with parameters or without.
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")

@@ -8,15 +8,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::answers::Answers;
+use super::answers::{Answers, check_scores};
 use super::body::Body;
 use super::calls::{Offer, join, pieces, syntax};
 use super::conversation::{Sent, conversation_tokens};
 use super::format::{Asked, asked_format, hold};
+use super::heavy::heavy_json;
 use super::identity::{Head, choice_seed};
 use super::logprobs::chat_token;
 use super::openapi::{Refusals, StreamEvent};
@@ -65,6 +65,9 @@ pub(super) async fn chat(
         let work = move || requests(&for_work, fields, &generation, offer.as_ref(), n, logprobs);
         api.large_bodies.heavy(body.bytes, work).await?
     };
+    if !streams {
+        check_scores(&requests)?;
+    }
     hold(&api, asked, &mut requests).await?;
     let answers = Answers::ask(&api, &tally, requests)?;
     let head = Head::new(&api, "chatcmpl-", model);
@@ -72,7 +75,7 @@ pub(super) async fn chat(
     if streams {
         return Ok(stream(answers, Streamed { head, pieces, shows_usage }));
     }
-    Ok(Json(whole(head, answers, pieces).await?).into_response())
+    heavy_json(whole(head, answers, pieces).await?).await
 }
 
 /// How many of the likeliest tokens are told, if anything is told of tokens.

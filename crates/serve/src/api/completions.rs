@@ -9,14 +9,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::answers::{Answers, check_count};
+use super::answers::{Answers, check_count, check_scores};
 use super::body::Body;
 use super::format::{asked_format, hold};
-use super::heavy::heavy;
+use super::heavy::heavy_json;
 use super::identity::{Head, choice_seed};
 use super::openapi::{Refusals, StreamEvent};
 use super::sampling::{Absent, choices, continuation, max_tokens, set_length, top_logprobs};
@@ -33,10 +32,6 @@ use crate::http::Tally;
 
 /// Tokens that are generated where no number is asked for, as at OpenAI.
 const DEFAULT_MAX_TOKENS: usize = 16;
-
-/// Log-probabilities of one answer: they are held until it is whole. A harness asks for two a token, of 64 prompts
-/// of 4,096 tokens.
-const MAX_SCORES: usize = 1 << 19;
 
 /// Continues a text
 ///
@@ -86,9 +81,7 @@ pub(super) async fn complete(
     if streams {
         return Ok(stream(answers, Streamed { head, pieces, shows_usage }));
     }
-    let whole = whole(head, answers, pieces, call).await?;
-    // It may be long.
-    heavy(move || Ok(Json(whole).into_response())).await
+    heavy_json(whole(head, answers, pieces, call).await?).await
 }
 
 /// What a call asks for, but for the prompts.
@@ -174,18 +167,9 @@ fn requests(
 ) -> Result<Vec<Request>, ApiError> {
     check_count(api, prompts.len() * best_of)?;
     let mut requests = Vec::with_capacity(prompts.len() * best_of);
-    let mut scores = 0;
     for prompt in prompts {
         let absent = Absent::AtMost(DEFAULT_MAX_TOKENS);
         let most = max_tokens(api.context(), prompt.tokens.len(), asked_tokens, absent)?;
-        let of_prompt = continuation.prompt_logprobs.map_or(0, |top| prompt.tokens.len() * (1 + top));
-        let of_text = continuation.logprobs.map_or(0, |top| most * (1 + top));
-        scores += best_of * (of_prompt + of_text);
-        if scores > MAX_SCORES {
-            let message =
-                format!("more than {MAX_SCORES} log-probabilities of all tokens and choices together");
-            return Err(ApiError::invalid("logprobs", message));
-        }
         for choice in 0..best_of {
             let mut continuation = Box::new(continuation.clone());
             set_length(&mut continuation, most)?;
@@ -194,6 +178,7 @@ fn requests(
             requests.push(Request { prompt: prompt.tokens.clone(), wanted });
         }
     }
+    check_scores(&requests)?;
     Ok(requests)
 }
 

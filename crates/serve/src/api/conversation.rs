@@ -9,7 +9,7 @@ use super::text::encode;
 use super::{Api, ApiError};
 
 /// Who may speak.
-const ROLES: [&str; 6] = ["developer", "system", "user", "assistant", "tool", "function"];
+pub(super) const ROLES: [&str; 6] = ["developer", "system", "user", "assistant", "tool", "function"];
 
 /// A conversation as a client sent it.
 #[derive(Debug, Clone, Default)]

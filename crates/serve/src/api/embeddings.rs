@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::answers::Answers;
 use super::body::Body;
+use super::heavy::heavy_json;
 use super::openapi::Refusals;
 use super::text::{check_tokens, encode_prompt};
 use super::usage::Totals;
@@ -47,7 +48,7 @@ pub(super) async fn embed(
     State(api): State<Arc<Api>>,
     tally: Tally,
     body: Body,
-) -> Result<Json<Embeddings>, ApiError> {
+) -> Result<Response, ApiError> {
     let request: EmbeddingRequest = body.read()?;
     let model = api.model(request.model.as_deref())?;
     let format = match request.encoding_format.as_deref() {
@@ -102,7 +103,7 @@ pub(super) async fn embed(
     let usage = totals.usage();
     let tokens = usage.prompt_tokens;
     let usage = EmbeddingUsage { prompt_tokens: tokens, total_tokens: tokens, joules: usage.joules };
-    Ok(Json(Embeddings { object: "list", data, model, usage }))
+    heavy_json(Embeddings { object: "list", data, model, usage }).await
 }
 
 fn inputs(api: &Api, input: Prompt) -> Result<Vec<Vec<u32>>, ApiError> {

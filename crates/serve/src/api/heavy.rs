@@ -2,6 +2,9 @@
 
 use std::io;
 
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -55,11 +58,16 @@ impl<T> Drop for Awaited<T> {
     }
 }
 
-/// Runs tokenization, templates and grammars; a panic there is this request's failure alone.
+/// Runs tokenization, templates, grammars and the writing of JSON; a panic there is this request's failure alone.
 pub(super) async fn heavy<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     awaited(spawn_blocking(work)).await
+}
+
+/// An answer in JSON that may be long.
+pub(super) async fn heavy_json<T: Serialize + Send + 'static>(answer: T) -> Result<Response, ApiError> {
+    heavy(move || Ok(Json(answer).into_response())).await
 }
 
 async fn awaited<T>(work: JoinHandle<Result<T, ApiError>>) -> Result<T, ApiError> {

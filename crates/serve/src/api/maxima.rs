@@ -1,9 +1,11 @@
-//! The limits of the running server in its description: flags may have set others than the usual ones.
+//! What requests are checked against, in the server's description: its limits, which flags may have set, and who may
+//! speak.
 
 use utoipa::openapi::schema::{Array, ArrayItems, Components, Schema, SchemaType};
 use utoipa::openapi::{OpenApi, Ref, RefOr, Type};
 use utoipa::{Modify, Number};
 
+use super::conversation::ROLES;
 use super::embeddings::MAX_INPUTS;
 use crate::limits::Limits;
 
@@ -17,6 +19,9 @@ const PROMPT: &str = "Prompt";
 const INPUT: &str = "Input";
 /// The request that has it.
 const EMBEDDING: &str = "EmbeddingRequest";
+
+/// A message of a conversation.
+const MESSAGE: &str = "Message";
 
 /// Writes the limits into the schemas of what they bound.
 pub(super) struct Maxima<'a>(pub(super) &'a Limits);
@@ -35,6 +40,11 @@ impl Modify for Maxima<'_> {
         }
         if let Some(RefOr::T(Schema::OneOf(forms))) = components.schemas.get_mut(STOP) {
             forms.items.iter_mut().for_each(|form| bound_stop(form, self.0));
+        }
+        if let Some(RefOr::T(Schema::Object(message))) = components.schemas.get_mut(MESSAGE)
+            && let Some(RefOr::T(Schema::Object(role))) = message.properties.get_mut("role")
+        {
+            role.pattern = Some(format!("^({})$", ROLES.join("|")));
         }
         let Some(prompt) = components.schemas.get(PROMPT).cloned() else { return };
         components.schemas.insert(PROMPT.to_owned(), of_at_most(prompt.clone(), self.0.prompts));

@@ -60,6 +60,7 @@ mod tokens;
 mod usage;
 mod wire;
 
+pub(crate) use body::check_json;
 pub use error::{ApiError, ErrorBody, ErrorObject};
 pub use heavy::LargeBodies;
 pub use openapi::document;

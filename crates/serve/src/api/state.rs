@@ -46,10 +46,9 @@ impl Api {
         }
     }
 
-    /// Tokens of prompt and answer: those of the context, if the cache has room for so many.
+    /// Tokens of prompt and answer.
     pub(super) fn context(&self) -> usize {
-        let settings = self.engine.settings();
-        settings.context.min(settings.cache_positions)
+        self.engine.settings().room()
     }
 
     /// What two answers have in common that were computed alike: this program, and what the cache rounds to.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 
 use super::body::Body;
 use super::conversation::{Sent, conversation_tokens};
+use super::heavy::heavy_json;
 use super::openapi::Refusals;
 use super::text::{decode_all, encode, token_bytes, token_name};
 use super::wire::{
@@ -23,17 +25,14 @@ use crate::served::Served;
     request_body = TokenizeRequest,
     responses((status = 200, description = "Its tokens", body = TokenizedText), Refusals),
 )]
-pub(super) async fn tokenize(
-    State(api): State<Arc<Api>>,
-    body: Body,
-) -> Result<Json<TokenizedText>, ApiError> {
+pub(super) async fn tokenize(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
     let request: TokenizeRequest = body.read()?;
     api.model(request.model.as_deref())?;
     let work = {
         let api = Arc::clone(&api);
         move || tokenized(&api, request)
     };
-    api.large_bodies.heavy(body.bytes, work).await.map(Json)
+    heavy_json(api.large_bodies.heavy(body.bytes, work).await?).await
 }
 
 fn tokenized(api: &Api, request: TokenizeRequest) -> Result<TokenizedText, ApiError> {
@@ -88,10 +87,7 @@ fn piece(served: &Served, token: u32) -> Piece {
     request_body = DetokenizeRequest,
     responses((status = 200, description = "Their text", body = Detokenized), Refusals),
 )]
-pub(super) async fn detokenize(
-    State(api): State<Arc<Api>>,
-    body: Body,
-) -> Result<Json<Detokenized>, ApiError> {
+pub(super) async fn detokenize(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
     let request: DetokenizeRequest = body.read()?;
     api.model(request.model.as_deref())?;
     let vocab_size = api.served.config.vocab_size;
@@ -104,7 +100,7 @@ pub(super) async fn detokenize(
         move || Ok(decode_all(&api.served, &request.tokens))
     };
     let text = api.large_bodies.heavy(body.bytes, work).await?;
-    Ok(Json(Detokenized { prompt: text.clone(), content: text }))
+    heavy_json(Detokenized { prompt: text.clone(), content: text }).await
 }
 
 /// Says which special tokens there are

@@ -67,6 +67,11 @@ impl EngineSettings {
     fn pages(&self) -> usize {
         self.cache_positions.div_ceil(KV_BLOCK)
     }
+
+    /// Tokens of prompt and continuation that one sequence has room for: the context, if the cache holds so many.
+    pub fn room(&self) -> usize {
+        self.context.min(self.pages() * KV_BLOCK)
+    }
 }
 
 /// What the engine is doing.
@@ -245,7 +250,7 @@ impl Engine {
         for request in &group {
             check(request, vocab_size);
             let found = request.total_tokens();
-            let expected = settings.context.min(settings.pages() * KV_BLOCK);
+            let expected = settings.room();
             if found > expected {
                 return Err(SubmitError::TooLong { found, expected });
             }

@@ -24,6 +24,14 @@ impl Request {
             Wanted::Embedding(_) => self.prompt.len(),
         }
     }
+
+    /// Log-probabilities of prompt and continuation at most.
+    pub fn total_scores(&self) -> usize {
+        let Wanted::Continuation(continuation) = &self.wanted else { return 0 };
+        let of = |tokens: usize, top: Option<usize>| top.map_or(0, |top| tokens.saturating_mul(1 + top));
+        of(self.prompt.len(), continuation.prompt_logprobs)
+            .saturating_add(of(continuation.max_tokens, continuation.logprobs))
+    }
 }
 
 /// What a request is for.

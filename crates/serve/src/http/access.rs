@@ -36,11 +36,6 @@ const NO_ROUTE: &str = "none";
 /// Routes that are asked again and again, besides those of health and of the page.
 const POLLED_ROUTES: [&str; 2] = ["/metrics", "/props"];
 
-/// A request's name: the client's own in `x-request-id`, if it is short and printable, or one of ours. The answer
-/// has it.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
-
 /// What all choices of a request took together, for its line in the log; the handler that knows adds to it.
 #[derive(Debug, Clone, Default)]
 pub struct Tally(Arc<Tokens>);
@@ -74,7 +69,6 @@ pub(super) async fn access(State(front): State<Arc<Front>>, mut request: Request
     let route = matched.map_or_else(|| NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
     let id = client_id(request.headers()).unwrap_or_else(new_id);
     let tally = Tally::default();
-    request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(tally.clone());
     // Probes of a server's health do not keep it from ending.
     let in_work = (!OPEN_ROUTES.contains(&route.as_str())).then(|| front.enter());

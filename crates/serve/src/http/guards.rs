@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN, VARY,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -21,7 +21,7 @@ use http_body_util::BodyExt;
 
 use super::front::Front;
 use super::hosts::{Asker, HostError};
-use crate::api::ApiError;
+use crate::api::{ApiError, check_json};
 
 /// How much of a body that is refused is still read, so that the client comes to read why.
 const DISCARD_BYTES: usize = 16 << 20;
@@ -102,21 +102,12 @@ pub(super) async fn key(State(front): State<Arc<Front>>, request: Request, next:
 
 /// Refuses a `POST` that is not JSON by its header. A page that is not allowed cannot send such a one unasked.
 pub(super) async fn media_type(request: Request, next: Next) -> Response {
-    if request.method() == Method::POST {
-        let value = request.headers().get(CONTENT_TYPE);
-        let found = value.map(|value| value.to_str().unwrap_or("not ASCII"));
-        if !found.is_some_and(is_json) {
-            let found: Option<String> = found.map(|found| found.chars().take(100).collect());
-            return refused(request, ApiError::not_json(found.as_deref())).await;
-        }
+    if request.method() == Method::POST
+        && let Err(error) = check_json(request.headers())
+    {
+        return refused(request, error).await;
     }
     next.run(request).await
-}
-
-/// `application/json`, with parameters or without.
-fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// Reads a request's body whole before a handler sees it, no more and no longer than the limits say.

@@ -45,8 +45,8 @@ impl Hosts {
         Hosts { names, takes_addresses: bound.is_unspecified() }
     }
 
-    /// Checks all places that name a host: the header `Host`, and the address itself where it is absolute, as a
-    /// proxy's request or `:authority` of HTTP/2 is. The port may be any: forwarding changes it.
+    /// Checks all places that name a host: the header `Host`, and the address itself where it is absolute, as that
+    /// of a request to a proxy is. The port may be any: forwarding changes it.
     ///
     /// # Errors
     /// `HostError` if none names one, or any names another server.

@@ -39,7 +39,7 @@ const HEAD_BUFFER_MIN: usize = 8 << 10;
 /// How long accepting rests after it failed, as when there are too many open files.
 const REST: Duration = Duration::from_millis(100);
 /// How long the last bytes may take on their way, after all is done.
-const LAST_BYTES: Duration = Duration::from_secs(5);
+pub const LAST_BYTES: Duration = Duration::from_secs(5);
 
 /// Listens on an address; port 0 takes one that is free.
 ///
@@ -47,7 +47,6 @@ const LAST_BYTES: Duration = Duration::from_secs(5);
 /// What the system says, such as that the address is in use.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     // Connections take it over from the one that listens.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
@@ -76,6 +75,8 @@ pub async fn serve(
     let ended = shutdown::until_end(&front, signals, &drain).await;
     accepting.abort();
     if ended.is_orderly() {
+        // Also where nobody asked the engine to end.
+        drain.send_replace(true);
         // Where a client does not take them, there is nothing left to wait for.
         let _ = tokio::time::timeout(LAST_BYTES, connections.none_open()).await;
     }

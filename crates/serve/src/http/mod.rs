@@ -25,10 +25,10 @@ mod socket;
 
 pub use axum::Router;
 
-pub use access::{RequestId, Tally};
+pub use access::Tally;
 pub use app::{OPEN_ROUTES, OWN_ROUTES, app};
 pub use front::Front;
 pub use hosts::{Hosts, OriginError, Origins};
 pub use keys::{KeyError, Keys};
-pub use listener::{bind, serve};
+pub use listener::{LAST_BYTES, bind, serve};
 pub use shutdown::{Ended, Signal, Signals};

@@ -289,4 +289,7 @@ async fn the_description_names_only_what_it_has() {
         count += 1;
     }
     assert!(count > 20, "{count}");
+    let roles = "^(developer|system|user|assistant|tool|function)$";
+    let role = &document["components"]["schemas"]["Message"]["properties"]["role"];
+    assert_eq!(role["pattern"], roles, "those that a refusal of another names");
 }

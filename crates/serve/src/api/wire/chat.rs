@@ -64,7 +64,6 @@ pub(crate) struct ChatFields {
 )]
 pub(crate) struct Message {
     /// Who speaks.
-    #[schema(pattern = "^(developer|system|user|assistant|tool)$")]
     role: String,
     /// What is said: a text, or parts of type `text`.
     #[schema(value_type = Option<String>)]
