@@ -120,7 +120,7 @@ fn is_part(part: &str) -> bool {
 }
 
 /// Whether a name may be one of git's: of printable ASCII, and relative as a path.
-fn is_revision(revision: &str) -> bool {
+pub(crate) fn is_revision(revision: &str) -> bool {
     revision.len() <= REVISION_MAX_BYTES
         && revision.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\:?*[~^\"<>|%".contains(&byte))
         && revision.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-']))

@@ -126,6 +126,20 @@ fn a_revision_is_found_by_its_name_or_commit() {
 }
 
 #[test]
+fn a_stray_file_is_no_branch() {
+    let scene = Scene::new();
+    let [whole, cut] = ["9.ThreadId(1)", "9.ThreadId(2)"].map(|name| format!("refs/.{name}.partial"));
+    scene.write(&format!("models--org--name/{whole}"), FIRST.as_bytes());
+    scene.write(&format!("models--org--name/{cut}"), b"");
+    let models = scene.cache().models().unwrap();
+    assert!(models[0].damaged_references.is_empty(), "{:?}", models[0].damaged_references);
+    assert_eq!(models[0].revisions[0].references, ["refs/pr/1"]);
+    // Other software takes a reference to a commit that is not there for damage.
+    assert!(scene.remove("org/name@refs/pr/1").unwrap().is_some());
+    assert!(!scene.has(&format!("models--org--name/{whole}")));
+}
+
+#[test]
 fn the_record_tells_a_part_from_the_whole() {
     let scene = Scene::new();
     let tree = format!(

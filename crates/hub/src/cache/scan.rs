@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::files::walk;
 use super::{BLOBS, Cache, REFERENCES, Reference, SNAPSHOTS, Snapshot, commit_in};
 use crate::error::HubError;
-use crate::id::{ModelId, is_commit};
+use crate::id::{ModelId, is_commit, is_revision};
 
 /// A model in the cache.
 #[derive(Debug, Clone)]
@@ -79,9 +79,12 @@ impl Cache {
             }
             let snapshot = self.open_snapshot(&id, commit)?;
             let bytes = files_of(&snapshot.folder)?.values().sum();
-            let references = references.by_commit.remove(&snapshot.commit).unwrap_or_default();
+            let mut references = references.by_commit.remove(&snapshot.commit).unwrap_or_default();
+            // What a process that was killed has left has no name that can be asked for.
+            references.retain(|name| is_revision(name));
             revisions.push(CachedRevision { snapshot, references, bytes });
         }
+        references.damaged.retain(|name| is_revision(name));
         let (mut bytes, mut partial_bytes) = (0, 0);
         // Contents lie in the snapshots themselves where a disk knows no links; on systems where links are a
         // privilege, files there are second names of blobs.
@@ -100,7 +103,7 @@ impl Cache {
         Ok(CachedModel { id, revisions, bytes, partial_bytes, damaged_references: references.damaged })
     }
 
-    /// The branches and tags of a model.
+    /// The branches and tags of a model, and whatever else lies there: a removal takes it along.
     pub(super) fn references(&self, id: &ModelId) -> Result<References, HubError> {
         let folder = self.model(id).join(REFERENCES);
         let mut references = References::default();
