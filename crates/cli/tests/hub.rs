@@ -222,7 +222,6 @@ fn a_killed_download_goes_on_and_ends_whole() {
     assert!(!partial.exists());
 }
 
-#[cfg(unix)]
 #[test]
 fn an_interrupted_download_says_how_it_goes_on() {
     let scene = Scene::new();

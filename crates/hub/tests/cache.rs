@@ -1,5 +1,4 @@
 //! A cache as others leave it: parts of snapshots, links that lead away, and what a removal takes.
-#![cfg(unix)]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -124,7 +124,6 @@ fn a_model_comes_whole_in_the_layout_that_all_share() {
     assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"));
     let sha256 = digest(&files()[3].1, true);
     assert!(scene.folder.path().join(format!(".locks/models--org--name/{sha256}.lock")).exists());
-    #[cfg(unix)]
     for (name, up) in [(LARGE, "../../"), ("a folder/notes.txt", "../../../")] {
         let link = fs::read_link(model.join("snapshots").join(COMMIT).join(name)).unwrap();
         assert!(link.starts_with(Path::new(up).join("blobs")), "{link:?}");

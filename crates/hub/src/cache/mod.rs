@@ -99,7 +99,7 @@ impl Snapshot {
     pub fn names(&self) -> Result<Vec<String>, HubError> {
         let names = files::walk(&self.folder)?.into_iter().filter_map(|path| {
             let name = path.strip_prefix(&self.folder).ok()?;
-            Some(name.to_str()?.replace(std::path::MAIN_SEPARATOR, "/"))
+            Some(name.to_str()?.to_owned())
         });
         let mut names: Vec<String> = names.filter(|name| self.has(name)).collect();
         names.sort_unstable();
@@ -246,7 +246,7 @@ impl Cache {
         let target = PathBuf::from(format!("{up}{BLOBS}/{}", file.digest));
         match fs::read_link(&pointer) {
             Ok(found) if found == target => Ok(()),
-            _ => link(&self.blobs(id).path(file), &target, &pointer),
+            _ => link(&target, &pointer),
         }
     }
 

@@ -86,13 +86,10 @@ impl Cache {
         }
         references.damaged.retain(|name| is_revision(name));
         let (mut bytes, mut partial_bytes) = (0, 0);
-        // Contents lie in the snapshots themselves where a disk knows no links; on systems where links are a
-        // privilege, files there are second names of blobs.
-        if cfg!(unix) {
-            let files = walk(&folder.join(SNAPSHOTS))?;
-            let found = files.iter().filter_map(|path| fs::symlink_metadata(path).ok());
-            bytes += found.filter(|found| found.is_file()).map(|found| found.len()).sum::<u64>();
-        }
+        // Contents lie in the snapshots themselves where a disk knows no links.
+        let files = walk(&folder.join(SNAPSHOTS))?;
+        let found = files.iter().filter_map(|path| fs::symlink_metadata(path).ok());
+        bytes += found.filter(|found| found.is_file()).map(|found| found.len()).sum::<u64>();
         for blob in walk(&folder.join(BLOBS))? {
             let blob_bytes = fs::metadata(&blob).map_or(0, |found| found.len());
             bytes += blob_bytes;
