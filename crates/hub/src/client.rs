@@ -281,7 +281,8 @@ fn check_status(
         }
         (_, Some("EntryNotFound")) => no_file(request.file.unwrap_or_default()),
         (_, Some("RepoNotFound")) => HubError::NoRepository { id, has_token },
-        (408 | 429 | 500 | 502 | 503 | 504, _) => {
+        // All of 5xx: what stands before a server has numbers of its own, as 520.
+        (408 | 429 | 500..=599, _) => {
             let seconds = header(RETRY_AFTER.as_str()).and_then(|value| value.trim().parse().ok());
             HubError::Busy { host, status: status.as_u16(), retry_after: seconds.map(Duration::from_secs) }
         }

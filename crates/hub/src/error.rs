@@ -73,7 +73,7 @@ pub enum HubError {
         /// What the network said.
         reason: String,
     },
-    /// The server is overloaded or under repair.
+    /// The server is overloaded, under repair or failing.
     #[error("{host}: found status {status}, which asks to try later")]
     Busy {
         /// Host and port.

@@ -247,7 +247,8 @@ fn busy_servers_are_asked_again_and_in_the_end_given_up() {
     scene.server.fault("/api/", 1, Fault::Status(503, &[]));
     scene.server.fault("config.json", 2, Fault::Status(429, &[("Retry-After", "0")]));
     scene.server.fault(LARGE, 1, Fault::Status(504, &[]));
-    assert_eq!(scene.pull(ID).unwrap().retries, 4);
+    scene.server.fault("a%20folder", 1, Fault::Status(520, &[]));
+    assert_eq!(scene.pull(ID).unwrap().retries, 5);
     scene.assert_whole();
     scene.server.fault("/api/", 99, Fault::Status(502, &[]));
     let error = scene.pull(ID).unwrap_err();
