@@ -53,7 +53,7 @@ impl Scene {
             endpoint: self.server.endpoint.clone(),
             cache: self.folder.path().to_path_buf(),
             token: self.token.and_then(|token| Token::parse(token, "test").unwrap()),
-            is_offline: false,
+            offline_variable: None,
             shows_bars: false,
             read_timeout: Duration::from_secs(5),
             retry_wait: Duration::from_millis(1),

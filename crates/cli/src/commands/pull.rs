@@ -58,10 +58,10 @@ impl Pull {
         let interrupt = Interrupt::listen();
         let hub = Hub::open()?;
         let patterns = Patterns { include: self.include, exclude: self.exclude };
-        let path = if hub.is_offline() {
+        let path = if let Some(variable) = hub.offline_variable() {
             match hub.cached_files(&self.model, &patterns)? {
                 Cached::Whole(path) => path,
-                other => return Err(hub.offline(&self.model, &other)),
+                other => return Err(hub.offline(&self.model, &other, variable)),
             }
         } else {
             interrupt.expect();

@@ -48,8 +48,8 @@ pub(crate) fn locate(id: &ModelId) -> Result<PathBuf, Failure> {
     if let Cached::Whole(path) = cached {
         return Ok(path);
     }
-    if hub.is_offline() {
-        return Err(hub.offline(id, &cached));
+    if let Some(variable) = hub.offline_variable() {
+        return Err(hub.offline(id, &cached, variable));
     }
     note(&format!("{id} is not whole in the cache: asking the Hub for it"));
     hub.pull(id, &Patterns::default(), false, &|| false).map_err(PullError::failure)
@@ -101,8 +101,9 @@ impl Hub {
         &self.cache
     }
 
-    pub(crate) fn is_offline(&self) -> bool {
-        self.settings.is_offline
+    /// The variable that forbids to ask the Hub, if one does.
+    pub(crate) fn offline_variable(&self) -> Option<&'static str> {
+        self.settings.offline_variable
     }
 
     /// What is in the cache of a model at its revision.
@@ -136,8 +137,8 @@ impl Hub {
         }
     }
 
-    /// The failure for want of a network.
-    pub(crate) fn offline(&self, id: &ModelId, cached: &Cached) -> Failure {
+    /// The failure for want of a network, which `variable` forbids to use.
+    pub(crate) fn offline(&self, id: &ModelId, cached: &Cached, variable: &str) -> Failure {
         let found = match cached {
             Cached::Part(missing) => format!("incomplete in the cache, where {} missing", listed(missing)),
             Cached::Unreadable(why) => format!("of no use in the cache, which has {why}"),
@@ -146,7 +147,7 @@ impl Hub {
                 _ => "not in the cache".to_owned(),
             },
         };
-        let message = format!("{id}: {found}, and `HF_HUB_OFFLINE` forbids to ask the Hub");
+        let message = format!("{id}: {found}, and `{variable}` forbids to ask the Hub");
         let hint = format!(
             "unset it, or run `tercet pull {id}` where there is a network and bring `{}` here",
             self.cache.root().display()
