@@ -208,7 +208,7 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
 }
 
 /// Whether a name is so like another that it may be that one, misspelt.
-fn is_meant(name: &str, other: &str) -> bool {
+pub(crate) fn is_meant(name: &str, other: &str) -> bool {
     2 * strsim::damerau_levenshtein(name, other) <= name.chars().count()
 }
 

@@ -19,6 +19,9 @@ use display::Display;
 use needed::{Main, Needed, Unclear, choose, choose_gguf, is_gguf};
 pub(crate) use needed::{Patterns, pattern};
 
+/// Digits of a commit that people are shown.
+const COMMIT_DIGITS: usize = 8;
+
 /// The Hub as this machine is set up for it.
 pub(crate) struct Hub {
     settings: Settings,
@@ -254,6 +257,11 @@ fn state_of_files(snapshot: &Snapshot, mut wanted: Vec<String>, main: &Main) -> 
         false => Cached::Part(wanted),
         true => Cached::Whole(main.path(&snapshot.folder)),
     }
+}
+
+/// The beginning of a commit, which people can read and `tercet rm` takes.
+pub(crate) fn short_commit(commit: &str) -> &str {
+    &commit[..COMMIT_DIGITS]
 }
 
 /// What to tell where no files can be chosen.
