@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError, has_gguf_extension, has_pickle_extension};
-use tercet_hub::ModelId;
+use tercet_hub::RepositoryId;
 use tercet_train::checkpoint::Store;
 use tercet_train::trainer::{CHECKPOINTS, model_of_run};
 
@@ -79,7 +79,7 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
             None => not_found(),
         });
     }
-    let id: ModelId = text.parse()?;
+    let id: RepositoryId = text.parse()?;
     if let Some(here) = nearest.or_else(|| folder_without_it(&path)) {
         // A path that is misspelt is nothing that the Hub should hear of.
         if let Cached::Whole(path) = Hub::open()?.cached(&id)? {

@@ -29,7 +29,7 @@ const TOKEN_VARIABLES: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
 pub struct Settings {
     /// The address of the Hub or of a mirror, without a slash at its end.
     pub endpoint: String,
-    /// The folder that holds `models--org--name`.
+    /// The folder that holds `models--org--name` and the like.
     pub cache: PathBuf,
     /// What opens private and gated repositories. It is sent to the endpoint and to nobody else.
     pub token: Option<Token>,

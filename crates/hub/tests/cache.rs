@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use tercet_hub::{Cache, HubError, ModelId};
+use tercet_hub::{Cache, HubError, RepositoryId};
 
 const FIRST: &str = "1111111111111111111111111111111111111111";
 const SECOND: &str = "2222222222222222222222222222222222222222";
@@ -55,7 +55,7 @@ impl Scene {
     }
 
     fn remove(&self, id: &str) -> Result<Option<u64>, HubError> {
-        let Some(removal) = self.cache().removal(&id.parse::<ModelId>()?, &[])? else { return Ok(None) };
+        let Some(removal) = self.cache().removal(&id.parse::<RepositoryId>()?, &[])? else { return Ok(None) };
         removal.run()?;
         Ok(Some(removal.bytes))
     }

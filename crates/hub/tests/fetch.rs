@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use server::{COMMIT, Fault, File, Server, TOKEN, digest};
-use tercet_hub::{Cache, Client, HubError, ModelId, News, Repository, Settings, Token};
+use tercet_hub::{Cache, Client, HubError, News, Repository, RepositoryId, Settings, Token};
 
 const ID: &str = "org/name";
 const LARGE: &str = "model.safetensors";
@@ -79,7 +79,7 @@ impl Scene {
             if heard.came > bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let client = Client::new(&self.settings())?;
-        let repository = client.list(&id.parse::<ModelId>()?, &mut listener)?;
+        let repository = client.list(&id.parse::<RepositoryId>()?, &mut listener)?;
         let names: Vec<&str> = repository.names().chain(repository.unfit_names()).collect();
         client.fetch(&self.cache(), &repository, &names, &mut listener)?;
         self.cache().set_reference(&repository)?;
@@ -137,7 +137,7 @@ fn a_data_set_comes_beside_a_model_of_its_name() {
     let rows: Vec<File> = vec![("main/test/0000.parquet", b"rows".to_vec(), true)];
     let server = Server::new(&[(ID, &files()), ("datasets/org/name", &rows)]);
     let scene = Scene { server, folder: tempfile::tempdir().unwrap(), token: None };
-    let id: ModelId = "org/name@refs/convert/parquet".parse().unwrap();
+    let id: RepositoryId = "org/name@refs/convert/parquet".parse().unwrap();
     let id = id.as_data_set();
     let client = Client::new(&scene.settings()).unwrap();
     let mut listener = |_: News<'_>| ControlFlow::Continue(());

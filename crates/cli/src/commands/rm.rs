@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use tercet_hub::{CachedModel, ModelId};
+use tercet_hub::{CachedModel, RepositoryId};
 
 use crate::failure::{Exit, Failure};
 use crate::figures;
@@ -20,7 +20,7 @@ use crate::terminal::printable;
 pub(crate) struct Rm {
     /// The models; with `@REV` only this branch, tag or commit, of which the first 7 digits will do
     #[arg(value_name = "ORG/NAME[@REV]", required = true)]
-    models: Vec<ModelId>,
+    models: Vec<RepositoryId>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -69,7 +69,7 @@ fn is_confirmed(names: &str, bytes: u64) -> Result<bool, Failure> {
 }
 
 /// Nothing of this name, and what it could have been.
-fn unknown(id: &ModelId, models: &[CachedModel], hub: &Hub) -> Failure {
+fn unknown(id: &RepositoryId, models: &[CachedModel], hub: &Hub) -> Failure {
     let root = hub.cache().root().display();
     if let Some(model) = models.iter().find(|model| model.id.name() == id.name()) {
         let shown: Vec<&str> =

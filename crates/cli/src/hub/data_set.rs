@@ -1,7 +1,7 @@
 //! The documents of a task from the Hub: found in the cache, or downloaded into it.
 
 use tercet_eval::tasks::{Dataset, Source, SplitFiles};
-use tercet_hub::{Client, ModelId, News, Repository};
+use tercet_hub::{Client, News, Repository, RepositoryId};
 
 use super::display::Display;
 use super::{Hub, PullError};
@@ -32,7 +32,7 @@ impl Hub {
         let mut splits = Vec::new();
         for split in dataset.splits(num_fewshot) {
             let name = format!("{}@{}", dataset.path, dataset.hub_revision(split));
-            let id = name.parse::<ModelId>()?.as_data_set();
+            let id = name.parse::<RepositoryId>()?.as_data_set();
             let files = match self.cached_split(&id, dataset, split)? {
                 Some(files) => files,
                 None => match self.offline_variable() {
@@ -48,7 +48,7 @@ impl Hub {
     /// The files of a split, if the cache knows all that there are and has them.
     fn cached_split(
         &self,
-        id: &ModelId,
+        id: &RepositoryId,
         dataset: &Dataset,
         split: &str,
     ) -> Result<Option<SplitFiles>, Failure> {
@@ -64,7 +64,7 @@ impl Hub {
 
     fn pull_split(
         &self,
-        id: &ModelId,
+        id: &RepositoryId,
         dataset: &Dataset,
         split: &str,
         is_quiet: bool,
@@ -91,7 +91,7 @@ impl Hub {
 }
 
 /// The failure for want of a network, which `variable` forbids to use.
-fn no_split(id: &ModelId, dataset: &Dataset, split: &str, variable: &str) -> Failure {
+fn no_split(id: &RepositoryId, dataset: &Dataset, split: &str, variable: &str) -> Failure {
     let message = format!(
         "{id}: split `{split}`{} is not in the cache, and `{variable}` forbids to ask the Hub",
         configuration(dataset)

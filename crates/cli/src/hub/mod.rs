@@ -10,7 +10,7 @@ use tercet::checkpoint::{INDEX_FILE, SINGLE_FILE, indexed_files};
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet::tokenizer::TOKENIZER_FILE;
-use tercet_hub::{Cache, Client, HubError, ModelId, News, Repository, Settings, Snapshot};
+use tercet_hub::{Cache, Client, HubError, News, Repository, RepositoryId, Settings, Snapshot};
 
 use crate::failure::{Exit, Failure};
 use crate::terminal::note;
@@ -45,7 +45,7 @@ pub(crate) enum Cached {
 ///
 /// # Errors
 /// Exit code 3 if there is no such model, 4 if it is not in the cache and there is no network.
-pub(crate) fn locate(id: &ModelId) -> Result<PathBuf, Failure> {
+pub(crate) fn locate(id: &RepositoryId) -> Result<PathBuf, Failure> {
     let hub = Hub::open()?;
     let cached = hub.cached(id)?;
     if let Cached::Whole(path) = cached {
@@ -110,7 +110,7 @@ impl Hub {
     }
 
     /// What is in the cache of a model at its revision.
-    pub(crate) fn cached(&self, id: &ModelId) -> Result<Cached, Failure> {
+    pub(crate) fn cached(&self, id: &RepositoryId) -> Result<Cached, Failure> {
         match self.cache.snapshot(id)? {
             Some(snapshot) => state_of(&snapshot),
             None => Ok(Cached::Absent),
@@ -121,7 +121,7 @@ impl Hub {
     ///
     /// # Errors
     /// Exit code 3, if the model has no such files.
-    pub(crate) fn cached_files(&self, id: &ModelId, patterns: &Patterns) -> Result<Cached, Failure> {
+    pub(crate) fn cached_files(&self, id: &RepositoryId, patterns: &Patterns) -> Result<Cached, Failure> {
         let Some(snapshot) = self.cache.snapshot(id)? else { return Ok(Cached::Absent) };
         if patterns.are_none() {
             return state_of(&snapshot);
@@ -141,7 +141,7 @@ impl Hub {
     }
 
     /// The failure for want of a network, which `variable` forbids to use.
-    pub(crate) fn offline(&self, id: &ModelId, cached: &Cached, variable: &str) -> Failure {
+    pub(crate) fn offline(&self, id: &RepositoryId, cached: &Cached, variable: &str) -> Failure {
         let found = match cached {
             Cached::Part(missing) => format!("incomplete in the cache, where {} missing", listed(missing)),
             Cached::Unreadable(why) => format!("of no use in the cache, which has {why}"),
@@ -163,7 +163,7 @@ impl Hub {
     /// `wants_stop` is asked often; what has come by then is kept for the next time.
     pub(crate) fn pull(
         &self,
-        id: &ModelId,
+        id: &RepositoryId,
         patterns: &Patterns,
         is_quiet: bool,
         wants_stop: &dyn Fn() -> bool,
@@ -265,7 +265,7 @@ pub(crate) fn short_commit(commit: &str) -> &str {
 }
 
 /// What to tell where no files can be chosen.
-fn unclear_failure(id: &ModelId, unclear: &Unclear) -> Failure {
+fn unclear_failure(id: &RepositoryId, unclear: &Unclear) -> Failure {
     let failure = |message: String| Failure::message(Exit::Model, format!("{id}: {message}"));
     match unclear {
         Unclear::NoWeights { has_pickles: true } => failure(
