@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use tercet::config::CONFIG_FILE;
-use tercet::source::{Source, SourceError};
-use tercet_hub::ModelId;
+use tercet::source::{Source, SourceError, has_gguf_extension, has_pickle_extension};
+use tercet_hub::RepositoryId;
 use tercet_train::checkpoint::Store;
 use tercet_train::trainer::{CHECKPOINTS, model_of_run};
 
@@ -25,7 +25,7 @@ pub(crate) fn is_model(argument: &OsStr) -> bool {
     }
     let text = argument.to_string_lossy();
     text.starts_with(['.', '/', '~'])
-        || is_gguf(Path::new(argument))
+        || has_gguf_extension(Path::new(argument))
         || is_one_word(&text) && text.contains('/')
         || expand_home(argument).exists()
         || is_misspelt(&text)
@@ -79,7 +79,7 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
             None => not_found(),
         });
     }
-    let id: ModelId = text.parse()?;
+    let id: RepositoryId = text.parse()?;
     if let Some(here) = nearest.or_else(|| folder_without_it(&path)) {
         // A path that is misspelt is nothing that the Hub should hear of.
         if let Cached::Whole(path) = Hub::open()?.cached(&id)? {
@@ -96,7 +96,7 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
 /// # Errors
 /// Exit code 3: it is nothing that this version reads.
 pub(crate) fn source(path: &Path) -> Result<Source, Failure> {
-    if path.is_file() && is_gguf(path) {
+    if path.is_file() && has_gguf_extension(path) {
         return Ok(Source::gguf(path)?);
     }
     check_folder(path)?;
@@ -139,8 +139,8 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
 /// Whether a folder holds weights, in whatever form.
 fn has_weights(folder: &Path) -> bool {
     let is_weights = |name: OsString| {
-        let extension = Path::new(&name).extension().unwrap_or_default();
-        ["safetensors", "bin", "pt", "pth"].iter().any(|weights| extension == *weights)
+        let name = Path::new(&name);
+        name.extension().is_some_and(|is| is == "safetensors") || has_pickle_extension(name)
     };
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_weights(entry.file_name())))
 }
@@ -153,12 +153,7 @@ fn a_model_in(folder: &Path) -> Option<PathBuf> {
 
 /// Whether there is a model at a path: a folder with a configuration, or a `.gguf` file.
 pub(crate) fn is_on_disk(path: &Path) -> bool {
-    path.join(CONFIG_FILE).exists() || path.is_file() && is_gguf(path)
-}
-
-/// Whether a file has the extension `.gguf`, in letters of any case.
-fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    path.join(CONFIG_FILE).exists() || path.is_file() && has_gguf_extension(path)
 }
 
 /// Whether a text has the form `org/name` or `org/name@revision`.
@@ -213,7 +208,7 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
 }
 
 /// Whether a name is so like another that it may be that one, misspelt.
-fn is_meant(name: &str, other: &str) -> bool {
+pub(crate) fn is_meant(name: &str, other: &str) -> bool {
     2 * strsim::damerau_levenshtein(name, other) <= name.chars().count()
 }
 

@@ -50,6 +50,18 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
 }
 
 #[test]
+fn a_folder_of_pickles_is_called_so() {
+    for file in ["pytorch_model.bin", "model.ckpt", "model.PKL", "consolidated.00.pth"] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file), "").unwrap();
+        let found = outcome(command().arg("inspect").arg(folder.path()));
+        assert_eq!(found.failure(), Some(3), "{file}");
+        let says = format!("{file}: found a pickled file, expected safetensors");
+        assert!(found.stderr.contains(&says), "{file}: {}", found.stderr);
+    }
+}
+
+#[test]
 fn named_arguments_are_never_ambiguous() {
     for (arguments, code, says) in [
         (&["-p", "./nowhere"][..], 0, "the small model inside"),

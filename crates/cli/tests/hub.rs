@@ -222,7 +222,6 @@ fn a_killed_download_goes_on_and_ends_whole() {
     assert!(!partial.exists());
 }
 
-#[cfg(unix)]
 #[test]
 fn an_interrupted_download_says_how_it_goes_on() {
     let scene = Scene::new();
@@ -330,12 +329,19 @@ fn nobody_there_is_exit_code_4() {
 #[test]
 fn a_removal_is_asked_for_and_names_what_is_near() {
     let scene = Scene::new();
+    let empty = outcome(&mut scene.offline(&["rm", "-y", SHARDED]));
+    assert!(empty.failure() == Some(3) && empty.stderr.contains("hint: it is empty"), "{}", empty.stderr);
     outcome(&mut scene.online(&["pull", SHARDED])).success();
+    let blobs = scene.model("tiny/parts").join("blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::write(blobs.join(format!("{}.incomplete", "d".repeat(64))), "d").unwrap();
     for (arguments, code, says) in [
         (&["rm", SHARDED][..], 2, "expected `--yes`"),
         (&["rm", "-y", "tiny/shraded"], 3, "hint: the nearest one is `tiny/sharded`"),
         (&["rm", "-y", "tiny/sharded@v1"], 3, "hint: it has 01234567"),
-        (&["rm", "-y", SHARDED, "tiny/none"], 3, "no model `tiny/none`"),
+        (&["rm", "-y", "sharded"], 3, "hint: the nearest one is `tiny/sharded`"),
+        (&["rm", "-y", SHARDED, "tiny/none"], 3, "no model `tiny/none`\nhint: `tercet ls` lists those"),
+        (&["rm", "-y", "tiny/parts@v1"], 3, "hint: only parts of files have come: `tercet rm tiny/parts`"),
         (&["rm", "-y", "../../etc"], 2, "expected `org/name`"),
         (&["rm", "-y"], 2, "required"),
     ] {

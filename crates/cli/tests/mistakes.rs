@@ -52,15 +52,22 @@ fn check(arguments: &[&str], variables: &[(&str, &str)], code: i32, want: &str) 
 
 #[test]
 fn a_name_of_the_hub_without_a_network() {
-    check(
-        &["run", "org/name@v2", "Once"],
-        &[],
-        4,
-        "\
-error: org/name@v2: not in the cache, and `HF_HUB_OFFLINE` forbids to ask the Hub
+    for (variables, variable) in [
+        (&[][..], "HF_HUB_OFFLINE"),
+        (&[("HF_HUB_OFFLINE", "0"), ("TRANSFORMERS_OFFLINE", "1")], "TRANSFORMERS_OFFLINE"),
+    ] {
+        check(
+            &["run", "org/name@v2", "Once"],
+            variables,
+            4,
+            &format!(
+                "\
+error: org/name@v2: not in the cache, and `{variable}` forbids to ask the Hub
 hint: unset it, or run `tercet pull org/name@v2` where there is a network and bring `HERE/home/hub` here
-",
-    );
+"
+            ),
+        );
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use ureq::{Agent, Body, Error as HttpError, Proxy, Timeout};
 
 use crate::error::HubError;
 use crate::fetch::Listener;
-use crate::id::ModelId;
+use crate::id::RepositoryId;
 use crate::patience::Patience;
 use crate::repository::Repository;
 use crate::settings::Settings;
@@ -43,7 +43,7 @@ pub struct Client {
 /// What is asked for, in the words of messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
-    pub(crate) id: &'a ModelId,
+    pub(crate) id: &'a RepositoryId,
     /// The file; none for the list of all.
     pub(crate) file: Option<&'a str>,
     pub(crate) path: &'a str,
@@ -97,8 +97,8 @@ impl Client {
     /// What the repository holds at the revision.
     ///
     /// # Errors
-    /// [`HubError`] if the Hub cannot be reached, has no such model or revision, or answers nonsense.
-    pub fn list(&self, id: &ModelId, listener: &mut Listener<'_>) -> Result<Repository, HubError> {
+    /// [`HubError`] if the Hub cannot be reached, has no such repository or revision, or answers nonsense.
+    pub fn list(&self, id: &RepositoryId, listener: &mut Listener<'_>) -> Result<Repository, HubError> {
         let revision = percent_encoded(id.revision(), "");
         let path = format!("/api/{}/{}/revision/{revision}?blobs=true", id.kind(), id.name());
         let request = Request { id, file: None, path: &path, start: 0, is_head: false };
@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    fn read_list(&self, id: &ModelId, mut reply: Reply) -> Result<Vec<u8>, HubError> {
+    fn read_list(&self, id: &RepositoryId, mut reply: Reply) -> Result<Vec<u8>, HubError> {
         let mut json = Vec::new();
         let mut body = reply.response.body_mut().as_reader().take(LIST_MAX_BYTES + 1);
         body.read_to_end(&mut json).map_err(|error| broken(&reply.host, &error))?;
@@ -281,14 +281,15 @@ fn check_status(
         }
         (_, Some("EntryNotFound")) => no_file(request.file.unwrap_or_default()),
         (_, Some("RepoNotFound")) => HubError::NoRepository { id, has_token },
-        (408 | 429 | 500 | 502 | 503 | 504, _) => {
+        // All of 5xx: what stands before a server has numbers of its own, as 520.
+        (408 | 429 | 500..=599, _) => {
             let seconds = header(RETRY_AFTER.as_str()).and_then(|value| value.trim().parse().ok());
             HubError::Busy { host, status: status.as_u16(), retry_after: seconds.map(Duration::from_secs) }
         }
         (401, _) if has_token && header(ERROR_MESSAGE).is_some_and(|m| m.contains("nvalid credentials")) => {
             HubError::TokenRefused { id }
         }
-        // Without a reason, this is what the Hub says to whoever may not know that a model exists.
+        // Without a reason, this is what the Hub says to whoever may not know that a repository exists.
         (401 | 404, _) if request.file.is_none() => HubError::NoRepository { id, has_token },
         (403, _) if request.file.is_none() => HubError::Gated { id, has_token },
         (404, _) => no_file(request.file.unwrap_or_default()),

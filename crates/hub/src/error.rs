@@ -9,7 +9,7 @@ use std::time::Duration;
 /// No message holds a token, nor an address to which one was redirected: those can be secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// A text is no name of a model.
+    /// A text is no name of a repository.
     #[error("`{found}`: found no name of the Hub, expected `org/name` or `org/name@revision`")]
     Id {
         /// The text.
@@ -18,7 +18,7 @@ pub enum HubError {
     /// A text is no name of a revision.
     #[error("{id}: found `{found}`, expected a branch, a tag or a commit after `@`")]
     Revision {
-        /// The model.
+        /// The repository.
         id: String,
         /// The text.
         found: String,
@@ -73,7 +73,7 @@ pub enum HubError {
         /// What the network said.
         reason: String,
     },
-    /// The server is overloaded or under repair.
+    /// The server is overloaded, under repair or failing.
     #[error("{host}: found status {status}, which asks to try later")]
     Busy {
         /// Host and port.
@@ -96,7 +96,7 @@ pub enum HubError {
     /// There is no such repository, or the token does not open it.
     #[error("{id}: the Hub has no such model or data set, or none that may be seen {}", with_token(*has_token))]
     NoRepository {
-        /// The model.
+        /// The repository.
         id: String,
         /// Whether a token was sent.
         has_token: bool,
@@ -104,7 +104,7 @@ pub enum HubError {
     /// The repository exists and its terms have to be agreed to.
     #[error("{id}: the repository is gated, and may not be downloaded {}", with_token(*has_token))]
     Gated {
-        /// The model.
+        /// The repository.
         id: String,
         /// Whether a token was sent.
         has_token: bool,
@@ -112,13 +112,13 @@ pub enum HubError {
     /// The token is none.
     #[error("{id}: the Hub does not accept the token that was sent")]
     TokenRefused {
-        /// The model.
+        /// The repository.
         id: String,
     },
     /// The repository has no such revision.
     #[error("{id}: the repository has no revision `{revision}`")]
     NoRevision {
-        /// The model.
+        /// The repository.
         id: String,
         /// The revision.
         revision: String,
@@ -126,7 +126,7 @@ pub enum HubError {
     /// The repository has no such file.
     #[error("{id}: the repository has no file `{file}`")]
     NoFile {
-        /// The model.
+        /// The repository.
         id: String,
         /// The file.
         file: String,
@@ -134,25 +134,25 @@ pub enum HubError {
     /// An answer is not what the Hub's interface says.
     #[error("{id}: found {found} in the Hub's answer, expected {expected}")]
     Answer {
-        /// The model.
+        /// The repository.
         id: String,
         /// What was found.
         found: String,
         /// What was expected.
         expected: &'static str,
     },
-    /// A file's name would leave the folder of the model, or is none on some systems.
+    /// A file's name would leave the folder of the repository, or is none on some systems.
     #[error("{id}: found a file named {found:?}, expected a plain path inside the repository")]
     FileName {
-        /// The model.
+        /// The repository.
         id: String,
         /// The name.
         found: String,
     },
-    /// A file is larger than any of a model.
+    /// A file is larger than any of a repository.
     #[error("{id}: file `{file}` has {found} bytes, expected at most {limit}")]
     TooLarge {
-        /// The model.
+        /// The repository.
         id: String,
         /// The file.
         file: String,
@@ -161,10 +161,10 @@ pub enum HubError {
         /// The greatest size.
         limit: u64,
     },
-    /// There are more files than a model has.
+    /// There are more files than a repository has.
     #[error("{id}: found {found} files, expected at most {limit}")]
     TooMany {
-        /// The model.
+        /// The repository.
         id: String,
         /// How many.
         found: usize,
@@ -174,7 +174,7 @@ pub enum HubError {
     /// A redirect leads where none may.
     #[error("{id}: the Hub redirects {what}")]
     Redirect {
-        /// The model.
+        /// The repository.
         id: String,
         /// Where to.
         what: &'static str,
@@ -182,7 +182,7 @@ pub enum HubError {
     /// A file that is sent has another size or digest than the one that was listed.
     #[error("{id}: file `{file}`: found {found} in the answer, expected {expected} as the Hub lists it")]
     Changed {
-        /// The model.
+        /// The repository.
         id: String,
         /// The file.
         file: String,
@@ -194,7 +194,7 @@ pub enum HubError {
     /// The bytes that came are not those of the file.
     #[error("{id}: file `{file}`: the bytes that came have digest {found}, expected {expected}")]
     Damaged {
-        /// The model.
+        /// The repository.
         id: String,
         /// The file.
         file: String,

@@ -3,22 +3,15 @@
 use std::path::Path;
 
 /// Bytes that are free on the disk of a folder that exists; `None` where the system does not say.
-#[cfg(unix)]
 pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(folder).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn a_disk_says_what_is_free() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a model or a data set of the Hub is called: `org/name`, at a revision.
+//! What a repository of the Hub is called, of a model or of a data set: `org/name`, at a revision.
 //!
 //! The only file that says which names there may be. They become parts of paths and addresses, so
 //! they are checked here, once.
@@ -18,30 +18,50 @@ const REVISION_MAX_BYTES: usize = 255;
 /// Stands between the parts of an id in a folder's name, and so in no id.
 const SEPARATOR: &str = "--";
 
-/// A model of the Hub, or a data set: `org/name` or `org/name@revision`; old ones have no `org`.
-///
-/// A text is read as a model's; [`ModelId::as_data_set`] makes it a data set's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ModelId {
-    name: String,
-    revision: Option<String>,
-    is_data_set: bool,
+/// What a repository holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Model,
+    DataSet,
 }
 
-impl ModelId {
+impl Kind {
+    /// What the Hub's interface and folders of caches call repositories of this kind.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::DataSet => "datasets",
+        }
+    }
+}
+
+/// A repository of the Hub, of a model or of a data set: `org/name` or `org/name@revision`; old ones have no `org`.
+///
+/// A text is read as a model's; [`RepositoryId::as_data_set`] makes it a data set's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RepositoryId {
+    name: String,
+    revision: Option<String>,
+    kind: Kind,
+}
+
+impl RepositoryId {
     /// The data set of this name and revision.
     pub fn as_data_set(self) -> Self {
-        Self { is_data_set: true, ..self }
+        Self { kind: Kind::DataSet, ..self }
     }
 
     /// Where the Hub's interface keeps repositories of this kind.
     pub(crate) fn kind(&self) -> &'static str {
-        if self.is_data_set { "datasets" } else { "models" }
+        self.kind.name()
     }
 
     /// The path of the repository, without the endpoint.
     pub(crate) fn path(&self) -> String {
-        if self.is_data_set { format!("/datasets/{}", self.name) } else { format!("/{}", self.name) }
+        match self.kind {
+            Kind::Model => format!("/{}", self.name),
+            Kind::DataSet => format!("/datasets/{}", self.name),
+        }
     }
 
     /// `org/name`.
@@ -71,12 +91,12 @@ impl ModelId {
 
     /// The model whose folder has this name; `None` for those of data sets and others.
     pub(crate) fn of_folder(folder: &str) -> Option<Self> {
-        let name = folder.strip_prefix("models")?.strip_prefix(SEPARATOR)?;
+        let name = folder.strip_prefix(Kind::Model.name())?.strip_prefix(SEPARATOR)?;
         name.replace(SEPARATOR, "/").parse().ok()
     }
 }
 
-impl FromStr for ModelId {
+impl FromStr for RepositoryId {
     type Err = HubError;
 
     fn from_str(text: &str) -> Result<Self, HubError> {
@@ -92,11 +112,11 @@ impl FromStr for ModelId {
             return Err(HubError::Revision { id: name.to_owned(), found: revision.to_owned() });
         }
         let revision = revision.map(str::to_owned);
-        Ok(ModelId { name: name.to_owned(), revision, is_data_set: false })
+        Ok(RepositoryId { name: name.to_owned(), revision, kind: Kind::Model })
     }
 }
 
-impl fmt::Display for ModelId {
+impl fmt::Display for RepositoryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.revision {
             Some(revision) => write!(f, "{}@{revision}", self.name),
@@ -120,7 +140,7 @@ fn is_part(part: &str) -> bool {
 }
 
 /// Whether a name may be one of git's: of printable ASCII, and relative as a path.
-fn is_revision(revision: &str) -> bool {
+pub(crate) fn is_revision(revision: &str) -> bool {
     revision.len() <= REVISION_MAX_BYTES
         && revision.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\:?*[~^\"<>|%".contains(&byte))
         && revision.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-']))
@@ -133,13 +153,13 @@ mod tests {
 
     #[test]
     fn ids_have_a_name_and_a_revision() {
-        let id: ModelId = "org/a.b-c_1".parse().unwrap();
+        let id: RepositoryId = "org/a.b-c_1".parse().unwrap();
         assert_eq!((id.name(), id.revision(), id.given_revision()), ("org/a.b-c_1", "main", None));
-        let id: ModelId = "org/name@refs/pr/1".parse().unwrap();
+        let id: RepositoryId = "org/name@refs/pr/1".parse().unwrap();
         assert_eq!((id.name(), id.revision(), id.commit()), ("org/name", "refs/pr/1", None));
         assert_eq!(id.to_string(), "org/name@refs/pr/1");
         let commit = "0123456789abcdef0123456789abcdef01234567";
-        let id: ModelId = format!("org/name@{commit}").parse().unwrap();
+        let id: RepositoryId = format!("org/name@{commit}").parse().unwrap();
         assert_eq!(id.commit(), Some(commit));
     }
 
@@ -165,27 +185,27 @@ mod tests {
             "org/name.",
             "a..b/c",
         ] {
-            assert!(text.parse::<ModelId>().is_err(), "{text:?}");
+            assert!(text.parse::<RepositoryId>().is_err(), "{text:?}");
         }
-        assert!(format!("org/{}", "a".repeat(97)).parse::<ModelId>().is_err());
+        assert!(format!("org/{}", "a".repeat(97)).parse::<RepositoryId>().is_err());
         for revision in
             ["", "/a", "a/", "a//b", "..", "a/../b", ".a", "-a", "a b", "a\\b", "a?b", "a%2e", "ü"]
         {
             let text = format!("org/name@{revision}");
-            let error = text.parse::<ModelId>().unwrap_err();
+            let error = text.parse::<RepositoryId>().unwrap_err();
             assert!(matches!(error, HubError::Revision { .. }), "{text:?}");
         }
     }
 
     #[test]
     fn folders_are_told_by_their_names() {
-        let id: ModelId = "org/a-b".parse().unwrap();
+        let id: RepositoryId = "org/a-b".parse().unwrap();
         assert_eq!(id.folder(), "models--org--a-b");
         assert_eq!(id.clone().as_data_set().folder(), "datasets--org--a-b");
-        assert_eq!(ModelId::of_folder("models--org--a-b"), Some(id));
-        assert_eq!(ModelId::of_folder("models--old").unwrap().name(), "old");
+        assert_eq!(RepositoryId::of_folder("models--org--a-b"), Some(id));
+        assert_eq!(RepositoryId::of_folder("models--old").unwrap().name(), "old");
         for folder in ["datasets--org--a", "models--", "models--..--x", "models--a--b--c", ".locks"] {
-            assert_eq!(ModelId::of_folder(folder), None, "{folder}");
+            assert_eq!(RepositoryId::of_folder(folder), None, "{folder}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Models of the Hugging Face Hub, in the cache that all its software shares.
+//! Models and data sets of the Hugging Face Hub, in the cache that all its software shares.
 //!
 //! It knows repositories, files and their digests, HTTP and the layout of the cache. It does not
 //! know what is in a file, nor which files a model needs; it prints nothing and reads no arguments.
@@ -12,9 +12,9 @@
 //! ```no_run
 //! use std::ops::ControlFlow;
 //!
-//! use tercet_hub::{Cache, Client, ModelId, News, Settings};
+//! use tercet_hub::{Cache, Client, RepositoryId, News, Settings};
 //!
-//! let id: ModelId = "microsoft/bitnet-b1.58-2B-4T".parse()?;
+//! let id: RepositoryId = "microsoft/bitnet-b1.58-2B-4T".parse()?;
 //! // The variables that all software of the Hub reads: HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and others.
 //! let settings = Settings::from_variables(|name| std::env::var_os(name), std::env::home_dir().as_deref())?;
 //! let (client, cache) = (Client::new(&settings)?, Cache::new(&settings.cache));
@@ -36,7 +36,7 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | names, and which there may be | [`ModelId`] |
+//! | names, and which there may be | [`RepositoryId`] |
 //! | the variables, and where the cache is | [`Settings`] |
 //! | asking the Hub, and what a refusal means | [`Client`], [`HubError`] |
 //! | what is in the cache, and taking something out | [`Cache`], [`Snapshot`], [`Removal`] |
@@ -66,7 +66,7 @@ pub use cache::{Cache, CachedModel, CachedRevision, Removal, Snapshot};
 pub use client::Client;
 pub use error::HubError;
 pub use fetch::{Listener, News};
-pub use id::ModelId;
+pub use id::RepositoryId;
 pub use repository::Repository;
 pub use settings::{Settings, expand_home};
 pub use token::Token;

@@ -18,19 +18,19 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) struct Patience {
     failures: u32,
     first_wait: Duration,
-    /// Whether the server has answered: before that, no connection is no reason to wait.
-    has_answered: bool,
+    /// Whether there has been a connection to the server: before that, none is no reason to wait.
+    was_reached: bool,
 }
 
 impl Patience {
-    pub(crate) fn new(first_wait: Duration, has_answered: bool) -> Self {
-        Patience { failures: 0, first_wait, has_answered }
+    pub(crate) fn new(first_wait: Duration, was_reached: bool) -> Self {
+        Patience { failures: 0, first_wait, was_reached }
     }
 
     /// Something was achieved, so the next failure is the first again.
     pub(crate) fn renew(&mut self) {
         self.failures = 0;
-        self.has_answered = true;
+        self.was_reached = true;
     }
 
     /// Waits, if it makes sense to try again after this error.
@@ -39,8 +39,9 @@ impl Patience {
     /// The error itself if it does not, and [`HubError::Stopped`].
     pub(crate) fn after(&mut self, error: HubError, listener: &mut Listener<'_>) -> Result<(), HubError> {
         self.failures += 1;
+        self.was_reached |= matches!(error, HubError::Broken { .. } | HubError::Busy { .. });
         let has_hope = error.is_passing()
-            && (self.has_answered || !matches!(error, HubError::NoConnection { .. }))
+            && (self.was_reached || !matches!(error, HubError::NoConnection { .. }))
             && self.failures < ATTEMPTS;
         if !has_hope {
             return Err(error);
@@ -113,6 +114,18 @@ mod tests {
         assert!(patience.after(unreached(), &mut listener).is_err());
         patience.renew();
         assert!(patience.after(unreached(), &mut listener).is_ok());
+    }
+
+    #[test]
+    fn a_server_that_was_reached_may_come_back() {
+        let mut listener = |_: News<'_>| ControlFlow::Continue(());
+        let busy = HubError::Busy { host: "a".to_owned(), status: 503, retry_after: None };
+        for error in [busy, broken()] {
+            let mut patience = Patience::new(Duration::ZERO, false);
+            patience.after(error, &mut listener).unwrap();
+            let unreached = HubError::NoConnection { host: "a".to_owned(), reason: "b".to_owned() };
+            patience.after(unreached, &mut listener).unwrap();
+        }
     }
 
     #[test]

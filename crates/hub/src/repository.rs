@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::HubError;
-use crate::id::{ModelId, is_commit};
+use crate::id::{RepositoryId, is_commit};
 
 /// Larger files are not served over plain HTTP.
 const FILE_MAX_BYTES: u64 = 50_000_000_000;
-/// Far more files than any model has.
+/// Far more files than any repository has.
 const FILES_MAX: usize = 20_000;
 /// The longest name of a file, and the longest part of one, in bytes.
 const NAME_MAX_BYTES: usize = 1024;
@@ -44,7 +44,7 @@ pub(crate) enum Listed {
 /// What a repository holds at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
-    id: ModelId,
+    id: RepositoryId,
     commit: String,
     pub(crate) files: BTreeMap<String, Listed>,
     /// Files whose names are none on some systems, or would leave the folder. They are only recorded.
@@ -52,8 +52,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The model, as it was asked for.
-    pub fn id(&self) -> &ModelId {
+    /// The repository, as it was asked for.
+    pub fn id(&self) -> &RepositoryId {
         &self.id
     }
 
@@ -80,11 +80,11 @@ impl Repository {
         }
     }
 
-    /// Reads the Hub's answer to `/api/models/ID/revision/REVISION?blobs=true`.
+    /// Reads the Hub's answer to `/api/KIND/ID/revision/REVISION?blobs=true`, where `KIND` is `models` or `datasets`.
     ///
     /// # Errors
     /// [`HubError`] if it is another answer.
-    pub fn parse(id: &ModelId, json: &[u8]) -> Result<Self, HubError> {
+    pub fn parse(id: &RepositoryId, json: &[u8]) -> Result<Self, HubError> {
         let answer: Answer = serde_json::from_slice(json).map_err(|error| HubError::Answer {
             id: id.to_string(),
             found: error.to_string(),
@@ -103,7 +103,7 @@ impl Repository {
     }
 
     /// Reads the record of a cache; `None` if it is of another version or damaged.
-    pub fn parse_tree(id: &ModelId, commit: &str, json: &[u8]) -> Option<Self> {
+    pub fn parse_tree(id: &RepositoryId, commit: &str, json: &[u8]) -> Option<Self> {
         let tree: Tree = serde_json::from_slice(json).ok()?;
         if tree.format_version != TREE_VERSION {
             return None;
@@ -143,7 +143,7 @@ impl Repository {
 
     /// Checks what came from outside: each file's name and what describes it.
     fn checked(
-        id: &ModelId,
+        id: &RepositoryId,
         commit: String,
         listed: impl ExactSizeIterator<Item = (String, Option<Described>)>,
     ) -> Result<Self, HubError> {
@@ -177,8 +177,8 @@ impl Repository {
     }
 }
 
-/// Refuses a file that is larger than any of a model.
-pub(crate) fn check_size(id: &ModelId, name: &str, file: &RemoteFile) -> Result<(), HubError> {
+/// Refuses a file that is larger than any of a repository.
+pub(crate) fn check_size(id: &RepositoryId, name: &str, file: &RemoteFile) -> Result<(), HubError> {
     if file.bytes > FILE_MAX_BYTES {
         let (id, name) = (id.to_string(), name.to_owned());
         return Err(HubError::TooLarge { id, file: name, found: file.bytes, limit: FILE_MAX_BYTES });
@@ -336,7 +336,7 @@ mod tests {
         ] {
             assert!(matches!(found, Err(HubError::Answer { .. })), "{found:?}");
         }
-        let id: ModelId = "org/name".parse().unwrap();
+        let id: RepositoryId = "org/name".parse().unwrap();
         for json in [&b""[..], b"[]", b"{\"sha\":\"main\",\"siblings\":[]}", b"{\"siblings\":[]}", b"\xff"] {
             assert!(matches!(Repository::parse(&id, json), Err(HubError::Answer { .. })));
         }

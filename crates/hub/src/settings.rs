@@ -19,17 +19,22 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Before the first of several new attempts.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
+/// What forbids to use the network; the second is older, and of other software.
+const OFFLINE_VARIABLES: [&str; 2] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"];
+/// What holds the token; the second is the older name.
+const TOKEN_VARIABLES: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+
 /// How the Hub is reached, and where its files lie.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The address of the Hub or of a mirror, without a slash at its end.
     pub endpoint: String,
-    /// The folder that holds `models--org--name`.
+    /// The folder that holds `models--org--name` and the like.
     pub cache: PathBuf,
     /// What opens private and gated repositories. It is sent to the endpoint and to nobody else.
     pub token: Option<Token>,
-    /// Whether the network must not be used.
-    pub is_offline: bool,
+    /// The variable that forbids to use the network, if one does.
+    pub offline_variable: Option<&'static str>,
     /// Whether bars of progress are wanted.
     pub shows_bars: bool,
     /// Without a byte for so long, a connection is given up.
@@ -70,8 +75,8 @@ impl Settings {
         let token = if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             None
         } else {
-            match text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
-                Some(text) => Token::parse(&text, "HF_TOKEN")?,
+            match TOKEN_VARIABLES.iter().find_map(|name| Some((text(name)?, name))) {
+                Some((text, name)) => Token::parse(&text, name)?,
                 None => Token::read(&path("HF_TOKEN_PATH").unwrap_or_else(|| hub_home.join("token")))?,
             }
         };
@@ -79,7 +84,7 @@ impl Settings {
             endpoint: endpoint(text("HF_ENDPOINT"))?,
             cache: cache.unwrap_or_else(|| hub_home.join("hub")),
             token,
-            is_offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
+            offline_variable: OFFLINE_VARIABLES.into_iter().find(|name| is_true(name)),
             shows_bars: !is_true("HF_HUB_DISABLE_PROGRESS_BARS"),
             read_timeout,
             retry_wait: RETRY_WAIT,
@@ -161,11 +166,33 @@ mod tests {
             ("y", false),
             ("", false),
         ] {
-            assert_eq!(settings(&[("HF_HUB_OFFLINE", value)]).unwrap().is_offline, want, "{value}");
+            let found = settings(&[("HF_HUB_OFFLINE", value)]).unwrap().offline_variable;
+            assert_eq!(found.is_some(), want, "{value}");
         }
-        assert!(settings(&[("TRANSFORMERS_OFFLINE", "1")]).unwrap().is_offline);
         assert!(!settings(&[("HF_HUB_DISABLE_PROGRESS_BARS", "1")]).unwrap().shows_bars);
         assert!(settings(&[]).unwrap().shows_bars);
+    }
+
+    #[test]
+    fn the_variable_that_forbids_the_network_is_told() {
+        let (newer, older) = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE");
+        for (variables, want) in [
+            (&[][..], None),
+            (&[(newer, "1")], Some(newer)),
+            (&[(older, "1")], Some(older)),
+            (&[(older, "1"), (newer, "0")], Some(older)),
+            (&[(older, "1"), (newer, "1")], Some(newer)),
+        ] {
+            assert_eq!(settings(variables).unwrap().offline_variable, want, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_token_is_told_with_its_variable() {
+        for variable in TOKEN_VARIABLES {
+            let error = settings(&[(variable, "hf_se cret")]).unwrap_err();
+            assert!(matches!(&error, HubError::Token { origin } if origin == variable), "{error}");
+        }
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! A cache as others leave it: parts of snapshots, links that lead away, and what a removal takes.
-#![cfg(unix)]
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use tercet_hub::{Cache, HubError, ModelId};
+use tercet_hub::{Cache, HubError, RepositoryId};
 
 const FIRST: &str = "1111111111111111111111111111111111111111";
 const SECOND: &str = "2222222222222222222222222222222222222222";
@@ -56,7 +55,7 @@ impl Scene {
     }
 
     fn remove(&self, id: &str) -> Result<Option<u64>, HubError> {
-        let Some(removal) = self.cache().removal(&id.parse::<ModelId>()?, &[])? else { return Ok(None) };
+        let Some(removal) = self.cache().removal(&id.parse::<RepositoryId>()?, &[])? else { return Ok(None) };
         removal.run()?;
         Ok(Some(removal.bytes))
     }
@@ -123,6 +122,20 @@ fn a_revision_is_found_by_its_name_or_commit() {
     assert!(scene.has("models--org--name/refs/main") && !scene.has("models--org--name/refs/refs/pr/1"));
     assert!(scene.remove("org/name").unwrap().is_some());
     assert!(!scene.has("models--org--name"));
+}
+
+#[test]
+fn a_stray_file_is_no_branch() {
+    let scene = Scene::new();
+    let [whole, cut] = ["9.ThreadId(1)", "9.ThreadId(2)"].map(|name| format!("refs/.{name}.partial"));
+    scene.write(&format!("models--org--name/{whole}"), FIRST.as_bytes());
+    scene.write(&format!("models--org--name/{cut}"), b"");
+    let models = scene.cache().models().unwrap();
+    assert!(models[0].damaged_references.is_empty(), "{:?}", models[0].damaged_references);
+    assert_eq!(models[0].revisions[0].references, ["refs/pr/1"]);
+    // Other software takes a reference to a commit that is not there for damage.
+    assert!(scene.remove("org/name@refs/pr/1").unwrap().is_some());
+    assert!(!scene.has(&format!("models--org--name/{whole}")));
 }
 
 #[test]

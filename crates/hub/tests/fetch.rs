@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use server::{COMMIT, Fault, File, Server, TOKEN, digest};
-use tercet_hub::{Cache, Client, HubError, ModelId, News, Repository, Settings, Token};
+use tercet_hub::{Cache, Client, HubError, News, Repository, RepositoryId, Settings, Token};
 
 const ID: &str = "org/name";
 const LARGE: &str = "model.safetensors";
@@ -53,7 +53,7 @@ impl Scene {
             endpoint: self.server.endpoint.clone(),
             cache: self.folder.path().to_path_buf(),
             token: self.token.and_then(|token| Token::parse(token, "test").unwrap()),
-            is_offline: false,
+            offline_variable: None,
             shows_bars: false,
             read_timeout: Duration::from_secs(5),
             retry_wait: Duration::from_millis(1),
@@ -79,7 +79,7 @@ impl Scene {
             if heard.came > bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let client = Client::new(&self.settings())?;
-        let repository = client.list(&id.parse::<ModelId>()?, &mut listener)?;
+        let repository = client.list(&id.parse::<RepositoryId>()?, &mut listener)?;
         let names: Vec<&str> = repository.names().chain(repository.unfit_names()).collect();
         client.fetch(&self.cache(), &repository, &names, &mut listener)?;
         self.cache().set_reference(&repository)?;
@@ -124,7 +124,6 @@ fn a_model_comes_whole_in_the_layout_that_all_share() {
     assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"));
     let sha256 = digest(&files()[3].1, true);
     assert!(scene.folder.path().join(format!(".locks/models--org--name/{sha256}.lock")).exists());
-    #[cfg(unix)]
     for (name, up) in [(LARGE, "../../"), ("a folder/notes.txt", "../../../")] {
         let link = fs::read_link(model.join("snapshots").join(COMMIT).join(name)).unwrap();
         assert!(link.starts_with(Path::new(up).join("blobs")), "{link:?}");
@@ -138,7 +137,7 @@ fn a_data_set_comes_beside_a_model_of_its_name() {
     let rows: Vec<File> = vec![("main/test/0000.parquet", b"rows".to_vec(), true)];
     let server = Server::new(&[(ID, &files()), ("datasets/org/name", &rows)]);
     let scene = Scene { server, folder: tempfile::tempdir().unwrap(), token: None };
-    let id: ModelId = "org/name@refs/convert/parquet".parse().unwrap();
+    let id: RepositoryId = "org/name@refs/convert/parquet".parse().unwrap();
     let id = id.as_data_set();
     let client = Client::new(&scene.settings()).unwrap();
     let mut listener = |_: News<'_>| ControlFlow::Continue(());
@@ -248,7 +247,8 @@ fn busy_servers_are_asked_again_and_in_the_end_given_up() {
     scene.server.fault("/api/", 1, Fault::Status(503, &[]));
     scene.server.fault("config.json", 2, Fault::Status(429, &[("Retry-After", "0")]));
     scene.server.fault(LARGE, 1, Fault::Status(504, &[]));
-    assert_eq!(scene.pull(ID).unwrap().retries, 4);
+    scene.server.fault("a%20folder", 1, Fault::Status(520, &[]));
+    assert_eq!(scene.pull(ID).unwrap().retries, 5);
     scene.assert_whole();
     scene.server.fault("/api/", 99, Fault::Status(502, &[]));
     let error = scene.pull(ID).unwrap_err();

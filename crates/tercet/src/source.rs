@@ -335,6 +335,11 @@ pub fn has_pickle_extension(path: &Path) -> bool {
     extension.is_some_and(|is| PICKLE_EXTENSIONS.iter().any(|p| p.eq_ignore_ascii_case(is)))
 }
 
+/// Whether a name ends as a GGUF file's does, in letters of any case.
+pub fn has_gguf_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|is| is.eq_ignore_ascii_case("gguf"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,6 +402,27 @@ mod tests {
         }
         let error = Source::folder(folder.path().join("absent")).unwrap_err();
         assert!(error.to_string().contains("found nothing"), "{error}");
+    }
+
+    #[test]
+    fn extensions_are_known_in_letters_of_any_case() {
+        for (name, is_gguf, is_pickle) in [
+            ("model.gguf", true, false),
+            ("a/b.c.GGUF", true, false),
+            (".gguf", false, false),
+            ("gguf", false, false),
+            ("model.gguf.part", false, false),
+            ("model.ckpt", false, true),
+            ("model.Pkl", false, true),
+            ("model.safetensors", false, false),
+        ] {
+            let path = Path::new(name);
+            assert_eq!(
+                (has_gguf_extension(path), has_pickle_extension(path)),
+                (is_gguf, is_pickle),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use tercet::convert::{Change, Conversion, ConvertError, Options, TableType, Target};
 use tercet::embedded;
-use tercet::source::Source;
+use tercet::source::{Source, has_gguf_extension};
 use tercet::verify::{Check, OnDisk};
 use tercet_kernels::{Isa, Pool};
 
@@ -166,7 +166,7 @@ fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Fail
         let message = "found an empty path, expected a place for the result";
         return Err(Failure::message(Exit::Usage, message));
     }
-    let is_file = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let is_file = has_gguf_extension(&path);
     if options.target.gguf_type().is_none() && is_file {
         let message =
             format!("{shown}: found `.gguf` at the end, expected a folder for `--to {}`", options.target);

@@ -12,7 +12,7 @@ use tercet_hub::{CachedModel, CachedRevision};
 
 use crate::failure::Failure;
 use crate::figures;
-use crate::hub::{Cached, Hub, state_of};
+use crate::hub::{Cached, Hub, short_commit, state_of};
 use crate::model_argument;
 use crate::table::Table;
 use crate::terminal::{note, print_json};
@@ -24,9 +24,6 @@ pub(crate) struct Ls {
     #[arg(long)]
     json: bool,
 }
-
-/// Digits of a commit that people are shown.
-const COMMIT_DIGITS: usize = 8;
 
 #[derive(Serialize)]
 struct Listing {
@@ -156,7 +153,7 @@ impl Row {
     /// `main (0123abcd)`.
     fn revision(&self) -> String {
         let Some(commit) = &self.commit else { return "-".to_owned() };
-        let short = &commit[..COMMIT_DIGITS];
+        let short = short_commit(commit);
         match self.references.is_empty() {
             true => short.to_owned(),
             false => format!("{} ({short})", self.references.join(", ")),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use glob::Pattern;
-use tercet_hub::ModelId;
+use tercet_hub::RepositoryId;
 
 use crate::failure::Failure;
 use crate::hub::{Cached, Hub, Patterns, PullError, pattern};
@@ -25,7 +25,7 @@ use crate::terminal::note;
 pub(crate) struct Pull {
     /// The model, with a branch, tag or commit if it is not the newest of `main` that is wanted
     #[arg(value_name = "ORG/NAME[@REV]")]
-    model: ModelId,
+    model: RepositoryId,
     /// Download the files that match, in place of what the model takes; may be given several times
     #[arg(long, value_name = "GLOB", value_parser = pattern)]
     include: Vec<Pattern>,
@@ -58,10 +58,10 @@ impl Pull {
         let interrupt = Interrupt::listen();
         let hub = Hub::open()?;
         let patterns = Patterns { include: self.include, exclude: self.exclude };
-        let path = if hub.is_offline() {
+        let path = if let Some(variable) = hub.offline_variable() {
             match hub.cached_files(&self.model, &patterns)? {
                 Cached::Whole(path) => path,
-                other => return Err(hub.offline(&self.model, &other)),
+                other => return Err(hub.offline(&self.model, &other, variable)),
             }
         } else {
             interrupt.expect();

@@ -4,11 +4,12 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use tercet_hub::{CachedModel, ModelId};
+use tercet_hub::{CachedModel, RepositoryId};
 
 use crate::failure::{Exit, Failure};
 use crate::figures;
-use crate::hub::Hub;
+use crate::hub::{Hub, short_commit};
+use crate::model_argument::is_meant;
 use crate::terminal::printable;
 
 /// Remove models of the Hub from the cache
@@ -19,7 +20,7 @@ use crate::terminal::printable;
 pub(crate) struct Rm {
     /// The models; with `@REV` only this branch, tag or commit, of which the first 7 digits will do
     #[arg(value_name = "ORG/NAME[@REV]", required = true)]
-    models: Vec<ModelId>,
+    models: Vec<RepositoryId>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -68,21 +69,35 @@ fn is_confirmed(names: &str, bytes: u64) -> Result<bool, Failure> {
 }
 
 /// Nothing of this name, and what it could have been.
-fn unknown(id: &ModelId, models: &[CachedModel], hub: &Hub) -> Failure {
+fn unknown(id: &RepositoryId, models: &[CachedModel], hub: &Hub) -> Failure {
     let root = hub.cache().root().display();
     if let Some(model) = models.iter().find(|model| model.id.name() == id.name()) {
-        let mut revisions = model.revisions.iter().map(|revision| &revision.snapshot.commit[..8]);
-        let shown = revisions.by_ref().collect::<Vec<_>>().join(", ");
+        let shown: Vec<&str> =
+            model.revisions.iter().map(|revision| short_commit(&revision.snapshot.commit)).collect();
         let is_damaged = model.damaged_references.iter().any(|name| name == id.revision());
         let found = if is_damaged { "a damaged reference" } else { "no revision" };
         let message = format!("{root}: found {found} `{}` of {}", id.revision(), id.name());
-        return Failure::message(Exit::Model, message).with_hint(format!("it has {shown}; see `tercet ls`"));
+        return Failure::message(Exit::Model, message).with_hint(match shown.is_empty() {
+            true => format!("only parts of files have come: `tercet rm {}` removes them", id.name()),
+            false => format!("it has {}; see `tercet ls`", shown.join(", ")),
+        });
     }
     let failure = Failure::message(Exit::Model, format!("{root}: found no model `{}`", id.name()));
-    let distance = |name: &str| strsim::damerau_levenshtein(name, id.name());
-    let nearest = models.iter().map(|model| model.id.name()).min_by_key(|name| distance(name));
-    match nearest {
+    match nearest(id.name(), models) {
         Some(nearest) => failure.with_hint(format!("the nearest one is `{nearest}`; see `tercet ls`")),
-        None => failure.with_hint("it is empty"),
+        None if models.is_empty() => failure.with_hint("it is empty"),
+        None => failure.with_hint("`tercet ls` lists those that it has"),
     }
+}
+
+/// The name of the model that was probably meant: the most like it, if it is like it at all.
+fn nearest<'a>(name: &str, models: &'a [CachedModel]) -> Option<&'a str> {
+    // Whoever leaves out `org/` means the rest.
+    let compared = |other: &'a str| match other.split_once('/') {
+        Some((_, rest)) if !name.contains('/') => rest,
+        _ => other,
+    };
+    let names = models.iter().map(|model| model.id.name());
+    let nearest = names.min_by_key(|other| strsim::damerau_levenshtein(name, compared(other)))?;
+    is_meant(name, compared(nearest)).then_some(nearest)
 }

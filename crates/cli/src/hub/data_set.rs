@@ -1,7 +1,7 @@
 //! The documents of a task from the Hub: found in the cache, or downloaded into it.
 
 use tercet_eval::tasks::{Dataset, Source, SplitFiles};
-use tercet_hub::{Client, ModelId, News, Repository};
+use tercet_hub::{Client, News, Repository, RepositoryId};
 
 use super::display::Display;
 use super::{Hub, PullError};
@@ -32,11 +32,13 @@ impl Hub {
         let mut splits = Vec::new();
         for split in dataset.splits(num_fewshot) {
             let name = format!("{}@{}", dataset.path, dataset.hub_revision(split));
-            let id = name.parse::<ModelId>()?.as_data_set();
+            let id = name.parse::<RepositoryId>()?.as_data_set();
             let files = match self.cached_split(&id, dataset, split)? {
                 Some(files) => files,
-                None if self.is_offline() => return Err(self.no_split(&id, dataset, split).into()),
-                None => self.pull_split(&id, dataset, split, is_quiet, wants_stop)?,
+                None => match self.offline_variable() {
+                    Some(variable) => return Err(no_split(&id, dataset, split, variable).into()),
+                    None => self.pull_split(&id, dataset, split, is_quiet, wants_stop)?,
+                },
             };
             splits.push(files);
         }
@@ -46,7 +48,7 @@ impl Hub {
     /// The files of a split, if the cache knows all that there are and has them.
     fn cached_split(
         &self,
-        id: &ModelId,
+        id: &RepositoryId,
         dataset: &Dataset,
         split: &str,
     ) -> Result<Option<SplitFiles>, Failure> {
@@ -62,7 +64,7 @@ impl Hub {
 
     fn pull_split(
         &self,
-        id: &ModelId,
+        id: &RepositoryId,
         dataset: &Dataset,
         split: &str,
         is_quiet: bool,
@@ -86,15 +88,16 @@ impl Hub {
         let paths = names.iter().map(|name| folder.join(name)).collect();
         Ok(SplitFiles { split: split.to_owned(), paths })
     }
+}
 
-    fn no_split(&self, id: &ModelId, dataset: &Dataset, split: &str) -> Failure {
-        let message = format!(
-            "{id}: split `{split}`{} is not in the cache, and `HF_HUB_OFFLINE` forbids to ask the Hub",
-            configuration(dataset)
-        );
-        let hint = "unset it, or name a folder of data with `--data DIR`";
-        Failure::message(Exit::Offline, message).with_hint(hint)
-    }
+/// The failure for want of a network, which `variable` forbids to use.
+fn no_split(id: &RepositoryId, dataset: &Dataset, split: &str, variable: &str) -> Failure {
+    let message = format!(
+        "{id}: split `{split}`{} is not in the cache, and `{variable}` forbids to ask the Hub",
+        configuration(dataset)
+    );
+    let hint = "unset it, or name a folder of data with `--data DIR`";
+    Failure::message(Exit::Offline, message).with_hint(hint)
 }
 
 fn configuration(dataset: &Dataset) -> String {
@@ -121,7 +124,7 @@ mod tests {
             endpoint: server.endpoint.clone(),
             cache: home.to_path_buf(),
             token: None,
-            is_offline,
+            offline_variable: is_offline.then_some("TRANSFORMERS_OFFLINE"),
             shows_bars: false,
             read_timeout: Duration::from_secs(5),
             retry_wait: Duration::from_millis(1),
@@ -152,7 +155,10 @@ mod tests {
             let dataset = selection.tasks[0].dataset.as_ref().unwrap();
             hub(&server, home.path(), is_offline).documents(dataset, num_fewshot, true, &|| false)
         };
-        assert!(failure(of("piqa", 0, true)).contains("split `validation` is not in the cache"));
+        let refused = failure(of("piqa", 0, true));
+        assert!(
+            refused.contains("split `validation` is not in the cache, and `TRANSFORMERS_OFFLINE` forbids")
+        );
         let Ok(Source::Files(splits)) = of("piqa", 0, false) else { panic!("comes") };
         let read = |splits: &[SplitFiles]| -> Vec<(String, String)> {
             let text = |path| std::fs::read_to_string(path).unwrap();

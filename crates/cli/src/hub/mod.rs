@@ -10,7 +10,7 @@ use tercet::checkpoint::{INDEX_FILE, SINGLE_FILE, indexed_files};
 use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError};
 use tercet::tokenizer::TOKENIZER_FILE;
-use tercet_hub::{Cache, Client, HubError, ModelId, News, Repository, Settings, Snapshot};
+use tercet_hub::{Cache, Client, HubError, News, Repository, RepositoryId, Settings, Snapshot};
 
 use crate::failure::{Exit, Failure};
 use crate::terminal::note;
@@ -18,6 +18,9 @@ use crate::terminal::note;
 use display::Display;
 use needed::{Main, Needed, Unclear, choose, choose_gguf, is_gguf};
 pub(crate) use needed::{Patterns, pattern};
+
+/// Digits of a commit that people are shown.
+const COMMIT_DIGITS: usize = 8;
 
 /// The Hub as this machine is set up for it.
 pub(crate) struct Hub {
@@ -42,14 +45,14 @@ pub(crate) enum Cached {
 ///
 /// # Errors
 /// Exit code 3 if there is no such model, 4 if it is not in the cache and there is no network.
-pub(crate) fn locate(id: &ModelId) -> Result<PathBuf, Failure> {
+pub(crate) fn locate(id: &RepositoryId) -> Result<PathBuf, Failure> {
     let hub = Hub::open()?;
     let cached = hub.cached(id)?;
     if let Cached::Whole(path) = cached {
         return Ok(path);
     }
-    if hub.is_offline() {
-        return Err(hub.offline(id, &cached));
+    if let Some(variable) = hub.offline_variable() {
+        return Err(hub.offline(id, &cached, variable));
     }
     note(&format!("{id} is not whole in the cache: asking the Hub for it"));
     hub.pull(id, &Patterns::default(), false, &|| false).map_err(PullError::failure)
@@ -101,12 +104,13 @@ impl Hub {
         &self.cache
     }
 
-    pub(crate) fn is_offline(&self) -> bool {
-        self.settings.is_offline
+    /// The variable that forbids to ask the Hub, if one does.
+    pub(crate) fn offline_variable(&self) -> Option<&'static str> {
+        self.settings.offline_variable
     }
 
     /// What is in the cache of a model at its revision.
-    pub(crate) fn cached(&self, id: &ModelId) -> Result<Cached, Failure> {
+    pub(crate) fn cached(&self, id: &RepositoryId) -> Result<Cached, Failure> {
         match self.cache.snapshot(id)? {
             Some(snapshot) => state_of(&snapshot),
             None => Ok(Cached::Absent),
@@ -117,7 +121,7 @@ impl Hub {
     ///
     /// # Errors
     /// Exit code 3, if the model has no such files.
-    pub(crate) fn cached_files(&self, id: &ModelId, patterns: &Patterns) -> Result<Cached, Failure> {
+    pub(crate) fn cached_files(&self, id: &RepositoryId, patterns: &Patterns) -> Result<Cached, Failure> {
         let Some(snapshot) = self.cache.snapshot(id)? else { return Ok(Cached::Absent) };
         if patterns.are_none() {
             return state_of(&snapshot);
@@ -136,8 +140,8 @@ impl Hub {
         }
     }
 
-    /// The failure for want of a network.
-    pub(crate) fn offline(&self, id: &ModelId, cached: &Cached) -> Failure {
+    /// The failure for want of a network, which `variable` forbids to use.
+    pub(crate) fn offline(&self, id: &RepositoryId, cached: &Cached, variable: &str) -> Failure {
         let found = match cached {
             Cached::Part(missing) => format!("incomplete in the cache, where {} missing", listed(missing)),
             Cached::Unreadable(why) => format!("of no use in the cache, which has {why}"),
@@ -146,7 +150,7 @@ impl Hub {
                 _ => "not in the cache".to_owned(),
             },
         };
-        let message = format!("{id}: {found}, and `HF_HUB_OFFLINE` forbids to ask the Hub");
+        let message = format!("{id}: {found}, and `{variable}` forbids to ask the Hub");
         let hint = format!(
             "unset it, or run `tercet pull {id}` where there is a network and bring `{}` here",
             self.cache.root().display()
@@ -159,7 +163,7 @@ impl Hub {
     /// `wants_stop` is asked often; what has come by then is kept for the next time.
     pub(crate) fn pull(
         &self,
-        id: &ModelId,
+        id: &RepositoryId,
         patterns: &Patterns,
         is_quiet: bool,
         wants_stop: &dyn Fn() -> bool,
@@ -255,8 +259,13 @@ fn state_of_files(snapshot: &Snapshot, mut wanted: Vec<String>, main: &Main) -> 
     }
 }
 
+/// The beginning of a commit, which people can read and `tercet rm` takes.
+pub(crate) fn short_commit(commit: &str) -> &str {
+    &commit[..COMMIT_DIGITS]
+}
+
 /// What to tell where no files can be chosen.
-fn unclear_failure(id: &ModelId, unclear: &Unclear) -> Failure {
+fn unclear_failure(id: &RepositoryId, unclear: &Unclear) -> Failure {
     let failure = |message: String| Failure::message(Exit::Model, format!("{id}: {message}"));
     match unclear {
         Unclear::NoWeights { has_pickles: true } => failure(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use glob::Pattern;
 use tercet::checkpoint::{INDEX_FILE, SINGLE_FILE};
 use tercet::folder_files::{EXTRA_FILES, RUN_FILES};
-use tercet::source::has_pickle_extension;
+use tercet::source::{has_gguf_extension, has_pickle_extension};
 use tercet::tokenizer::named_template;
 
 /// Parts of GGUF files' names that say what tercet runs, the best first.
@@ -151,7 +151,7 @@ pub(crate) fn choose_gguf<'a>(names: &[&'a str]) -> Option<&'a str> {
 }
 
 pub(crate) fn is_gguf(name: &str) -> bool {
-    name.ends_with(".gguf")
+    has_gguf_extension(Path::new(name))
 }
 
 #[cfg(test)]
@@ -212,6 +212,7 @@ mod tests {
         check(&["only-q4_k_m.gguf"], Some("only-q4_k_m.gguf"));
         check(&["a-f16.gguf", "ggml-model-i2_s.gguf", "a-tq2_0.gguf"], Some("ggml-model-i2_s.gguf"));
         check(&["a-TQ1_0.gguf", "a-TQ2_0.gguf", "a-f16.gguf"], Some("a-TQ2_0.gguf"));
+        check(&["a-I2_S.GGUF", "a-f16.Gguf"], Some("a-I2_S.GGUF"));
         check(&["a-i2_s.gguf", "b-i2_s.gguf"], None);
         check(&["a-f16.gguf", "a-q8_0.gguf"], None);
         let several = choose(&["a-f16.gguf", "a-q8_0.gguf"], &patterns(&[], &["*q8*"])).unwrap();

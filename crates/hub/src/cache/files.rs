@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::error::HubError;
@@ -46,26 +47,23 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.map_err(failed(&partial, "be written"))?;
-    fs::rename(&partial, path).map_err(failed(path, "be written"))
+    let written = written.map_err(failed(&partial, "be written"));
+    let named = written.and_then(|()| fs::rename(&partial, path).map_err(failed(path, "be written")));
+    named.inspect_err(|_| forget(&partial))
 }
 
-/// Makes `pointer` lead to `blob`, which from there is at `target`; replaces what is there.
-#[cfg(unix)]
-pub(super) fn link(_: &Path, target: &Path, pointer: &Path) -> Result<(), HubError> {
-    let partial = beside(pointer);
-    let _ = fs::remove_file(&partial);
-    std::os::unix::fs::symlink(target, &partial).map_err(failed(pointer, "be linked"))?;
-    fs::rename(&partial, pointer).map_err(failed(pointer, "be linked"))
+/// Removes what did not get its name: in `refs`, it would pass for a branch.
+fn forget(partial: &Path) {
+    // The error to tell is the one before.
+    let _ = fs::remove_file(partial);
 }
 
-/// Where links are a privilege, a second name of the contents does as well.
-#[cfg(not(unix))]
-pub(super) fn link(blob: &Path, _: &Path, pointer: &Path) -> Result<(), HubError> {
+/// Makes `pointer` lead to what from there is at `target`; replaces what is there.
+pub(super) fn link(target: &Path, pointer: &Path) -> Result<(), HubError> {
     let partial = beside(pointer);
     let _ = fs::remove_file(&partial);
-    let linked = fs::hard_link(blob, &partial).or_else(|_| fs::copy(blob, &partial).map(|_| ()));
-    linked.and_then(|()| fs::rename(&partial, pointer)).map_err(failed(pointer, "be linked"))
+    let linked = symlink(target, &partial).and_then(|()| fs::rename(&partial, pointer));
+    linked.map_err(failed(pointer, "be linked")).inspect_err(|_| forget(&partial))
 }
 
 /// A name in the same folder that nobody else uses now. It does not hold the name that the file will have, which
@@ -108,8 +106,18 @@ mod tests {
         write_whole(&file, b"one").unwrap();
         write_whole(&file, b"two").unwrap();
         assert_eq!(read_small(&file, 3).unwrap().as_deref(), Some(&b"two"[..]));
-        link(&file, &file, &pointer).unwrap();
+        link(&file, &pointer).unwrap();
         assert_eq!(fs::read(&pointer).unwrap(), b"two");
         assert_eq!(walk(folder.path()).unwrap().len(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn what_gets_no_name_is_not_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("place");
+        fs::create_dir_all(place.join("something")).unwrap();
+        write_whole(&place, b"one").unwrap_err();
+        link(&place, &place).unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the folder alone");
     }
 }

@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::HubError;
-use crate::id::{ModelId, is_commit};
+use crate::id::{RepositoryId, is_commit};
 use crate::repository::{RemoteFile, Repository};
 use files::{failed, link, read_small, write_whole};
 
@@ -67,13 +67,13 @@ fn commit_in(path: &Path) -> Result<Reference, HubError> {
     Ok(if is_commit(&text) { Reference::Commit(text) } else { Reference::Damaged })
 }
 
-/// A folder of models.
+/// A folder of repositories.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
 }
 
-/// The files of a model at one commit, as far as they are in the cache.
+/// The files of a repository at one commit, as far as they are in the cache.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The folder that holds the files.
@@ -99,7 +99,7 @@ impl Snapshot {
     pub fn names(&self) -> Result<Vec<String>, HubError> {
         let names = files::walk(&self.folder)?.into_iter().filter_map(|path| {
             let name = path.strip_prefix(&self.folder).ok()?;
-            Some(name.to_str()?.replace(std::path::MAIN_SEPARATOR, "/"))
+            Some(name.to_str()?.to_owned())
         });
         let mut names: Vec<String> = names.filter(|name| self.has(name)).collect();
         names.sort_unstable();
@@ -107,7 +107,7 @@ impl Snapshot {
     }
 }
 
-/// Where the contents of one model's files lie.
+/// Where the contents of one repository's files lie.
 pub(crate) struct Blobs {
     folder: PathBuf,
     locks: PathBuf,
@@ -142,16 +142,16 @@ impl Cache {
         Cache { root: root.into() }
     }
 
-    /// The folder that holds all models.
+    /// The folder that holds all repositories.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// What is here of a model at its revision; `None` if the revision is not known here.
+    /// What is here of a repository at its revision; `None` if the revision is not known here.
     ///
     /// # Errors
     /// [`HubError::Io`] if something is there and cannot be read.
-    pub fn snapshot(&self, id: &ModelId) -> Result<Option<Snapshot>, HubError> {
+    pub fn snapshot(&self, id: &RepositoryId) -> Result<Option<Snapshot>, HubError> {
         let Some(commit) = self.commit(id)? else { return Ok(None) };
         let folder = self.snapshot_folder(id, &commit);
         if !folder.is_dir() {
@@ -167,13 +167,13 @@ impl Cache {
         Snapshot { folder, commit, repository: Some(repository.clone()) }
     }
 
-    fn open_snapshot(&self, id: &ModelId, commit: String) -> Result<Snapshot, HubError> {
+    fn open_snapshot(&self, id: &RepositoryId, commit: String) -> Result<Snapshot, HubError> {
         let repository = self.record(id, &commit)?;
         Ok(Snapshot { folder: self.snapshot_folder(id, &commit), commit, repository })
     }
 
     /// What the record of a commit says; `None` if there is none that can be understood.
-    fn record(&self, id: &ModelId, commit: &str) -> Result<Option<Repository>, HubError> {
+    fn record(&self, id: &RepositoryId, commit: &str) -> Result<Option<Repository>, HubError> {
         let json = match read_small(&self.tree(id, commit), TREE_MAX_BYTES) {
             // Longer than any record.
             Err(HubError::Cache { .. }) => return Ok(None),
@@ -186,7 +186,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`HubError::Io`] if something is there and cannot be read.
-    pub fn has_damaged_reference(&self, id: &ModelId) -> Result<bool, HubError> {
+    pub fn has_damaged_reference(&self, id: &RepositoryId) -> Result<bool, HubError> {
         Ok(id.commit().is_none() && matches!(commit_in(&self.reference(id))?, Reference::Damaged))
     }
 
@@ -194,7 +194,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`HubError::Io`] if something is there and cannot be read.
-    pub fn has_reference(&self, id: &ModelId) -> Result<bool, HubError> {
+    pub fn has_reference(&self, id: &RepositoryId) -> Result<bool, HubError> {
         Ok(self.commit(id)?.is_some())
     }
 
@@ -212,7 +212,7 @@ impl Cache {
         write_whole(&self.reference(id), repository.commit().as_bytes())
     }
 
-    /// Makes the folders of a model, and the record of what its commit holds.
+    /// Makes the folders of a repository, and the record of what its commit holds.
     pub(crate) fn prepare(&self, repository: &Repository) -> Result<(), HubError> {
         let (id, commit) = (repository.id(), repository.commit());
         let blobs = self.blobs(id);
@@ -241,33 +241,33 @@ impl Cache {
         let pointer = self.snapshot_folder(id, commit).join(name);
         let folder = pointer.parent().expect("a file of a snapshot lies in a folder");
         fs::create_dir_all(folder).map_err(failed(folder, "be made"))?;
-        // From the file's own folder up to that of the model.
+        // From the file's own folder up to that of the repository.
         let up = "../".repeat(name.matches('/').count() + 2);
         let target = PathBuf::from(format!("{up}{BLOBS}/{}", file.digest));
         match fs::read_link(&pointer) {
             Ok(found) if found == target => Ok(()),
-            _ => link(&self.blobs(id).path(file), &target, &pointer),
+            _ => link(&target, &pointer),
         }
     }
 
-    pub(crate) fn blobs(&self, id: &ModelId) -> Blobs {
-        Blobs { folder: self.model(id).join(BLOBS), locks: self.root.join(LOCKS).join(id.folder()) }
+    pub(crate) fn blobs(&self, id: &RepositoryId) -> Blobs {
+        Blobs { folder: self.folder(id).join(BLOBS), locks: self.root.join(LOCKS).join(id.folder()) }
     }
 
-    pub(crate) fn snapshot_folder(&self, id: &ModelId, commit: &str) -> PathBuf {
-        self.model(id).join(SNAPSHOTS).join(commit)
+    pub(crate) fn snapshot_folder(&self, id: &RepositoryId, commit: &str) -> PathBuf {
+        self.folder(id).join(SNAPSHOTS).join(commit)
     }
 
-    fn model(&self, id: &ModelId) -> PathBuf {
+    fn folder(&self, id: &RepositoryId) -> PathBuf {
         self.root.join(id.folder())
     }
 
-    fn reference(&self, id: &ModelId) -> PathBuf {
-        self.model(id).join(REFERENCES).join(id.revision())
+    fn reference(&self, id: &RepositoryId) -> PathBuf {
+        self.folder(id).join(REFERENCES).join(id.revision())
     }
 
     /// The commit that a revision is; `None` if it is not known here, or its reference is damaged.
-    fn commit(&self, id: &ModelId) -> Result<Option<String>, HubError> {
+    fn commit(&self, id: &RepositoryId) -> Result<Option<String>, HubError> {
         if let Some(commit) = id.commit() {
             return Ok(Some(commit.to_owned()));
         }
@@ -278,8 +278,8 @@ impl Cache {
         })
     }
 
-    fn tree(&self, id: &ModelId, commit: &str) -> PathBuf {
-        self.model(id).join(TREES).join(format!("{commit}.json"))
+    fn tree(&self, id: &RepositoryId, commit: &str) -> PathBuf {
+        self.folder(id).join(TREES).join(format!("{commit}.json"))
     }
 
     /// The names of folders in a folder, sorted; none if there is no such folder.

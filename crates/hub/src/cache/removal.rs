@@ -12,7 +12,7 @@ use super::files::{failed, walk};
 use super::{BLOBS, Cache, CachedModel, LOCKS, NO_EXIST, REFERENCES, SNAPSHOTS, TREES};
 use crate::digest::Digest;
 use crate::error::HubError;
-use crate::id::ModelId;
+use crate::id::RepositoryId;
 
 /// The shortest beginning of a commit that stands for it.
 const COMMIT_MIN_DIGITS: usize = 7;
@@ -21,7 +21,7 @@ const COMMIT_MIN_DIGITS: usize = 7;
 #[derive(Debug)]
 pub struct Removal {
     /// What was named.
-    pub id: ModelId,
+    pub id: RepositoryId,
     /// What this frees on the disk.
     pub bytes: u64,
     root: PathBuf,
@@ -35,9 +35,9 @@ impl Cache {
     ///
     /// # Errors
     /// [`HubError::Cache`] if the model's folder is a link, [`HubError::Io`] if it cannot be read.
-    pub fn removal(&self, id: &ModelId, planned: &[Removal]) -> Result<Option<Removal>, HubError> {
+    pub fn removal(&self, id: &RepositoryId, planned: &[Removal]) -> Result<Option<Removal>, HubError> {
         let Some(mut model) = self.model_of(id)? else { return Ok(None) };
-        let folder = self.model(id);
+        let folder = self.folder(id);
         if folder.is_symlink() {
             let (found, expected) = ("a link", "a folder; remove the link by hand");
             return Err(HubError::Cache { path: folder, found, expected });
@@ -69,7 +69,7 @@ impl Cache {
 
     /// What belongs to one revision only.
     fn paths_of(&self, model: &CachedModel, commit: &str) -> Result<Vec<PathBuf>, HubError> {
-        let folder = self.model(&model.id);
+        let folder = self.folder(&model.id);
         let (mut own, mut used) = (BTreeSet::new(), BTreeSet::new());
         for revision in &model.revisions {
             let blobs = blobs_of(&revision.snapshot.folder)?;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::files::walk;
 use super::{BLOBS, Cache, REFERENCES, Reference, SNAPSHOTS, Snapshot, commit_in};
 use crate::error::HubError;
-use crate::id::{ModelId, is_commit};
+use crate::id::{RepositoryId, is_commit, is_revision};
 
 /// A model in the cache.
 #[derive(Debug, Clone)]
 pub struct CachedModel {
     /// The model.
-    pub id: ModelId,
+    pub id: RepositoryId,
     /// Its revisions, by their commits.
     pub revisions: Vec<CachedRevision>,
     /// What it takes on disk, with what came in part.
@@ -51,7 +51,7 @@ impl Cache {
     /// [`HubError::Io`] if a folder or record cannot be read.
     pub fn models(&self) -> Result<Vec<CachedModel>, HubError> {
         let folders = self.folders_in(&self.root)?;
-        let ids = folders.iter().filter_map(|folder| ModelId::of_folder(folder));
+        let ids = folders.iter().filter_map(|folder| RepositoryId::of_folder(folder));
         let mut models: Vec<CachedModel> = ids.map(|id| self.scan(id)).collect::<Result<_, _>>()?;
         models.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(models)
@@ -61,16 +61,16 @@ impl Cache {
     ///
     /// # Errors
     /// [`HubError::Io`] if a folder or record cannot be read.
-    pub fn model_of(&self, id: &ModelId) -> Result<Option<CachedModel>, HubError> {
-        if !self.model(id).is_dir() {
+    pub fn model_of(&self, id: &RepositoryId) -> Result<Option<CachedModel>, HubError> {
+        if !self.folder(id).is_dir() {
             return Ok(None);
         }
         let whole = id.name().parse().expect("the name of an id is an id");
         self.scan(whole).map(Some)
     }
 
-    fn scan(&self, id: ModelId) -> Result<CachedModel, HubError> {
-        let folder = self.model(&id);
+    fn scan(&self, id: RepositoryId) -> Result<CachedModel, HubError> {
+        let folder = self.folder(&id);
         let mut references = self.references(&id)?;
         let mut revisions = Vec::new();
         for commit in self.folders_in(&folder.join(SNAPSHOTS))? {
@@ -79,17 +79,17 @@ impl Cache {
             }
             let snapshot = self.open_snapshot(&id, commit)?;
             let bytes = files_of(&snapshot.folder)?.values().sum();
-            let references = references.by_commit.remove(&snapshot.commit).unwrap_or_default();
+            let mut references = references.by_commit.remove(&snapshot.commit).unwrap_or_default();
+            // What a process that was killed has left has no name that can be asked for.
+            references.retain(|name| is_revision(name));
             revisions.push(CachedRevision { snapshot, references, bytes });
         }
+        references.damaged.retain(|name| is_revision(name));
         let (mut bytes, mut partial_bytes) = (0, 0);
-        // Contents lie in the snapshots themselves where a disk knows no links; on systems where links are a
-        // privilege, files there are second names of blobs.
-        if cfg!(unix) {
-            let files = walk(&folder.join(SNAPSHOTS))?;
-            let found = files.iter().filter_map(|path| fs::symlink_metadata(path).ok());
-            bytes += found.filter(|found| found.is_file()).map(|found| found.len()).sum::<u64>();
-        }
+        // Contents lie in the snapshots themselves where a disk knows no links.
+        let files = walk(&folder.join(SNAPSHOTS))?;
+        let found = files.iter().filter_map(|path| fs::symlink_metadata(path).ok());
+        bytes += found.filter(|found| found.is_file()).map(|found| found.len()).sum::<u64>();
         for blob in walk(&folder.join(BLOBS))? {
             let blob_bytes = fs::metadata(&blob).map_or(0, |found| found.len());
             bytes += blob_bytes;
@@ -100,9 +100,9 @@ impl Cache {
         Ok(CachedModel { id, revisions, bytes, partial_bytes, damaged_references: references.damaged })
     }
 
-    /// The branches and tags of a model.
-    pub(super) fn references(&self, id: &ModelId) -> Result<References, HubError> {
-        let folder = self.model(id).join(REFERENCES);
+    /// The branches and tags of a model, and whatever else lies there: a removal takes it along.
+    pub(super) fn references(&self, id: &RepositoryId) -> Result<References, HubError> {
+        let folder = self.folder(id).join(REFERENCES);
         let mut references = References::default();
         for path in walk(&folder)? {
             let name = path.strip_prefix(&folder).ok().and_then(Path::to_str).map(str::to_owned);

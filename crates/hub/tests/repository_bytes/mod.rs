@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path};
 
-use tercet_hub::{ModelId, Repository};
+use tercet_hub::{Repository, RepositoryId};
 
 /// A right answer of the Hub: files in git, in large-file storage, and one without a digest.
 pub fn right_answer() -> Vec<u8> {
@@ -21,7 +21,7 @@ pub fn right_answer() -> Vec<u8> {
 /// Reads an answer; whether it is one. What it names must stay in its folder, and a record of it must
 /// read as it was written.
 pub fn repository(bytes: &[u8]) -> bool {
-    let id: ModelId = "org/name".parse().expect("a name of the Hub");
+    let id: RepositoryId = "org/name".parse().expect("a name of the Hub");
     let Ok(repository) = Repository::parse(&id, bytes) else { return false };
     assert!(repository.commit().len() == 40 && repository.commit().is_ascii());
     for name in repository.names() {

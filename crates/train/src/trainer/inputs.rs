@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use tercet::config::CONFIG_FILE as MODEL_CONFIG_FILE;
-use tercet::source::{Source, SourceError};
+use tercet::source::{Source, SourceError, has_gguf_extension};
 
 use super::output::{is_run, model_of_run};
 use super::{CHECKPOINTS, TrainError};
@@ -34,10 +34,9 @@ pub(super) fn check(config: &TrainConfig) -> Result<(), TrainError> {
 
 /// The folder of a model that `field` names.
 pub(super) fn model_folder(field: &'static str, path: &Path) -> Result<Source, TrainError> {
-    let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     let refused = |found, hint: String| TrainError::NoFolder { field, path: path.to_owned(), found, hint };
     match Source::folder(path) {
-        Err(SourceError::NotAFolder { .. }) if is_gguf => {
+        Err(SourceError::NotAFolder { .. }) if has_gguf_extension(path) => {
             Err(TrainError::Gguf { field, path: path.to_owned() })
         }
         Err(SourceError::NotAFolder { .. }) => Err(refused("a file", OF_A_MODEL.to_owned())),
