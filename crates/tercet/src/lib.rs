@@ -100,6 +100,7 @@ pub mod gguf;
 pub mod json;
 pub mod mapped_file;
 pub mod model;
+pub mod nearest;
 pub mod planes;
 pub mod presets;
 pub mod random;
