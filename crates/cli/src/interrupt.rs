@@ -1,5 +1,6 @@
 //! Ctrl-C, SIGTERM and a closed terminal: what is awaited ends cleanly, anything else at once.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,5 +77,10 @@ impl Interrupt {
 
     pub(crate) fn is_pending(&self) -> bool {
         self.exit_code().is_some()
+    }
+
+    /// What a listener answers: to go on, until a signal has come.
+    pub(crate) fn flow(&self) -> ControlFlow<()> {
+        if self.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

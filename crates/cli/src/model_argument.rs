@@ -208,6 +208,9 @@ fn most_like(folder: &Path, name: &OsStr, is_model: bool) -> Option<String> {
 }
 
 /// Whether a name is so like another that it may be that one, misspelt.
+///
+/// Letters are counted, where `tercet::nearest` compares names of one kind: on this depends what is a MODEL at all and
+/// whether the Hub hears of it, and to that measure `note.gguf` is like `tales.gguf`.
 pub(crate) fn is_meant(name: &str, other: &str) -> bool {
     2 * strsim::damerau_levenshtein(name, other) <= name.chars().count()
 }

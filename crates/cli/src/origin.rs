@@ -9,6 +9,7 @@ use tercet::config::{Config, Linears, SuggestedSampling};
 use tercet::embedded;
 use tercet::model::{MemoryNeed, Model, SessionSize, WeightTypes};
 use tercet::presets::{PRESETS, Preset};
+use tercet::random;
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{KvType, Pool};
@@ -128,12 +129,9 @@ impl Origin {
         prompt: &str,
     ) -> Result<Vec<u32>, Failure> {
         let Some(tokenizer) = tokenizer else {
-            // Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
-            const MULTIPLIER: u64 = 2_654_435_761;
-            let words = prompt.split_whitespace().count() as u64;
-            let count = if words == 0 { PRESET_PROMPT_TOKENS as u64 } else { words };
-            let token = |i: u64| (i * MULTIPLIER % self.config.vocab_size as u64) as u32;
-            return Ok((1..=count).map(token).collect());
+            let words = prompt.split_whitespace().count();
+            let count = if words == 0 { PRESET_PROMPT_TOKENS } else { words };
+            return Ok(random::tokens(count, self.config.vocab_size));
         };
         let tokens = tokenizer.encode(prompt, true);
         let mut tokens = tokens.map_err(|error| Failure::new(Exit::Failed, error))?;

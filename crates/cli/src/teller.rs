@@ -50,10 +50,7 @@ impl Teller<'_> {
 
     fn go_on(&self) -> ControlFlow<()> {
         let is_unheard = self.stdout.as_ref().is_some_and(|stdout| stdout.error.is_some());
-        if is_unheard || self.interrupt.is_pending() {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+        if is_unheard { ControlFlow::Break(()) } else { self.interrupt.flow() }
     }
 }
 

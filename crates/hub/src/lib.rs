@@ -45,9 +45,8 @@
 //! # What holds
 //!
 //! A file has its name only when all its bytes are there and have the digest that the Hub says; what was interrupted
-//! goes on
-//! where it stopped. Nothing is asked of the network but what was named. The token goes to the endpoint and to nobody
-//! else, never over a plain connection to another machine, and is never shown. Sizes are in bytes.
+//! goes on where it stopped. Nothing is asked of the network but what was named. The token goes to the endpoint and to
+//! nobody else, never over a plain connection to another machine, and is never shown. Sizes are in bytes.
 
 mod cache;
 mod client;

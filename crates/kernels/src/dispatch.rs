@@ -1,4 +1,4 @@
-//! The one place that asks which CPU this is.
+//! The one place that chooses by an [`Isa`] what runs; which of them this CPU has, [`crate::isa`] finds out.
 //!
 //! `operations!` lists every float operation of `scalar` once. From that list
 //! `compile_definitions!(features)` gives an arch file its text compiled with those features, and
@@ -130,6 +130,15 @@ dispatchers! {
         q: [&[f32]; G], block: &KvBlock<'_, T>, valid: [usize; G], scale: f32, out: &mut [f32]
     ) -> [BlockSoftmax; G];
     fn int8_dots[](rounds: usize) -> i32;
+}
+
+/// Whether products of bf16 have instructions of their own.
+pub(crate) fn has_bf16(isa: Isa) -> bool {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512Bf16 => true,
+        _ => false,
+    }
 }
 
 /// `rounds` rounds of the dot product of bf16, where the instruction set has one.

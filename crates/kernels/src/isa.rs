@@ -1,7 +1,7 @@
 //! Instruction sets: which ones this CPU has, and a token that proves it.
 //!
-//! It knows CPUs and nothing of operations; [`crate::dispatch`] is the only place that asks an
-//! [`Isa`] what it is.
+//! The only place that asks which CPU this is. It knows nothing of operations: [`crate::dispatch`] chooses by an
+//! [`Isa`] what runs.
 
 use std::fmt;
 
@@ -120,15 +120,6 @@ impl Isa {
             Kind::Avx512Bf16 => "avx512bf16",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDotprod => "neon_dotprod",
-        }
-    }
-
-    /// Whether products of bf16 have instructions of their own.
-    pub fn has_bf16(self) -> bool {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Bf16 => true,
-            _ => false,
         }
     }
 

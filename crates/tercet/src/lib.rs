@@ -87,6 +87,7 @@
 //! - **Files are hostile.** Lengths are checked before memory is taken, and nothing is executed.
 //! - **A decode step allocates nothing**: [`model::Session::forward`] works in buffers that were made with the session.
 
+pub mod calendar;
 pub mod checkpoint;
 pub mod config;
 pub mod convert;
@@ -100,6 +101,7 @@ pub mod gguf;
 pub mod json;
 pub mod mapped_file;
 pub mod model;
+pub mod nearest;
 pub mod planes;
 pub mod presets;
 pub mod random;

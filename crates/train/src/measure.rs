@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tercet::config::{Config, Linears};
+use tercet::random;
 use tercet_kernels::Pool;
 use tercet_kernels::ops::backward::GradientPrecision;
 
@@ -66,8 +67,7 @@ pub(crate) fn random_network(config: Config, pool: Arc<Pool>, size: NetworkSize)
     let layout = network.layout().clone();
     initialize(&layout, 0, INITIALIZER_RANGE, network.parameters());
     network.quantize().expect("initial parameters are finite");
-    // Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
-    let token = |i: usize| (i as u64 * 2_654_435_761 % vocab_size as u64) as u32;
+    let token = |number: usize| random::token(number, vocab_size);
     let sequences = size.rows / size.context;
     let rows = sequences * size.context;
     let batch = Batch {

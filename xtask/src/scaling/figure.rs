@@ -4,23 +4,19 @@ use std::ops::Range;
 
 use anyhow::{Result, anyhow};
 use plotters::coord::types::RangedCoordf64;
-use plotters::prelude::*;
+use plotters::prelude::{
+    Cartesian2d, ChartBuilder, ChartContext, Circle, Color, IntoDrawingArea, IntoFont, LineSeries,
+    PathElement, Polygon, RGBColor, SVGBackend, SeriesLabelPosition, TriangleMarker, WHITE,
+};
+use tercet_train::log::look::{AMBER, GREEN, GRID, INK, ORANGE, PURPLE, SKY, draw_legend};
 
 use super::fit::Line;
 use super::gaps::{self, chosen};
 use super::plan::{Arm, Outcome, SEEDS, SIZES};
 
 const SIZE: (u32, u32) = (860, 460);
-const INK: RGBColor = RGBColor(60, 60, 67);
-const GRID: RGBColor = RGBColor(225, 225, 230);
-/// Colours of the sizes, from the least, which stay apart for colour-blind eyes (Okabe and Ito).
-const COLORS: [RGBColor; SIZES.len()] = [
-    RGBColor(86, 180, 233),
-    RGBColor(0, 158, 115),
-    RGBColor(230, 159, 0),
-    RGBColor(213, 94, 0),
-    RGBColor(150, 90, 160),
-];
+/// Colours of the sizes, from the least.
+const COLORS: [RGBColor; SIZES.len()] = [SKY, GREEN, AMBER, ORANGE, PURPLE];
 /// Perplexities of table 1 of arXiv:2402.17764: parameters with the embedding, LLaMA, BitNet b1.58.
 const PAPER: [(f64, f64, f64); 3] = [(0.7e9, 12.33, 12.87), (1.3e9, 11.25, 11.29), (3e9, 10.04, 9.91)];
 /// Above it a run's first validations would flatten all others.
@@ -172,14 +168,7 @@ fn drawing(frame: &Frame, draw: impl FnOnce(&mut Chart<'_>) -> Result<()>) -> Re
         }
         mesh.draw().map_err(shown)?;
         draw(&mut chart)?;
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GRID)
-            .label_font(("sans-serif", 13).into_font().color(&INK))
-            .draw()
-            .map_err(shown)?;
+        draw_legend(&mut chart, SeriesLabelPosition::UpperRight).map_err(shown)?;
         root.present().map_err(shown)?;
     }
     Ok(svg + "\n")

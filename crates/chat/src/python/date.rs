@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::{Error, ErrorKind};
+use tercet::calendar::Date;
 
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
@@ -21,58 +22,17 @@ const MONTHS: [&str; 12] = [
 ];
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// A moment in the words of the Gregorian calendar.
-struct Date {
-    year: i64,
-    /// 1 to 12.
-    month: usize,
-    /// 1 to 31.
-    day: u64,
-    /// 1 to 366.
-    day_of_year: u64,
-    /// 0 to 6, from Sunday.
-    weekday: usize,
-    second_of_day: u64,
-}
-
-impl Date {
-    /// Days since the start of 1970 as a date: Hinnant's `civil_from_days`, in whose years March is
-    /// the first month, so that a leap day is the last day of one.
-    fn of(time: SystemTime) -> Self {
-        let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let days = seconds / DAY_SECONDS;
-        // Days of 400 years, of which the present ones began on 1 March 2000 or 1600.
-        let shifted = days + 719_468;
-        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let from_march = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * from_march + 2) / 153;
-        let day = from_march - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        let year = era * 400 + year_of_era + u64::from(month <= 2);
-        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let day_of_year = if month > 2 { from_march + 60 + u64::from(is_leap) } else { from_march - 305 };
-        Date {
-            year: year as i64,
-            month: month as usize,
-            day,
-            day_of_year,
-            weekday: ((days + 4) % 7) as usize,
-            second_of_day: seconds % DAY_SECONDS,
-        }
-    }
-}
-
 /// A moment in this format.
 ///
 /// # Errors
 /// If the format has a code that is not among those of C.
 pub(crate) fn strftime(time: SystemTime, format: &str) -> Result<String, Error> {
-    let date = Date::of(time);
-    let (hour, minute, second) =
-        (date.second_of_day / 3600, date.second_of_day / 60 % 60, date.second_of_day % 60);
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let date = Date::of_day((seconds / DAY_SECONDS) as i64);
+    let (hour, minute, second) = (seconds % DAY_SECONDS / 3600, seconds / 60 % 60, seconds % 60);
     let hour_of_12 = if hour % 12 == 0 { 12 } else { hour % 12 };
-    let (day_name, month_name) = (DAYS[date.weekday], MONTHS[date.month - 1]);
+    let day_name = DAYS[usize::from(date.weekday)];
+    let month_name = MONTHS[usize::from(date.month) - 1];
     let mut text = String::new();
     let mut rest = format.chars();
     while let Some(c) = rest.next() {
@@ -91,10 +51,10 @@ pub(crate) fn strftime(time: SystemTime, format: &str) -> Result<String, Error> 
         text.push_str(&match code {
             Some('Y') => date.year.to_string(),
             Some('y') => padded(date.year.unsigned_abs() % 100, 2),
-            Some('m') => padded(date.month as u64, 2),
-            Some('d') => padded(date.day, 2),
+            Some('m') => padded(date.month.into(), 2),
+            Some('d') => padded(date.day.into(), 2),
             Some('e') => format!("{:2}", date.day),
-            Some('j') => padded(date.day_of_year, 3),
+            Some('j') => padded(date.day_of_year.into(), 3),
             Some('H') => padded(hour, 2),
             Some('I') => padded(hour_of_12, 2),
             Some('M') => padded(minute, 2),

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -105,7 +104,7 @@ impl Convert {
         let mut progress = Progress::begin("converting", conversion.size_bytes());
         let written = conversion.write(&destination, &mut |done_bytes| {
             progress.set(done_bytes);
-            if interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            interrupt.flow()
         });
         drop(progress);
         if let (Err(ConvertError::Stopped), Some(exit_code)) = (&written, interrupt.exit_code()) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tercet::nearest::nearest;
 
 use super::description::Description;
 use super::documents::{first_document, ready_kind};
@@ -264,18 +265,13 @@ impl Catalog {
     }
 
     fn nearest(&self, name: &str) -> Option<String> {
-        /// How alike a name must be, of 1.
-        const ALIKE_MIN: f64 = 0.7;
         let known: BTreeSet<&String> = self
             .groups
             .iter()
             .map(|group| &group.name)
             .chain(self.entries.iter().map(|(name, _)| name))
             .collect();
-        let scored = known.into_iter().map(|known| (strsim::jaro_winkler(name, known), known));
-        let nearest =
-            scored.filter(|(alike, _)| *alike >= ALIKE_MIN).max_by(|one, two| one.0.total_cmp(&two.0));
-        nearest.map(|(_, name)| name.clone())
+        nearest(name, known).cloned()
     }
 }
 
@@ -310,6 +306,7 @@ mod tests {
         };
         check("arc_eazy", Some("did you mean `arc_easy`?"));
         check("boolq@0.3.1", Some("did you mean `boolq@0.3.0`?"));
+        check("wiktxt", Some("did you mean `wikitext`?"));
         check("xyz\n", None);
     }
 

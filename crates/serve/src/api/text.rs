@@ -3,6 +3,7 @@
 //! Without a tokenizer, for random weights, a token's text is its number and a space, and a text's tokens are
 //! pseudo-random, one a word.
 
+use tercet::random;
 use tercet::tokenizer::Tokenizer;
 
 use super::ApiError;
@@ -129,10 +130,7 @@ fn drops_space(tokenizer: &Tokenizer, token: u32) -> bool {
 }
 
 fn pseudo_random(text: &str, vocab_size: usize) -> Vec<u32> {
-    // Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
-    const MULTIPLIER: u64 = 2_654_435_761;
-    let words = text.split_whitespace().count() as u64;
-    (1..=words).map(|word| (word * MULTIPLIER % vocab_size as u64) as u32).collect()
+    random::tokens(text.split_whitespace().count(), vocab_size)
 }
 
 #[cfg(test)]

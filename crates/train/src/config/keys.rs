@@ -3,6 +3,7 @@
 //! It knows types and names, and no ranges: those are `check`'s. A test holds it equal to the
 //! structs.
 
+use tercet::nearest;
 use toml::Value;
 
 use super::activation;
@@ -166,9 +167,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dim", "model.hidden_size"),
 ];
 
-/// Names less alike than this (Jaro–Winkler, 0 to 1) are not offered: `foo` is near nothing.
-const ALIKE: f64 = 0.75;
-
 /// The key with this path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
@@ -196,18 +194,10 @@ pub(super) fn nearest(path: &str) -> Option<&'static str> {
     let paths = KEYS.iter().map(|key| key.path).chain(sections);
     let likeness = |known: &str| {
         let (known_section, known_name) = parted(known);
-        let alike = strsim::jaro_winkler(name, known_name);
         let bonus = if known_section == section { 0.1 } else { 0.0 };
-        (alike >= ALIKE).then_some(alike + bonus)
+        Some(nearest::likeness(name, known_name)? + bonus)
     };
-    let scored = paths.filter_map(|known| Some((likeness(known)?, known)));
-    // The first of equals, so that the answer does not depend on the order of comparison.
-    scored
-        .fold(None, |best: Option<(f64, &str)>, next| match best {
-            Some(best) if best.0 >= next.0 => Some(best),
-            _ => Some(next),
-        })
-        .map(|(_, path)| path)
+    nearest::most_alike(paths.map(|known| (likeness(known), known)))
 }
 
 /// The key that a name without its section most likely means, such as that of another trainer's flag.
@@ -220,11 +210,9 @@ fn parted(path: &str) -> (&str, &str) {
     path.rsplit_once('.').unwrap_or(("", path))
 }
 
-/// The most alike of some names, if one is alike.
+/// The most alike of some names in lower case, if one is alike.
 pub(super) fn nearest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let alike = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
-    let best = names.max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
-    (alike(best) >= ALIKE).then_some(best)
+    nearest::nearest(&name.to_lowercase(), names)
 }
 
 impl Kind {

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use tercet::nearest::nearest;
+
 use super::error::DataError;
 use crate::config::DataFormat;
 
@@ -86,16 +88,13 @@ fn expand(field: &'static str, pattern: &str) -> Result<Vec<PathBuf>, DataError>
 
 /// The name beside `path` that is most like its own, if any is like it.
 fn nearest_name(path: &Path) -> Option<String> {
-    const ALIKE: f64 = 0.75;
     let wanted = path.file_name()?.to_str()?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort_unstable();
-    let likeness = |name: &String| strsim::jaro_winkler(name, wanted);
-    let nearest = names.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(&nearest) >= ALIKE).then_some(nearest)
+    nearest(wanted, names)
 }
 
 /// Tells what a file is by its name and first bytes, of which the bytes win.
@@ -175,9 +174,11 @@ mod tests {
 
     #[test]
     fn a_pattern_without_files_names_the_nearest() {
-        let folder = folder(&[("stories.txt", b"b")]);
-        let message = found(&folder, &["storys.txt"]).unwrap_err().to_string();
-        assert!(message.contains("the nearest name there is `stories.txt`"), "{message}");
+        let folder = folder(&[("stories.txt", b"b"), ("part1.jsonl", b"b"), ("part2.jsonl", b"b")]);
+        for (name, nearest) in [("storys.txt", "stories.txt"), ("part3.jsonl", "part1.jsonl")] {
+            let message = found(&folder, &[name]).unwrap_err().to_string();
+            assert!(message.contains(&format!("the nearest name there is `{nearest}`")), "{message}");
+        }
         let message = found(&folder, &["*.parquet"]).unwrap_err().to_string();
         assert!(message.ends_with("matches no file, expected at least one"), "{message}");
         let error = find("data.train", &["no such folder/*.txt".to_owned()], None).unwrap_err();

@@ -14,6 +14,7 @@ use plotters::prelude::{
 };
 use plotters::style::{IntoFont, RGBColor, WHITE};
 
+use super::look::{BLUE, GREEN, GRID, INK, ORANGE, PURPLE, draw_legend};
 use super::{RecordError, Row, replace};
 
 const SIZE: (u32, u32) = (960, 780);
@@ -26,14 +27,6 @@ const POINTS_MAX: usize = 1200;
 
 /// The smoothed line averages over this share of the run.
 const SMOOTHING_SHARE: f64 = 0.02;
-
-const INK: RGBColor = RGBColor(60, 60, 67);
-const GRID: RGBColor = RGBColor(225, 225, 230);
-// Colours that stay apart for colour-blind eyes (Okabe and Ito).
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const ORANGE: RGBColor = RGBColor(213, 94, 0);
-const GREEN: RGBColor = RGBColor(0, 158, 115);
-const PURPLE: RGBColor = RGBColor(150, 90, 160);
 
 type Point = (f64, f64);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -199,14 +192,7 @@ fn panel(
         };
     }
     if series.iter().any(|series| !series.label.is_empty()) {
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GRID)
-            .label_font(("sans-serif", 13).into_font().color(&INK))
-            .draw()
-            .map_err(shown)?;
+        draw_legend(&mut chart, SeriesLabelPosition::UpperRight).map_err(shown)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! | `recorder` | the files of a run, continued where a checkpoint left them |
 //! | `events` | TensorBoard's event files |
 //! | `curves` | the curves as SVG |
+//! | [`look`] | how drawings look, those of others too |
 //! | `trainer_state` | `trainer_state.json`, for plotters of Hugging Face runs |
 //!
 //! Whatever is measured with a clock goes to `timings.csv` and TensorBoard alone, so that
@@ -13,6 +14,7 @@
 
 mod curves;
 mod events;
+pub mod look;
 mod recorder;
 mod rows;
 mod trainer_state;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tercet::model::{
     ForwardError, LogitRows, Model, PROMPT_ROWS, Session, SessionSize, WorkTimes, prompt_passes,
 };
+use tercet::random;
 use tercet_kernels::{KvCache, KvType, Sequence};
 
 use super::test::{Kind, Test};
@@ -103,7 +104,7 @@ fn warm_up(session: &mut Session<'_>, caches: &mut [KvCache], test: &Test) -> Re
 
 fn read_prompt(session: &mut Session<'_>, cache: &mut KvCache, tokens: usize) -> Result<(), ForwardError> {
     let vocabulary = session.model().config().vocab_size;
-    let tokens: Vec<u32> = (0..tokens).map(|i| token(i, vocabulary)).collect();
+    let tokens = random::tokens(tokens, vocabulary);
     for (tokens, logit_rows) in prompt_passes(&tokens, PROMPT_ROWS) {
         session.forward(&mut [Sequence { tokens, cache }], logit_rows)?;
     }
@@ -113,17 +114,11 @@ fn read_prompt(session: &mut Session<'_>, cache: &mut KvCache, tokens: usize) ->
 fn decode(session: &mut Session<'_>, caches: &mut [KvCache], tokens: usize) -> Result<(), ForwardError> {
     let vocabulary = session.model().config().vocab_size;
     for step in 0..tokens {
-        let next: Vec<[u32; 1]> =
-            (0..caches.len()).map(|sequence| [token(step * caches.len() + sequence, vocabulary)]).collect();
+        let numbers = step * caches.len() + 1..=(step + 1) * caches.len();
+        let next: Vec<[u32; 1]> = numbers.map(|number| [random::token(number, vocabulary)]).collect();
         let mut sequences: Vec<_> =
             next.iter().zip(&mut *caches).map(|(tokens, cache)| Sequence { tokens, cache }).collect();
         session.forward(&mut sequences, LogitRows::Last)?;
     }
     Ok(())
-}
-
-/// Knuth's multiplicative hashing: spread over the vocabulary, and always the same.
-fn token(i: usize, vocabulary: usize) -> u32 {
-    const MULTIPLIER: u64 = 2_654_435_761;
-    ((i as u64 + 1) * MULTIPLIER % vocabulary as u64) as u32
 }

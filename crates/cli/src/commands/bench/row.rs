@@ -66,7 +66,7 @@ pub(super) struct Setting {
     pub(super) version: String,
     /// Bytes of weights that lie in memory.
     pub(super) size_bytes: u64,
-    /// Weights of linears, embedding and head.
+    /// Parameters of the model, norms included.
     pub(super) params: u64,
     /// Seconds from opening the model, or making it, until it could run.
     pub(super) load_s: f64,

@@ -421,6 +421,6 @@ impl Listener for Shown<'_> {
         let share = tokens as f64 / total_tokens as f64;
         let batch_bytes = self.read_bytes - self.done_bytes;
         self.progress.set(self.done_bytes + (share * batch_bytes as f64) as u64);
-        if self.interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.interrupt.flow()
     }
 }

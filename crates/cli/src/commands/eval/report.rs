@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
+use tercet::calendar::Date;
 use tercet_eval::results::{Difference, Test, of_group, samples, sanitized, summary};
 use tercet_eval::tasks::{Group, Metric};
 
@@ -101,23 +102,9 @@ fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>)
 /// A time in UTC as the harness puts it into names of files: `2024-02-29T23-59-59.5`.
 fn date(seconds: f64) -> String {
     let (days, of_day) = ((seconds / 86_400.0).floor() as i64, seconds.rem_euclid(86_400.0));
-    let (year, month, day) = civil(days);
+    let Date { year, month, day, .. } = Date::of_day(days);
     let (hour, minute) = ((of_day / 3600.0) as u32, (of_day / 60.0) as u32 % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{:09.6}", of_day % 60.0)
-}
-
-/// The Gregorian date of a day counted from 1970-01-01: years begin in March, so that a leap day is the last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    const DAYS_OF_400_YEARS: i64 = 146_097;
-    const MARCH_1_OF_YEAR_0: i64 = -719_468;
-    let days = days - MARCH_1_OF_YEAR_0;
-    let (era, day) = (days.div_euclid(DAYS_OF_400_YEARS), days.rem_euclid(DAYS_OF_400_YEARS));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (400 * era + year + next, month, day)
 }
 
 /// The differences of two models as Markdown.

@@ -304,6 +304,6 @@ impl Listener for Shown<'_> {
     fn progress(&mut self, tokens: usize, total_tokens: usize) -> ControlFlow<()> {
         let begin = || Progress::begin_tokens(self.name, total_tokens as u64);
         self.progress.get_or_insert_with(begin).set(tokens as u64);
-        if self.interrupt.is_pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.interrupt.flow()
     }
 }

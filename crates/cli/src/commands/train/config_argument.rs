@@ -5,13 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tercet::nearest::{likeness, most_alike};
 use tercet_train::trainer::{RUN_CONFIG_FILE, is_run};
 
 use crate::failure::{Exit, Failure};
 
 const EXPECTED: &str = "expected a TOML file";
-/// Names less alike than this (Jaro–Winkler, 0 to 1) are not offered.
-const ALIKE: f64 = 0.75;
 
 /// Refuses what is no file.
 pub(super) fn check(config: &Path) -> Result<(), Failure> {
@@ -52,18 +51,12 @@ fn nearest(config: &Path) -> Option<PathBuf> {
     let is_hidden =
         |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let inner = entries_of(folder).into_iter().filter(|path| path.is_dir() && !is_hidden(path));
-    let mut best: Option<(f64, PathBuf)> = None;
-    for folder in std::iter::once(folder.to_owned()).chain(inner) {
-        for path in configurations_in(&folder) {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let likeness = strsim::jaro_winkler(wanted, &name);
-            // The first of equals, so that a neighbour goes before one further in.
-            if likeness >= ALIKE && best.as_ref().is_none_or(|(best, _)| likeness > *best) {
-                best = Some((likeness, path));
-            }
-        }
-    }
-    best.map(|(_, path)| path)
+    // Of equals a neighbour goes before one further in.
+    let paths = std::iter::once(folder.to_owned()).chain(inner).flat_map(|folder| configurations_in(&folder));
+    most_alike(paths.map(|path| {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        (likeness(wanted, &name), path)
+    }))
 }
 
 /// The TOML files in a folder, by name.

@@ -11,18 +11,14 @@ use plotters::coord::Shift;
 use plotters::prelude::{
     Circle, Color, DrawingArea, IntoDrawingArea, IntoLogRange, LineSeries, PathElement, SVGBackend, Text,
 };
-use plotters::style::{IntoFont, RGBColor, ShapeStyle, WHITE};
+use plotters::style::{IntoFont, ShapeStyle, WHITE};
+use tercet_train::log::look::{BLUE, GRID, INK, ORANGE, draw_legend};
 
 use super::cost::{Cost, Origin};
 use super::tables::pairs;
 use crate::failure::{Exit, Failure};
 
 const SIZE: (u32, u32) = (1260, 420);
-const INK: RGBColor = RGBColor(60, 60, 67);
-const GRID: RGBColor = RGBColor(225, 225, 230);
-// Colours that stay apart for colour-blind eyes (Okabe and Ito).
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const ORANGE: RGBColor = RGBColor(213, 94, 0);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -121,15 +117,7 @@ fn draw_figure(area: &Area<'_>, figure: &Figure, costs: &[Cost]) -> Result<(), S
         Text::new(format!("{:.2}×", dense / ternary), (x as f64 - 0.3, dense * 1.5), style)
     });
     chart.draw_series(ratios).map_err(shown)?;
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(GRID)
-        .label_font(("sans-serif", 13).into_font().color(&INK))
-        .draw()
-        .map_err(shown)?;
-    Ok(())
+    draw_legend(&mut chart, SeriesLabelPosition::LowerRight).map_err(shown)
 }
 
 fn shown(error: impl Display) -> String {

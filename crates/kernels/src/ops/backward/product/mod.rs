@@ -23,6 +23,7 @@ pub use floats::float_product;
 pub use quantized::{blend_matrix, blend_rows, dequantize_matrix, dequantize_rows};
 
 use crate::buffer::Buffer;
+use crate::dispatch;
 use crate::gemm::Destination;
 use crate::isa::Isa;
 use crate::ops::int8_rows::Int8Rows;
@@ -44,7 +45,7 @@ pub enum GradientPrecision {
 impl GradientPrecision {
     /// bf16 where this instruction set has products of it.
     pub fn fastest(isa: Isa) -> Self {
-        if isa.has_bf16() { GradientPrecision::Bf16 } else { GradientPrecision::F32 }
+        if dispatch::has_bf16(isa) { GradientPrecision::Bf16 } else { GradientPrecision::F32 }
     }
 }
 
