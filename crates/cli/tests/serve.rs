@@ -159,6 +159,19 @@ fn it_does_not_start_where_everybody_could_come_in() {
 }
 
 #[test]
+fn bytes_are_written_as_elsewhere_and_a_name_is_not_empty() {
+    let large = tercet(["serve", "--port", "0", "--max-body-bytes", "8G"]);
+    assert_eq!(large.failure(), Some(2));
+    assert!(large.stderr.contains("8589934592 bytes, expected 1024 to 1073741824"), "{}", large.stderr);
+    assert_eq!(tercet(["serve", "--port", "0", "--alias", ""]).failure(), Some(2));
+    let mut server = command();
+    server.args(["serve", "--port", "0", "--max-body-bytes", "1K", "--alias", "ours"]);
+    let server = start(&mut server);
+    let body = format!("{{\"prompt\": \"{}\"}}", "a".repeat(1024));
+    assert_eq!(server.answer("POST", "/v1/completions", &[], &body).0, 413);
+}
+
+#[test]
 fn weak_keys_and_empty_places_for_keys_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.txt");

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use tercet_serve::limits::Limits;
 
+use super::bytes::bytes_in;
+
 /// Requests that may wait.
 const QUEUE: u32 = 256;
 /// A client's wait of a second to an hour.
@@ -26,12 +28,12 @@ pub(super) struct LimitFlags {
     /// Bytes of a request's body
     #[arg(long, value_name = "BYTES", env = "TERCET_MAX_BODY_BYTES", hide_env_values = true)]
     #[arg(default_value_t = Limits::default().body_bytes as u32)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
+    #[arg(value_parser = bytes_in(1024..=1 << 30))]
     max_body_bytes: u32,
     /// Bytes of a request's headers
     #[arg(long, value_name = "BYTES", env = "TERCET_MAX_HEADER_BYTES", hide_env_values = true)]
     #[arg(default_value_t = Limits::default().header_bytes as u32)]
-    #[arg(value_parser = clap::value_parser!(u32).range(8192..=1 << 20))]
+    #[arg(value_parser = bytes_in(8192..=1 << 20))]
     max_header_bytes: u32,
     /// Headers of a request
     #[arg(long, value_name = "N", env = "TERCET_MAX_HEADERS", hide_env_values = true)]
@@ -75,9 +77,9 @@ pub(super) struct LimitFlags {
     max_stops: u16,
     /// Bytes of a stop text
     #[arg(long, value_name = "BYTES", env = "TERCET_MAX_STOP_BYTES", hide_env_values = true)]
-    #[arg(default_value_t = Limits::default().stop_bytes as u16)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=16_384))]
-    max_stop_bytes: u16,
+    #[arg(default_value_t = Limits::default().stop_bytes as u32)]
+    #[arg(value_parser = bytes_in(1..=16_384))]
+    max_stop_bytes: u32,
     /// `top_logprobs` of a request, and `logprobs` of completions
     #[arg(long, value_name = "N", env = "TERCET_MAX_LOGPROBS", hide_env_values = true)]
     #[arg(default_value_t = Limits::default().top_logprobs as u16)]
@@ -91,7 +93,7 @@ pub(super) struct LimitFlags {
     /// Bytes of a JSON schema, and of all tools together
     #[arg(long, value_name = "BYTES", env = "TERCET_MAX_SCHEMA_BYTES", hide_env_values = true)]
     #[arg(default_value_t = Limits::default().schema_bytes as u32)]
-    #[arg(value_parser = clap::value_parser!(u32).range(64..=1 << 24))]
+    #[arg(value_parser = bytes_in(64..=1 << 24))]
     max_schema_bytes: u32,
     /// Levels of a JSON schema
     #[arg(long, value_name = "N", env = "TERCET_MAX_SCHEMA_DEPTH", hide_env_values = true)]
@@ -118,7 +120,7 @@ impl LimitFlags {
             drain_time: seconds(self.drain_timeout),
             choices: self.max_choices.into(),
             stops: self.max_stops.into(),
-            stop_bytes: self.max_stop_bytes.into(),
+            stop_bytes: self.max_stop_bytes as usize,
             top_logprobs: self.max_logprobs.into(),
             logit_bias: self.max_logit_bias as usize,
             schema_bytes: self.max_schema_bytes as usize,

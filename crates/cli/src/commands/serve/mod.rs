@@ -1,5 +1,6 @@
 //! `tercet serve`: answer OpenAI's API over HTTP.
 
+mod bytes;
 mod exposure;
 mod limits;
 mod logging;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use tercet::presets::Preset;
 use tercet::tokenizer::TextEnds;
 use tercet_chat::Templates;
@@ -35,7 +37,7 @@ use crate::origin::{self, Origin};
 use crate::session_flags::tell_about;
 use crate::terminal::note;
 use crate::weight_types::{Head, Kv, Weights};
-use crate::{ceilings, chat_template, model_argument};
+use crate::{ceilings, chat_template, figures, model_argument};
 use exposure::Exposure;
 use limits::LimitFlags;
 use logging::Logging;
@@ -67,7 +69,7 @@ pub(crate) struct Serve {
     preset: Option<&'static Preset>,
     /// The model's name in the API, several by commas [default: that of its file, folder, run or repository]
     #[arg(short, long, value_name = "NAME", value_delimiter = ',', help_heading = "Model")]
-    #[arg(visible_alias = "served-model-name")]
+    #[arg(visible_alias = "served-model-name", value_parser = NonEmptyStringValueParser::new())]
     alias: Vec<String>,
     /// How ternary weights lie in memory; the answers are the same
     #[arg(long, value_name = "BITS", default_value = "2bit", help_heading = "Model")]
@@ -99,7 +101,7 @@ pub(crate) struct Serve {
     batch_size: u32,
     /// Memory for keys and values, such as 512M or 4G [default: enough for all requests at once, at most half of what
     /// is free]
-    #[arg(long, value_name = "BYTES", value_parser = room::bytes, help_heading = "Work")]
+    #[arg(long, value_name = "BYTES", value_parser = bytes::bytes, help_heading = "Work")]
     cache_memory: Option<u64>,
     /// Compute every prompt anew, also where others begin alike
     #[arg(long, help_heading = "Work")]
@@ -121,8 +123,9 @@ const AFTER_HELP: &str = "\
 Environment:
   TERCET_API_KEY  keys that clients must send, one a line, beside those of `--api-key-file`
 
-The first SIGTERM or Ctrl-C lets the requests in work finish, for at most `--drain-timeout`; then the exit code is 0, or
-1 if some were cut off. The second ends the server at once.
+The first SIGTERM or Ctrl-C lets the requests in work finish, for at most
+`--drain-timeout`; then the exit code is 0, or 1 if some were cut off. The
+second ends the server at once.
 
 Examples:
   tercet serve
@@ -146,6 +149,7 @@ impl Serve {
         };
         let prepared = self.prepare(origin, isa, limits.clone())?;
         tell_about(&prepared.origin, prepared.settings.context, isa);
+        note(&prepared.line());
         let metrics = Arc::clone(&prepared.metrics);
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -257,6 +261,17 @@ struct Prepared {
 }
 
 impl Prepared {
+    /// Which model it is, and how long its requests may be.
+    fn line(&self) -> String {
+        let Served { names, config, .. } = &self.served;
+        format!(
+            "model {}: {} parameters, requests of up to {}",
+            names.join(", "),
+            figures::count(config.parameters()),
+            figures::number_of(self.settings.room(), "token")
+        )
+    }
+
     /// Loads the model on a thread of its own, and gives the router that answers with it.
     fn load(self, front: Arc<Front>) -> impl Future<Output = Result<(Router, Engine), Failure>> {
         let (sender, receiver) = oneshot::channel();

@@ -86,47 +86,12 @@ impl Room {
     }
 }
 
-/// Bytes as people write them: `512M`, `4G`, `1.5GiB`, `1000000`. A letter is a power of 1024.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    const POWERS: [(char, u32); 4] = [('k', 10), ('m', 20), ('g', 30), ('t', 40)];
-    let expected = || "expected bytes such as `512M` or `4G`".to_owned();
-    let lower = text.trim().to_ascii_lowercase();
-    let number = lower.trim_end_matches("ib").trim_end_matches('b');
-    let power = POWERS.iter().find_map(|(letter, power)| Some((number.strip_suffix(*letter)?, *power)));
-    let (number, power) = power.unwrap_or((number, 0));
-    let value: f64 = number.trim().parse().map_err(|_| expected())?;
-    let bytes = value * f64::from(power).exp2();
-    if !(bytes >= 1.0 && bytes < u64::MAX as f64) {
-        return Err(expected());
-    }
-    Ok(bytes as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use tercet::presets::PRESETS;
 
     use super::*;
     use crate::weight_types::{Head, Weights};
-
-    #[test]
-    fn bytes_are_read_as_people_write_them() {
-        for (text, want) in [
-            ("1000", Some(1000)),
-            ("512M", Some(512 << 20)),
-            ("4g", Some(4 << 30)),
-            ("1.5GiB", Some(3 << 29)),
-            ("2 KB", Some(2048)),
-            ("0", None),
-            ("-1", None),
-            ("many", None),
-            ("", None),
-            ("nan", None),
-            ("1e300", None),
-        ] {
-            assert_eq!(bytes(text).ok(), want, "`{text}`");
-        }
-    }
 
     #[test]
     fn what_is_suggested_takes_what_it_takes_when_it_is_asked_for() {
