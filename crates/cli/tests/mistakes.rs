@@ -263,23 +263,67 @@ hint: it was thrown away; try again
 }
 
 #[test]
-fn flags_of_llama_cpp() {
-    check(
-        &["run", "-hf", "org/name"],
-        &[],
-        2,
-        "\
-error: found llama.cpp's flag `-hf`, which `tercet` does not have
+fn flags_of_other_programs() {
+    for (arguments, want) in [
+        (
+            &["run", "-hf", "org/name"][..],
+            "\
+error: found llama.cpp's flag `-hf`, which `tercet run` does not have
 hint: it is not needed: `tercet run org/name`
 ",
-    );
+        ),
+        (
+            &["run", "mine.gguf", "-ngl", "99"],
+            "\
+error: found llama.cpp's flag `-ngl`, which `tercet run` does not have
+hint: there is no GPU here: leave it out
+",
+        ),
+        (
+            &["run", "mine.gguf", "--n-gpu-layers=99"],
+            "\
+error: found llama.cpp's flag `--n-gpu-layers`, which `tercet run` does not have
+hint: there is no GPU here: leave it out
+",
+        ),
+        (
+            &["run", "-no-cnv", "Once"],
+            "\
+error: found llama.cpp's flag `-no-cnv`, which `tercet run` does not have
+hint: `tercet run` continues a text and never converses: leave it out
+",
+        ),
+        (
+            &["serve", "--gpu-memory-utilization", "0.9"],
+            "\
+error: found vLLM's flag `--gpu-memory-utilization`, which `tercet serve` does not have
+hint: `--cache-memory 4G` of `tercet serve` bounds keys and values, in the machine's own memory
+",
+        ),
+        (
+            &["chat", "--format", "json"],
+            "\
+error: found Ollama's flag `--format`, which `tercet chat` does not have
+hint: `response_format` of a request to `tercet serve` takes a JSON schema
+",
+        ),
+    ] {
+        check(arguments, &[], 2, want);
+    }
+}
+
+#[test]
+fn a_flag_that_is_none() {
     check(
-        &["run", "mine.gguf", "-ngl", "99"],
+        &["run", "--colours", "Once"],
         &[],
         2,
         "\
-error: found llama.cpp's flag `-ngl`, which `tercet` does not have
-hint: there is no GPU here: leave it out
+error: unexpected argument '--colours' found
+
+Usage: tercet run [OPTIONS] [MODEL] [PROMPT]
+
+For more information, try '--help'.
 ",
     );
 }
