@@ -7,13 +7,13 @@ use std::path::Path;
 use command::{command, golden, outcome, tercet};
 
 /// Runs in a folder of its own, which holds `models/stories` (no model, but the start of one), a
-/// file `model.gguf` and a file `weights.bin`.
+/// file `model.gguf`, a file `weights.bin` and a text `text.md`.
 fn run_in_folder(arguments: &[&str]) -> command::Outcome {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arguments");
     let model = folder.join("models/stories");
     std::fs::create_dir_all(&model).unwrap();
     std::fs::write(model.join("config.json"), "{}").unwrap();
-    for file in ["model.gguf", "weights.bin"] {
+    for file in ["model.gguf", "weights.bin", "text.md"] {
         std::fs::write(folder.join(file), "").unwrap();
     }
     outcome(command().arg("run").args(arguments).args(["-n", "1"]).current_dir(folder))
@@ -26,7 +26,12 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
         ("Once", 0, "the small model inside"),
         ("either / or", 0, "the small model inside"),
         ("modl.ggf", 3, "the nearest existing one is `model.gguf`"),
-        ("tale.txt", 0, "found no file `tale.txt`, so it is the text to continue; `-m` names a model\n"),
+        (
+            "tale.txt",
+            0,
+            "found no file `tale.txt`, so it is the text to continue; `-f tale.txt` reads a file, `-m` names a model\n",
+        ),
+        ("text.md", 3, "hint: `tercet run -f text.md` continues the text that is in it\n"),
         ("nosuch", 0, "found no model `nosuch`, so it is the text to continue; `-m` names a model\n"),
         ("models", 3, "hint: there is a model in it: `models/stories`"),
         ("runs/mine/model", 3, "runs/mine/model: found nothing, expected a model folder"),
@@ -65,6 +70,11 @@ fn a_folder_of_pickles_is_called_so() {
 fn named_arguments_are_never_ambiguous() {
     for (arguments, code, says) in [
         (&["-p", "./nowhere"][..], 0, "the small model inside"),
+        (
+            &["-m", "nowhere", "text.md"],
+            3,
+            "`text.md` is the text to continue; `-f text.md` continues what is in the file\n",
+        ),
         (&["-m", "Once"], 3, "Once: found nothing"),
         (&["-m", "models", "./nowhere"], 3, "models: found no `config.json`, expected the folder of a model"),
         (&["Once", "upon a time"], 3, "Once: found nothing"),
