@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::commands::train;
 use crate::failure::Failure;
-use crate::foreign_flags;
+use crate::{foreign_flags, model_argument};
 
 /// Tells why arguments were not understood, and says with what the process should exit.
 pub(crate) fn report(error: clap::Error, arguments: &[OsString]) -> ExitCode {
@@ -36,6 +36,31 @@ fn explained(mut error: clap::Error, arguments: &[OsString]) -> Result<Failure, 
     if argument.starts_with('-') {
         // To pass a flag as a value is what nobody wanted who typed one.
         error.remove(ContextKind::Suggested);
+    } else if let Some(tip) = text_meant(command, &argument, arguments) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     Err(error)
+}
+
+/// How the text is given of which an argument without a dash is a part.
+fn text_meant(command: &str, argument: &str, arguments: &[OsString]) -> Option<String> {
+    let words: Vec<&OsString> = arguments.iter().skip(2).collect();
+    // Where flags stand among the words, which of them are their values is not known.
+    let are_words = !words.iter().any(|word| word.to_string_lossy().starts_with('-'));
+    let text = |from: &[&OsString]| {
+        let words: Vec<_> = from.iter().map(|word| word.to_string_lossy()).collect();
+        if are_words { words.join(" ") } else { "…".to_owned() }
+    };
+    match command {
+        "run" => {
+            let is_model = words.first().is_some_and(|first| model_argument::is_model(first));
+            let text = text(&words[usize::from(is_model)..]);
+            Some(format!("a text of several words wants quotes: `\"{text}\"`"))
+        }
+        "chat" => {
+            let at = words.iter().position(|word| *word == argument)?;
+            Some(format!("one thing is asked by `-p`, in quotes: `-p \"{}\"`", text(&words[at..])))
+        }
+        _ => None,
+    }
 }

@@ -8,7 +8,7 @@ mod server;
 
 use std::fs;
 
-use command::{command, golden, outcome};
+use command::{command, golden, outcome, tercet};
 use gguf_file::{File, Tensor, text_value};
 use server::{COMMIT, Fault, Server, digest};
 
@@ -326,6 +326,50 @@ Usage: tercet run [OPTIONS] [MODEL] [PROMPT]
 For more information, try '--help'.
 ",
     );
+}
+
+#[test]
+fn a_text_without_quotes() {
+    for (arguments, usage, tip) in [
+        (
+            &["run", "Once", "upon", "a", "time"][..],
+            "error: unexpected argument 'a' found",
+            "a text of several words wants quotes: `\"Once upon a time\"`",
+        ),
+        (
+            &["run", "mine.gguf", "Once", "upon"],
+            "error: unexpected argument 'upon' found",
+            "a text of several words wants quotes: `\"Once upon\"`",
+        ),
+        (
+            &["run", "-n", "3", "Once", "upon", "a"],
+            "error: unexpected argument 'a' found",
+            "a text of several words wants quotes: `\"…\"`",
+        ),
+        (
+            &["chat", "mine.gguf", "What is this?"],
+            "error: unexpected argument 'What is this?' found",
+            "one thing is asked by `-p`, in quotes: `-p \"What is this?\"`",
+        ),
+    ] {
+        let found = tercet(arguments);
+        assert_eq!((found.code, found.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        let begins = format!("{usage}\n\n  tip: {tip}\n\nUsage: ");
+        assert!(found.stderr.starts_with(&begins), "{arguments:?}: {}", found.stderr);
+    }
+}
+
+#[test]
+fn the_address_of_a_model_for_its_name() {
+    for address in ["hf.co/org/name", "https://huggingface.co/org/name"] {
+        let want = format!(
+            "\
+error: {address}: found nothing, expected a model folder or a `.gguf` file
+hint: a model of the Hub is named by `org/name` alone: `org/name`
+"
+        );
+        check(&["run", address, "Once"], &[], 3, &want);
+    }
 }
 
 #[test]
