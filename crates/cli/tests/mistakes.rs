@@ -12,6 +12,8 @@ use command::{command, golden, outcome, tercet};
 use gguf_file::{File, Tensor, text_value};
 use server::{COMMIT, Fault, Server, digest};
 
+/// Positions of the preset that is too large here.
+const PRESET_POSITIONS: usize = 2048;
 /// What a run leaves among its checkpoints when it begins.
 const LOCK_FILE: &str = ".lock";
 
@@ -476,7 +478,9 @@ fn not_enough_memory() {
     let stderr: Vec<String> = found.stderr.lines().map(words).collect();
     assert_eq!(found.code, Some(5), "{}", found.stderr);
     assert_eq!(stderr[0], "error: preset 700m: needs N GB of memory (N GB weights, N GB cache, N GB buffers), but N GB of N GB are available".replace("(N", "N"));
-    assert!(stderr[1].starts_with("hint: with `--ctx-size"), "{stderr:?}");
+    let offered = found.stderr.split("hint: with `--ctx-size ").nth(1).unwrap_or_default();
+    let offered: usize = offered.split('`').next().unwrap_or_default().parse().unwrap_or(usize::MAX);
+    assert!(offered <= PRESET_POSITIONS, "{}", found.stderr);
 }
 
 #[test]
@@ -485,7 +489,12 @@ fn a_prompt_that_is_too_long() {
         outcome(command().args(["run", "-c", "8", "Once upon a time there was a girl who had a red ball"]));
     let want = "\
 error: the prompt has 20 tokens, expected at most 8 in this context
-hint: shorten the prompt, or raise `--ctx-size`
+hint: shorten the prompt, or raise `--ctx-size`: the model was trained for 512 positions
 ";
     assert_eq!((found.code, found.stderr.as_str()), (Some(1), want));
+    let found = outcome(command().args(["run", &"word ".repeat(600)]));
+    let want = "hint: shorten the prompt: the model was trained for 512 positions, and a greater `--ctx-size` goes \
+                beyond them\n";
+    assert_eq!(found.code, Some(1));
+    assert!(found.stderr.ends_with(want), "{}", found.stderr);
 }

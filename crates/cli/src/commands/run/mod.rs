@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::origin::{self, Origin};
 use crate::report::{Report, Speed, last_line};
 use crate::sampling_flags::Sampling;
-use crate::session_flags::{SessionFlags, smaller, tell_about};
+use crate::session_flags::{SessionFlags, room_hint, smaller, tell_about};
 use crate::teller::{Stdout, Teller};
 use crate::terminal::{note, print_json};
 use crate::{fit, model_argument};
@@ -125,7 +125,7 @@ impl Run {
         let kv_type = self.session.kv.kv_type();
         let positions = tokens.len().saturating_add(self.max_tokens());
         let size = self.session.session_size(&origin.config, tokens.len(), positions, self.logits_sha256);
-        check_prompt(&tokens, &size)?;
+        check_prompt(&tokens, &size, origin.config.max_position_embeddings)?;
         let need = origin.memory_need(&size, kv_type);
         fit::check(&need, &origin.name(), &smaller(&origin, &size, tokens.len(), kv_type))?;
         tell_about(&origin, size.context, isa);
@@ -244,10 +244,13 @@ impl Run {
 }
 
 /// Refuses what [`generate`] would refuse, before anything is loaded or shown.
-fn check_prompt(tokens: &[u32], size: &SessionSize) -> Result<(), GenerateError> {
+fn check_prompt(tokens: &[u32], size: &SessionSize, trained: usize) -> Result<(), Failure> {
     match tokens.len() {
-        0 => Err(GenerateError::EmptyPrompt),
-        found if found > size.context => Err(GenerateError::PromptTooLong { found, expected: size.context }),
+        0 => Err(GenerateError::EmptyPrompt.into()),
+        found if found > size.context => {
+            let error = GenerateError::PromptTooLong { found, expected: size.context };
+            Err(Failure::from(error).with_hint(room_hint("shorten the prompt", found, trained)))
+        }
         _ => Ok(()),
     }
 }
