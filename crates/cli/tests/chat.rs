@@ -114,6 +114,13 @@ fn what_cannot_be_done_over_a_pipe_is_a_failure() {
         (&[], "/undo\n", 1, "there is nothing to undo"),
         (&[], "/set temp hot\n", 1, "`temp` is `hot`, expected a number"),
         (&["-c", "8"], "Once upon a time there was a little dog\n", 1, "expected fewer than 8, the context"),
+        // Nothing can be typed there.
+        (
+            &["-c", "2", "-p", "Hello there"],
+            "",
+            1,
+            "\nhint: shorten the conversation, or raise `--ctx-size`: the model was trained for 512 positions\n",
+        ),
         (&["--json"], "", 2, "--prompt"),
         (&["--chat-template-file", "/no/such/file"], "", 3, "/no/such/file: cannot be read"),
     ] {
@@ -166,15 +173,16 @@ struct Terminal {
 
 impl Terminal {
     /// None where there is no `script`.
-    fn open(model: &Path, cache: &Path) -> Option<Self> {
+    fn open(model: &Path, cache: &Path, context: &str) -> Option<Self> {
         // On a busy machine `script` may end before it knows how its command did, and before it has
         // read all that the command wrote: the shell tells by a file. The terminal's Ctrl-C comes to
         // the shell as well, and some end by it unless they have a trap.
-        let line = "trap : INT; \"$PROGRAM\" chat \"$MODEL\" --temp 0 -c 16384; echo $? >\"$CODE\"";
+        let line = "trap : INT; \"$PROGRAM\" chat \"$MODEL\" --temp 0 -c \"$CONTEXT\"; echo $? >\"$CODE\"";
         let code = cache.join("ended-with");
         let mut command = Command::new("script");
         command.args(["-q", "-c", line, "/dev/null"]);
         command.env("PROGRAM", env!("CARGO_BIN_EXE_tercet")).env("MODEL", model).env("CODE", &code);
+        command.env("CONTEXT", context);
         command.env("SHELL", "/bin/sh").env("TERM", "xterm");
         command.env("XDG_CACHE_HOME", cache).env("HF_HUB_OFFLINE", "1");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
@@ -233,7 +241,7 @@ fn ctrl_c_in_a_terminal_stops_the_answer_and_not_the_program() {
         config.as_object_mut().unwrap().remove("eos_token_id");
         std::fs::write(&file, config.to_string()).unwrap();
     }
-    let Some(mut terminal) = Terminal::open(&model, cache.path()) else {
+    let Some(mut terminal) = Terminal::open(&model, cache.path(), "16384") else {
         let test = "ctrl_c_in_a_terminal_stops_the_answer_and_not_the_program";
         return skipping::skip(test, "there is no `script` to make a terminal");
     };
@@ -251,4 +259,24 @@ fn ctrl_c_in_a_terminal_stops_the_answer_and_not_the_program() {
     assert_eq!(terminal.ended_with(), "0\n");
     let history = std::fs::read_to_string(cache.path().join("tercet/chat_history.txt")).unwrap();
     assert!(history.contains("Hello"), "{history}");
+}
+
+#[test]
+fn a_message_that_is_too_long_is_taken_back_with_a_word() {
+    let cache = tempfile::tempdir().unwrap();
+    let Some(mut terminal) = Terminal::open(&model("chat-too-long"), cache.path(), "8") else {
+        let test = "a_message_that_is_too_long_is_taken_back_with_a_word";
+        return skipping::skip(test, "there is no `script` to make a terminal");
+    };
+    terminal.wait_for(">>> ");
+    terminal.type_in("Once upon a time there was a little dog\r");
+    terminal.wait_for("expected fewer than 8, the context");
+    terminal.wait_for("/clear begins anew, /undo takes the last turn back, or raise `--ctx-size`");
+    terminal.wait_for("the message was taken back");
+    terminal.wait_for(">>> ");
+    terminal.type_in("/regenerate\r");
+    terminal.wait_for("there is nothing to answer");
+    terminal.wait_for(">>> ");
+    terminal.type_in("/bye\r");
+    assert_eq!(terminal.ended_with(), "0\n");
 }

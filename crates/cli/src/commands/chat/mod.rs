@@ -102,7 +102,12 @@ struct Conversing<'a> {
     talk: Talk,
     stop: Vec<String>,
     verbose: bool,
+    /// Whether somebody types, who can do something about what was said so far.
+    is_typed: bool,
 }
+
+/// How a conversation becomes shorter for somebody who types.
+const SHORTER: &str = "/clear begins anew, /undo takes the last turn back";
 
 impl Chat {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
@@ -131,6 +136,7 @@ impl Chat {
             talk: Talk::new(self.system.clone()),
             stop: self.stop.clone(),
             verbose: self.verbose,
+            is_typed: false,
         };
         match &self.prompt {
             Some(prompt) => self.ask_once(&mut conversing, prompt, &origin, &pool),
@@ -191,7 +197,8 @@ impl Conversing<'_> {
     /// Answers messages until there are no more.
     fn go_on(&mut self, pool: &Pool) -> Result<ExitCode, Failure> {
         let mut input = Input::open();
-        if input.is_terminal() {
+        self.is_typed = input.is_terminal();
+        if self.is_typed {
             note("type a message; /help says what else, Ctrl-D ends");
         }
         loop {
@@ -211,6 +218,7 @@ impl Conversing<'_> {
                 Message::Text(text) => text,
             };
             let turns = self.talk.turns.clone();
+            let is_command = text.starts_with('/');
             let asks = match Command::parse(&text) {
                 None if text.trim().is_empty() => false,
                 None => {
@@ -245,6 +253,9 @@ impl Conversing<'_> {
                         return Err(failure);
                     }
                     failure.report();
+                    let taken_back =
+                        if is_command { "nothing has changed" } else { "the message was taken back" };
+                    note(taken_back);
                 }
             }
             let was_stopped = input.is_terminal() && self.interrupt.take_ctrl_c();
@@ -317,7 +328,8 @@ impl Conversing<'_> {
             digest: None,
             text: String::new(),
         };
-        let answer = self.answerer.answer(&self.talk.messages(), &params, teller)?;
+        let shorter = if self.is_typed { SHORTER } else { "shorten the conversation" };
+        let answer = self.answerer.answer(&self.talk.messages(), &params, teller, shorter)?;
         self.talk.answer(&answer.told.text);
         Ok(answer)
     }
@@ -325,9 +337,8 @@ impl Conversing<'_> {
     /// Says on stderr what somebody should know of an answer.
     fn tell(&self, answer: &Answer, pool: &Pool) {
         if answer.generated.finish_reason == FinishReason::Context {
-            note(
-                "the context is full and the answer cut off; /clear begins anew, /undo takes the last turn back",
-            );
+            let way_out = if self.is_typed { format!("; {SHORTER}") } else { String::new() };
+            note(&format!("the context is full and the answer cut off{way_out}"));
         }
         if self.verbose {
             let speed = Speed::of(&answer.generated, pool, true);
