@@ -140,6 +140,15 @@ mod tests {
     }
 
     #[test]
+    fn lines_after_a_help_text_are_not_broken() {
+        for command in Cli::command().get_subcommands() {
+            let text = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest.is_none_or(|columns| columns <= 100), "{}: {text}", command.get_name());
+        }
+    }
+
+    #[test]
     fn long_names_with_one_dash_are_understood_before_the_end_of_options() {
         let given = ["tercet", "-temp", "0", "-np", "8", "-sys", "a", "--", "-temp"].map(OsString::from);
         let want =

@@ -194,6 +194,35 @@ fn version_and_help_are_results() {
 }
 
 #[test]
+fn help_has_examples_and_names_what_can_be_given() {
+    let help = |command: &str| tercet([command, "--help"]).success().stdout;
+    for command in
+        ["run", "chat", "serve", "train", "eval", "bench", "convert", "verify", "inspect", "doctor"]
+    {
+        let help = help(command);
+        assert!(help.contains(&format!("Examples:\n  tercet {command}")), "{command}: {help}");
+        assert!(!help.contains("How many threads"), "{command}: {help}");
+    }
+    // A line that is broken by hand is one that fits.
+    assert!(
+        help("serve").contains("--drain-timeout`.\nThen the exit code is 0, or 1 if"),
+        "{}",
+        help("serve")
+    );
+    assert!(
+        help("train").contains("docs/training.md") && help("train").contains("train.steps, train.tokens")
+    );
+    // Weights of that type are random ones, which these two have not.
+    for (command, has_random) in [("run", true), ("bench", true), ("chat", false), ("eval", false)] {
+        assert_eq!(help(command).contains("dense-f16"), has_random, "{command}");
+    }
+    let refused = tercet(["eval", "--tasks", "piqa", "--limit", "0"]);
+    assert_eq!(refused.code, Some(2));
+    let want = "invalid value '0' for '--limit <N>': expected a whole number from 1\n";
+    assert!(refused.stderr.contains(want), "{}", refused.stderr);
+}
+
+#[test]
 fn presets_are_listed_and_their_names_have_any_case() {
     for command in ["run", "serve", "bench"] {
         let help = tercet([command, "--help"]).success().stdout;

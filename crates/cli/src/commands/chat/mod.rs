@@ -34,6 +34,7 @@ use crate::sampling_flags::Sampling;
 use crate::session_flags::{SessionFlags, smaller, tell_about};
 use crate::teller::{Stdout, Teller};
 use crate::terminal::{note, print_json};
+use crate::weight_types::Weights;
 use crate::{chat_template, figures, fit};
 use answer::{Answer, Answerer};
 use command::{Command, HELP};
@@ -47,7 +48,7 @@ use talk::Talk;
 /// any other. Answers come to stdout, all else to stderr. Where stdin is no terminal, each line of it
 /// is a message. Type `/help` for what else can be done.
 #[derive(Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, mut_arg("weights", |arg| arg.value_parser(Weights::of_models())))]
 pub(crate) struct Chat {
     /// A model's folder, its GGUF file, or its name on the Hub [default: the small model inside, which goes on with
     /// the messages as with a story]
