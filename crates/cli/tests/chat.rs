@@ -90,6 +90,17 @@ fn commands_change_the_conversation() {
         assert!(set.stderr.contains(want), "{}", set.stderr);
     }
     assert!(set.stdout.len() < alone.len(), "{}", set.stdout);
+    for (stdin, want) in [
+        ("/set temp 0.2\n", "temp is 0.2\n"),
+        ("/set parameter temperature 0.2\n", "temperature is 0.2\n"),
+        ("/system Be brief.\n/clear\n", "told first from now on\nbegun anew; what is told first stays\n"),
+        ("/system\n/clear\n", "nothing is told first\nbegun anew\n"),
+        ("/set n_predict 1\nHello\n", "the answer is cut off after 1 token, as `n_predict` says\n"),
+        ("Hello\n/undo\n", "the last message and its answer are taken back: 0 messages left\n"),
+    ] {
+        let found = chat(&model, &[], stdin).success();
+        assert!(found.stderr.ends_with(want), "{stdin}: {}", found.stderr);
+    }
     let cleared = chat(&model, &[], "Hello\n/show\n/clear\n/show\n").success();
     let shown: Vec<&str> = cleared.stderr.lines().filter(|line| line.starts_with("tokens ")).collect();
     assert_eq!((shown.len(), shown[1]), (2, "tokens            0 of 512"), "{shown:?}");
@@ -111,6 +122,9 @@ fn what_cannot_be_done_over_a_pipe_is_a_failure() {
     for (arguments, stdin, code, want) in [
         (&[][..], "/dance\n", 1, "found no command `/dance`"),
         (&[], "/load /no/such/file\n", 1, "/no/such/file: cannot be read"),
+        (&[], "/save /no/such/file\n", 1, "/no/such/file: cannot be written: No such file or directory"),
+        (&[], "/load Cargo.toml\n", 1, "found no JSON, expected a conversation as `/save` writes it"),
+        (&[], "/set num_ctx 64\n", 1, "`num_ctx` is set at the start: `tercet chat -c 64`"),
         (&[], "/undo\n", 1, "there is nothing to undo"),
         (&[], "/set temp hot\n", 1, "`temp` is `hot`, expected a number"),
         (&["-c", "8"], "Once upon a time there was a little dog\n", 1, "expected fewer than 8, the context"),

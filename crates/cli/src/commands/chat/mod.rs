@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use tercet::generate::{FinishReason, GenerationParams};
+use tercet::generate::{FinishReason, Generated, GenerationParams};
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
 use tercet_chat::Templates;
@@ -187,6 +187,9 @@ impl Chat {
                 &speed,
             ))?;
         }
+        if !self.json {
+            conversing.tell_of_end(generated);
+        }
         if self.verbose {
             note(&last_line(generated, &speed, &sampling));
         }
@@ -285,13 +288,25 @@ impl Conversing<'_> {
                     turns.len()
                 ));
             }
-            Command::Set(key, value) => self.settings.set(&key, &value)?,
-            Command::System(text) => self.talk.system = text,
-            Command::Clear => self.talk.turns.clear(),
+            Command::Set(key, value) => {
+                self.settings.set(&key, &value)?;
+                note(&format!("{key} is {value}"));
+            }
+            Command::System(text) => {
+                note(if text.is_some() { "told first from now on" } else { "nothing is told first" });
+                self.talk.system = text;
+            }
+            Command::Clear => {
+                self.talk.turns.clear();
+                let stays = if self.talk.system.is_some() { "; what is told first stays" } else { "" };
+                note(&format!("begun anew{stays}"));
+            }
             Command::Undo => {
                 if !self.talk.undo() {
                     return Err("there is nothing to undo".to_owned());
                 }
+                let left = figures::number_of(self.talk.turns.len(), "message");
+                note(&format!("the last message and its answer are taken back: {left} left"));
             }
             Command::Regenerate => {
                 if !self.talk.forget_answer() {
@@ -337,14 +352,27 @@ impl Conversing<'_> {
 
     /// Says on stderr what somebody should know of an answer.
     fn tell(&self, answer: &Answer, pool: &Pool) {
-        if answer.generated.finish_reason == FinishReason::Context {
-            let way_out = if self.is_typed { format!("; {SHORTER}") } else { String::new() };
-            note(&format!("the context is full and the answer cut off{way_out}"));
-        }
+        self.tell_of_end(&answer.generated);
         if self.verbose {
             let speed = Speed::of(&answer.generated, pool, true);
             let line = last_line(&answer.generated, &speed, &self.settings.last_sampling());
             note(&format!("{line} · {} kept", figures::number_of(answer.kept, "token")));
+        }
+    }
+
+    /// Says on stderr where an answer is not whole, and why.
+    fn tell_of_end(&self, generated: &Generated) {
+        match generated.finish_reason {
+            FinishReason::Context => {
+                let way_out = if self.is_typed { format!("; {SHORTER}") } else { String::new() };
+                note(&format!("the context is full and the answer cut off{way_out}"));
+            }
+            FinishReason::Length => {
+                let tokens = figures::number_of(self.settings.max_tokens(), "token");
+                let way_out = if self.is_typed { "; `/set n_predict N` changes it" } else { "" };
+                note(&format!("the answer is cut off after {tokens}, as `n_predict` says{way_out}"));
+            }
+            FinishReason::Stop | FinishReason::Cancelled => {}
         }
     }
 }

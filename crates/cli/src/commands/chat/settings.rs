@@ -57,11 +57,14 @@ impl Settings {
                     seed.map_err(|expected| format!("`{key}` is `{value}`, {expected}"))?.number();
                 self.answers = 0;
             }
-            "n_predict" | "max_tokens" => {
+            "n_predict" | "max_tokens" | "num_predict" => {
                 self.max_tokens = match value {
                     "-1" => None,
                     value => Some(count(key, value, 1)?),
                 }
+            }
+            "num_ctx" | "ctx_size" => {
+                return Err(format!("`{key}` is set at the start: `tercet chat -c {value}`"));
             }
             _ => return Err(format!("found no key `{key}`; `/show` lists them")),
         }
@@ -129,6 +132,7 @@ mod tests {
             ("temp", "-1"),
             ("top_p", "2"),
             ("colour", "1"),
+            ("num_ctx", "64"),
             ("top_k", "-1"),
             ("n_predict", "0"),
         ] {
