@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::commands::train;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::{foreign_flags, model_argument};
 
 /// Tells why arguments were not understood, and says with what the process should exit.
@@ -33,6 +33,9 @@ fn explained(mut error: clap::Error, arguments: &[OsString]) -> Result<Failure, 
     if let Some(failure) = foreign_flags::refusal(command, flag, arguments) {
         return Ok(failure);
     }
+    if let Some(failure) = negative_number(&argument, arguments) {
+        return Ok(failure);
+    }
     if argument.starts_with('-') {
         // To pass a flag as a value is what nobody wanted who typed one.
         error.remove(ContextKind::Suggested);
@@ -40,6 +43,17 @@ fn explained(mut error: clap::Error, arguments: &[OsString]) -> Result<Failure, 
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     Err(error)
+}
+
+/// The refusal of a number below 0 behind a flag that takes none, which the parser reads as a flag itself.
+fn negative_number(argument: &str, arguments: &[OsString]) -> Option<Failure> {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+    // Of several digits the parser names the first.
+    let is_meant =
+        |word: &str| word.starts_with(argument) && word.parse::<f64>().is_ok_and(|value| value < 0.0);
+    let flag = words.windows(2).find(|pair| pair[0].starts_with('-') && is_meant(&pair[1]))?;
+    let message = format!("`{}` is `{}`, expected no negative number", flag[0], flag[1]);
+    Some(Failure::message(Exit::Usage, message))
 }
 
 /// How the text is given of which an argument without a dash is a part.

@@ -114,6 +114,23 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn negative_numbers_are_refused_in_words() {
+    for (arguments, want) in [
+        (&["serve", "--drain-timeout", "-1"][..], "`--drain-timeout` is `-1`, expected no negative number"),
+        (&["run", "-t", "-12", "a"], "`-t` is `-12`, expected no negative number"),
+        (&["bench", "-c", "-1"], "`-c` is `-1`, expected no negative number"),
+        (
+            &["run", "--top-k", "-2", "a"],
+            "invalid value '-2' for '--top-k <N>': expected a whole number, or -1",
+        ),
+    ] {
+        let found = tercet(arguments);
+        assert_eq!(found.failure(), Some(2), "{arguments:?}");
+        assert!(found.stderr.contains(want), "{arguments:?}: {}", found.stderr);
+    }
+}
+
+#[test]
 fn an_instruction_set_that_is_not_there_is_wrong_usage() {
     for arguments in [&["run", "a"][..], &["inspect"], &["doctor"]] {
         let found = outcome(command().args(arguments).env("TERCET_ISA", "sse9"));
@@ -133,6 +150,7 @@ fn other_tools_names_of_flags_are_understood() {
         &["-temp", "0", "--n-predict", "5"][..],
         &["--temperature", "0", "--max-tokens", "5"],
         &["--temp", "0", "--predict", "5", "--ctx-size", "64", "--threads", "1", "--batch-size", "2"],
+        &["--top-k", "-1", "--temp", "0", "-n", "5"],
         &["--top-k", "1", "-n", "5", "--seed", "-1", "--repeat-penalty", "1", "--min-p", "0.1"],
     ] {
         assert_eq!(tercet([&["run", "-p", "Once"], flags].concat()).success().stdout, want, "{flags:?}");
