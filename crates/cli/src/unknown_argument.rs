@@ -19,6 +19,10 @@ pub(crate) fn report(error: clap::Error, arguments: &[OsString]) -> ExitCode {
 
 /// The failure in place of an error, or the error with other words.
 fn explained(mut error: clap::Error, arguments: &[OsString]) -> Result<Failure, clap::Error> {
+    if error.kind() == ErrorKind::InvalidValue {
+        suggest_ends(&mut error);
+        return Err(error);
+    }
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(argument)) if error.kind() == ErrorKind::UnknownArgument => {
             argument.clone()
@@ -43,6 +47,17 @@ fn explained(mut error: clap::Error, arguments: &[OsString]) -> Result<Failure, 
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     Err(error)
+}
+
+/// Suggests the values of which what was given is the end, as `i2_s` is of `gguf-i2_s`.
+fn suggest_ends(error: &mut clap::Error) {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidValue) else { return };
+    let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue) else { return };
+    let end = format!("-{}", given.to_lowercase());
+    let meant: Vec<String> = valid.iter().filter(|valid| valid.ends_with(&end)).cloned().collect();
+    if !given.is_empty() && !meant.is_empty() {
+        error.insert(ContextKind::SuggestedValue, ContextValue::Strings(meant));
+    }
 }
 
 /// The refusal of a number below 0 behind a flag that takes none, which the parser reads as a flag itself.

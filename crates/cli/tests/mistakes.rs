@@ -331,6 +331,24 @@ For more information, try '--help'.
 }
 
 #[test]
+fn a_form_without_its_beginning() {
+    check(
+        &["convert", "mine.gguf", "out.gguf", "--to", "I2_S"],
+        &[],
+        2,
+        "\
+error: invalid value 'I2_S' for '--to <FORM>'
+  [possible values: hf-packed, hf-autobitlinear, hf-bf16, hf-dequantized, gguf-i2_s, gguf-tq1_0, gguf-tq2_0, \
+gguf-f16, gguf-bf16]
+
+  tip: a similar value exists: 'gguf-i2_s'
+
+For more information, try '--help'.
+",
+    );
+}
+
+#[test]
 fn a_text_without_quotes() {
     for (arguments, usage, tip) in [
         (
