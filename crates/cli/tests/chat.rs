@@ -161,6 +161,27 @@ fn a_template_that_refuses_says_so() {
 }
 
 #[test]
+fn the_template_of_the_example_refuses_other_roles() {
+    let folder = tempfile::tempdir().unwrap();
+    let talk = folder.path().join("talk.json");
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/chat/template.jinja");
+    let model = model("chat-example-template");
+    for (role, want) in [
+        ("assistant", None),
+        ("tool", Some("found a message of `tool`, expected `system`, `user` or `assistant`")),
+    ] {
+        std::fs::write(&talk, format!(r#"[{{"role": "{role}", "content": "Hello"}}]"#)).unwrap();
+        let stdin = format!("/load {}\nHello\n", talk.display());
+        let found = chat(&model, &["--chat-template-file", template.to_str().unwrap()], &stdin);
+        assert_eq!(found.code, Some(i32::from(want.is_some())), "{role}: {}", found.stderr);
+        if let Some(want) = want {
+            let want = format!("error: the chat template refuses the conversation: {want}\n");
+            assert!(found.stderr.contains(&want), "{}", found.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_base_model_does_not_converse() {
     let model = model("chat-base");
     std::fs::write(model.join("tokenizer_config.json"), "{}").unwrap();
