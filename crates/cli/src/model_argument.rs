@@ -135,7 +135,10 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
     let found = refused(&format!("found no `{CONFIG_FILE}`, expected the folder of a model"));
     Err(match a_model_in(path) {
         Some(model) => found.with_hint(format!("there is a model in it: `{}`", model.display())),
-        None => found,
+        None => match (SourceError::NotFound { path: path.to_owned() }).hint() {
+            Some(hint) => found.with_hint(hint),
+            None => found,
+        },
     })
 }
 

@@ -123,7 +123,13 @@ error: models: found no `config.json`, expected the folder of a model
 hint: there is a model in it: `models/new`
 ",
         ),
-        ("runs", "error: runs: found no `config.json`, expected the folder of a model\n"),
+        (
+            "runs",
+            "\
+error: runs: found no `config.json`, expected the folder of a model
+hint: a model is a folder with `config.json`, `tokenizer.json` and `model.safetensors`, or one `.gguf` file
+",
+        ),
     ] {
         check(&["run", folder, "Once"], &[], 3, want);
     }
@@ -419,6 +425,44 @@ fn gguf_of_type(architecture: &str, number: u32) -> Vec<u8> {
         ..File::of_tokenizer("llama", 1, vec![])
     }
     .bytes()
+}
+
+#[test]
+fn something_else_by_the_name_of_a_gguf_file() {
+    check_file(
+        "page.gguf",
+        b"<!doctype html>",
+        "\
+error: page.gguf: found the first bytes `<!do`, expected `GGUF`
+hint: it is no GGUF file, whatever its name: a page or a Git LFS pointer perhaps, in place of what was to be downloaded
+",
+    );
+}
+
+#[test]
+fn a_result_by_another_name() {
+    check(
+        &["convert", "models/new", "out.bin", "--to", "gguf-i2_s"],
+        &[],
+        2,
+        "\
+error: out.bin: found no `.gguf` at the end, expected it for `--to gguf-i2_s`
+hint: a file would be `out.gguf`
+",
+    );
+}
+
+#[test]
+fn a_model_that_the_empty_cache_has_not() {
+    check(
+        &["rm", "nope/x"],
+        &[],
+        3,
+        "\
+error: HERE/home/hub: found no model `nope/x`
+hint: the cache of the Hub, `HERE/home/hub`, is empty
+",
+    );
 }
 
 #[test]

@@ -177,12 +177,14 @@ fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Fail
     if options.target.gguf_type().is_none() && is_file {
         let message =
             format!("{shown}: found `.gguf` at the end, expected a folder for `--to {}`", options.target);
-        return Err(Failure::message(Exit::Usage, message));
+        let hint = format!("a folder would be `{}`", path.with_extension("").display());
+        return Err(Failure::message(Exit::Usage, message).with_hint(hint));
     }
     if options.target.gguf_type().is_some() && !is_file {
         let message =
             format!("{shown}: found no `.gguf` at the end, expected it for `--to {}`", options.target);
-        return Err(Failure::message(Exit::Usage, message));
+        let hint = format!("a file would be `{}`", path.with_extension("gguf").display());
+        return Err(Failure::message(Exit::Usage, message).with_hint(hint));
     }
     if path.symlink_metadata().is_ok() {
         return Err(ConvertError::Exists { path }.into());
