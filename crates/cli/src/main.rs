@@ -13,9 +13,9 @@ mod failure;
 mod figures;
 mod fit;
 mod flag_bounds;
+mod foreign_flags;
 mod hub;
 mod interrupt;
-mod llama_cpp;
 mod machine;
 mod model_argument;
 mod origin;
@@ -26,6 +26,7 @@ mod session_flags;
 mod table;
 mod teller;
 mod terminal;
+mod unknown_argument;
 mod weight_types;
 
 use std::ffi::OsString;
@@ -84,12 +85,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let given: Vec<OsString> = std::env::args_os().collect();
-    if let Err(failure) = llama_cpp::check(&given) {
+    if let Err(failure) = foreign_flags::check(&given) {
         return failure.report();
     }
     let arguments: Vec<OsString> = arguments(given.into_iter()).collect();
-    let cli =
-        Cli::try_parse_from(&arguments).unwrap_or_else(|error| train::explained(error, &arguments).exit());
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return unknown_argument::report(error, &arguments),
+    };
     let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Chat(chat) => chat.run(),
@@ -112,17 +115,16 @@ fn main() -> ExitCode {
     result.unwrap_or_else(Failure::report)
 }
 
-/// The arguments, with bitnet.cpp's `-temp` and llama.cpp's `-np` and `-sys` in a form that clap knows.
+/// Flags of bitnet.cpp and llama.cpp that are understood, in a form that clap knows.
+const ALIASES: [(&str, &str); 3] = [("-temp", "--temp"), ("-sys", "--system"), ("-np", "--parallel")];
+
+/// The arguments, with the [`ALIASES`] among the options replaced.
 fn arguments(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let mut are_options = true;
     arguments.map(move |argument| {
         are_options &= argument != "--";
-        match argument.to_str() {
-            Some("-temp") if are_options => "--temp".into(),
-            Some("-sys") if are_options => "--system".into(),
-            Some("-np") if are_options => "--parallel".into(),
-            _ => argument,
-        }
+        let alias = ALIASES.iter().find(|(alias, _)| are_options && argument == *alias);
+        alias.map_or(argument, |(_, name)| name.into())
     })
 }
 
@@ -135,6 +137,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_after_a_help_text_are_not_broken() {
+        for command in Cli::command().get_subcommands() {
+            let text = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest.is_none_or(|columns| columns <= 100), "{}: {text}", command.get_name());
+        }
     }
 
     #[test]

@@ -74,8 +74,11 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
         nearest(&path).map(|nearest| format!("the nearest existing one is `{}`", nearest.display()));
     let not_found = || Failure::from(SourceError::NotFound { path: path.clone() });
     if !is_hub_id(&text) || text.starts_with(['.', '~']) {
-        return Err(match nearest {
-            Some(nearest) => not_found().with_hint(nearest),
+        let hint = nearest.or_else(|| {
+            id_in_address(&text).map(|id| format!("a model of the Hub is named by `org/name` alone: `{id}`"))
+        });
+        return Err(match hint {
+            Some(hint) => not_found().with_hint(hint),
             None => not_found(),
         });
     }
@@ -132,7 +135,10 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
     let found = refused(&format!("found no `{CONFIG_FILE}`, expected the folder of a model"));
     Err(match a_model_in(path) {
         Some(model) => found.with_hint(format!("there is a model in it: `{}`", model.display())),
-        None => found,
+        None => match (SourceError::NotFound { path: path.to_owned() }).hint() {
+            Some(hint) => found.with_hint(hint),
+            None => found,
+        },
     })
 }
 
@@ -162,6 +168,17 @@ fn is_hub_id(text: &str) -> bool {
     let is_part = |part: &str| !part.is_empty() && !part.contains('/');
     !text.contains(char::is_whitespace)
         && id.split_once('/').is_some_and(|(org, name)| is_part(org) && is_part(name))
+}
+
+/// The name of the Hub in the address of a page there, or in Ollama's name of it.
+fn id_in_address(text: &str) -> Option<String> {
+    let address = text.trim_start_matches("https://").trim_start_matches("http://");
+    let path = address.strip_prefix("hf.co/").or_else(|| address.strip_prefix("huggingface.co/"))?;
+    let (org, rest) = path.split_once('/')?;
+    // What follows is a file, or Ollama's tag.
+    let name = rest.split(['/', ':', '?', '#']).next().filter(|name| !name.is_empty())?;
+    let id = format!("{org}/{name}");
+    is_hub_id(&id).then_some(id)
 }
 
 /// `~` and `~/…` as a shell reads them.
@@ -276,6 +293,20 @@ mod tests {
         }
         assert!(!is_misspelt("Once"), "a word alone");
         assert!(!is_misspelt("Once."), "the end of a sentence");
+    }
+
+    #[test]
+    fn the_address_of_a_model_has_its_name() {
+        for (text, want) in [
+            ("hf.co/org/name", Some("org/name")),
+            ("hf.co/org/name:Q4_K_M", Some("org/name")),
+            ("https://huggingface.co/org/name/blob/main/a.gguf", Some("org/name")),
+            ("huggingface.co/org", None),
+            ("hf.co/org/", None),
+            ("runs/org/name", None),
+        ] {
+            assert_eq!(id_in_address(text).as_deref(), want, "{text}");
+        }
     }
 
     #[test]

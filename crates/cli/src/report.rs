@@ -64,7 +64,7 @@ pub(crate) fn last_line(generated: &Generated, speed: &Speed, sampling: &Samplin
             let ceiling = figures::bytes_per_second(ceiling) + &threads.unwrap_or_default();
             if fraction > 1.0 {
                 // A small model lies in the processor's cache, which is faster than memory.
-                return format!(", from the cache (memory: {ceiling})");
+                return format!(", from the processor's cache (memory: {ceiling})");
             }
             format!(", {} of {ceiling}", figures::percent(fraction))
         });
@@ -271,7 +271,7 @@ mod tests {
             };
             last_line(&generated(FinishReason::Length), &speed, &SamplingParams::greedy())
         };
-        let want = "16.0 GB/s, from the cache (memory: 8.00 GB/s with 1 thread)";
+        let want = "16.0 GB/s, from the processor's cache (memory: 8.00 GB/s with 1 thread)";
         assert!(line(16e9).ends_with(want), "{}", line(16e9));
         assert!(line(4e9).ends_with("50 % of 8.00 GB/s with 1 thread"), "{}", line(4e9));
     }

@@ -13,8 +13,8 @@ pub(crate) struct Sampling {
     /// Higher is more surprising, 0 takes the likeliest token [default: 0.8]
     #[arg(long, value_name = "T", visible_alias = "temperature", allow_negative_numbers = true)]
     temp: Option<f32>,
-    /// Choose among so many of the likeliest tokens, 0 for all [default: 40]
-    #[arg(long, value_name = "N")]
+    /// Choose among so many of the likeliest tokens, 0 or -1 for all [default: 40]
+    #[arg(long, value_name = "N", value_parser = top_k, allow_negative_numbers = true)]
     top_k: Option<u32>,
     /// Choose among the likeliest tokens that together have this probability [default: 0.95]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
@@ -40,6 +40,17 @@ pub(crate) struct Sampling {
 pub(crate) enum Seed {
     Random,
     Fixed(u64),
+}
+
+/// `top_k` as it is written; 0 for all tokens.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn top_k(text: &str) -> Result<u32, String> {
+    match text {
+        "-1" => Ok(0),
+        text => text.parse().map_err(|_| "expected a whole number, or -1".to_owned()),
+    }
 }
 
 /// A seed as it is written.

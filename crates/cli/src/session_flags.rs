@@ -71,14 +71,15 @@ impl SessionFlags {
 }
 
 /// Flags that make what is run smaller, the least change first, and what it takes with each. A context has
-/// room for more than `positions`.
+/// room for more than `positions`, and for no more than the model was trained for.
 pub(crate) fn smaller(
     origin: &Origin,
     size: &SessionSize,
     positions: usize,
     kv_type: KvType,
 ) -> Vec<(String, MemoryNeed)> {
-    let contexts = std::iter::successors(Some(size.context), |context| Some(context / 2));
+    let trained = origin.config.max_position_embeddings;
+    let contexts = std::iter::successors(Some(size.context), |context| Some((context / 2).min(trained)));
     let contexts: Vec<usize> = contexts.take_while(|context| *context > positions).collect();
     let few_bits = (Weights::BaseThree, Head::Q6);
     let mut others = Vec::new();
@@ -92,6 +93,18 @@ pub(crate) fn smaller(
         }
     }
     others
+}
+
+/// What to do where `needed` positions are more than the context has: make the text `shorter`, or the context larger,
+/// but never without a word beyond what the model was trained for.
+pub(crate) fn room_hint(shorter: &str, needed: usize, trained: usize) -> String {
+    if needed <= trained {
+        format!("{shorter}, or raise `--ctx-size`: the model was trained for {trained} positions")
+    } else {
+        format!(
+            "{shorter}: the model was trained for {trained} positions, and a greater `--ctx-size` goes beyond them"
+        )
+    }
 }
 
 /// Says on stderr what somebody should know who reads the text.

@@ -1,6 +1,7 @@
 //! The flags that say how weights and cache are held in memory.
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tercet::model::HeadType;
 use tercet_kernels::{KvType, Layout, QuantizedType};
 
@@ -19,6 +20,13 @@ pub(crate) enum Weights {
 }
 
 impl Weights {
+    /// Those that a model's weights may have: not the one of random weights alone.
+    pub(crate) fn of_models() -> impl TypedValueParser<Value = Weights> {
+        let name = |weights: Weights| weights.to_possible_value().expect("weights: none is hidden");
+        PossibleValuesParser::new([Weights::TwoBit, Weights::BaseThree].map(name))
+            .map(|name| Weights::from_str(&name, false).expect("weights: a name is one of the possible ones"))
+    }
+
     /// The layout of ternary weights; dense linears have none, and take any.
     pub(crate) fn layout(self) -> Layout {
         match self {

@@ -7,13 +7,13 @@ use std::path::Path;
 use command::{command, golden, outcome, tercet};
 
 /// Runs in a folder of its own, which holds `models/stories` (no model, but the start of one), a
-/// file `model.gguf` and a file `weights.bin`.
+/// file `model.gguf`, a file `weights.bin` and a text `text.md`.
 fn run_in_folder(arguments: &[&str]) -> command::Outcome {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arguments");
     let model = folder.join("models/stories");
     std::fs::create_dir_all(&model).unwrap();
     std::fs::write(model.join("config.json"), "{}").unwrap();
-    for file in ["model.gguf", "weights.bin"] {
+    for file in ["model.gguf", "weights.bin", "text.md"] {
         std::fs::write(folder.join(file), "").unwrap();
     }
     outcome(command().arg("run").args(arguments).args(["-n", "1"]).current_dir(folder))
@@ -26,7 +26,12 @@ fn a_lone_argument_is_a_model_or_a_prompt() {
         ("Once", 0, "the small model inside"),
         ("either / or", 0, "the small model inside"),
         ("modl.ggf", 3, "the nearest existing one is `model.gguf`"),
-        ("tale.txt", 0, "found no file `tale.txt`, so it is the text to continue; `-m` names a model\n"),
+        (
+            "tale.txt",
+            0,
+            "found no file `tale.txt`, so it is the text to continue; `-f tale.txt` reads a file, `-m` names a model\n",
+        ),
+        ("text.md", 3, "hint: `tercet run -f text.md` continues the text that is in it\n"),
         ("nosuch", 0, "found no model `nosuch`, so it is the text to continue; `-m` names a model\n"),
         ("models", 3, "hint: there is a model in it: `models/stories`"),
         ("runs/mine/model", 3, "runs/mine/model: found nothing, expected a model folder"),
@@ -65,6 +70,11 @@ fn a_folder_of_pickles_is_called_so() {
 fn named_arguments_are_never_ambiguous() {
     for (arguments, code, says) in [
         (&["-p", "./nowhere"][..], 0, "the small model inside"),
+        (
+            &["-m", "nowhere", "text.md"],
+            3,
+            "`text.md` is the text to continue; `-f text.md` continues what is in the file\n",
+        ),
         (&["-m", "Once"], 3, "Once: found nothing"),
         (&["-m", "models", "./nowhere"], 3, "models: found no `config.json`, expected the folder of a model"),
         (&["Once", "upon a time"], 3, "Once: found nothing"),
@@ -104,6 +114,23 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn negative_numbers_are_refused_in_words() {
+    for (arguments, want) in [
+        (&["serve", "--drain-timeout", "-1"][..], "`--drain-timeout` is `-1`, expected no negative number"),
+        (&["run", "-t", "-12", "a"], "`-t` is `-12`, expected no negative number"),
+        (&["bench", "-c", "-1"], "`-c` is `-1`, expected no negative number"),
+        (
+            &["run", "--top-k", "-2", "a"],
+            "invalid value '-2' for '--top-k <N>': expected a whole number, or -1",
+        ),
+    ] {
+        let found = tercet(arguments);
+        assert_eq!(found.failure(), Some(2), "{arguments:?}");
+        assert!(found.stderr.contains(want), "{arguments:?}: {}", found.stderr);
+    }
+}
+
+#[test]
 fn an_instruction_set_that_is_not_there_is_wrong_usage() {
     for arguments in [&["run", "a"][..], &["inspect"], &["doctor"]] {
         let found = outcome(command().args(arguments).env("TERCET_ISA", "sse9"));
@@ -123,6 +150,7 @@ fn other_tools_names_of_flags_are_understood() {
         &["-temp", "0", "--n-predict", "5"][..],
         &["--temperature", "0", "--max-tokens", "5"],
         &["--temp", "0", "--predict", "5", "--ctx-size", "64", "--threads", "1", "--batch-size", "2"],
+        &["--top-k", "-1", "--temp", "0", "-n", "5"],
         &["--top-k", "1", "-n", "5", "--seed", "-1", "--repeat-penalty", "1", "--min-p", "0.1"],
     ] {
         assert_eq!(tercet([&["run", "-p", "Once"], flags].concat()).success().stdout, want, "{flags:?}");
@@ -181,6 +209,35 @@ fn version_and_help_are_results() {
         assert!(help.stdout.contains("Usage: tercet") && help.stderr.is_empty(), "{command:?}");
     }
     assert!(tercet(["--help"]).stdout.contains("Exit codes:"));
+}
+
+#[test]
+fn help_has_examples_and_names_what_can_be_given() {
+    let help = |command: &str| tercet([command, "--help"]).success().stdout;
+    for command in
+        ["run", "chat", "serve", "train", "eval", "bench", "convert", "verify", "inspect", "doctor"]
+    {
+        let help = help(command);
+        assert!(help.contains(&format!("Examples:\n  tercet {command}")), "{command}: {help}");
+        assert!(!help.contains("How many threads"), "{command}: {help}");
+    }
+    // A line that is broken by hand is one that fits.
+    assert!(
+        help("serve").contains("--drain-timeout`.\nThen the exit code is 0, or 1 if"),
+        "{}",
+        help("serve")
+    );
+    assert!(
+        help("train").contains("docs/training.md") && help("train").contains("train.steps, train.tokens")
+    );
+    // Weights of that type are random ones, which these two have not.
+    for (command, has_random) in [("run", true), ("bench", true), ("chat", false), ("eval", false)] {
+        assert_eq!(help(command).contains("dense-f16"), has_random, "{command}");
+    }
+    let refused = tercet(["eval", "--tasks", "piqa", "--limit", "0"]);
+    assert_eq!(refused.code, Some(2));
+    let want = "invalid value '0' for '--limit <N>': expected a whole number from 1\n";
+    assert!(refused.stderr.contains(want), "{}", refused.stderr);
 }
 
 #[test]

@@ -90,6 +90,17 @@ fn commands_change_the_conversation() {
         assert!(set.stderr.contains(want), "{}", set.stderr);
     }
     assert!(set.stdout.len() < alone.len(), "{}", set.stdout);
+    for (stdin, want) in [
+        ("/set temp 0.2\n", "temp is 0.2\n"),
+        ("/set parameter temperature 0.2\n", "temperature is 0.2\n"),
+        ("/system Be brief.\n/clear\n", "told first from now on\nbegun anew; what is told first stays\n"),
+        ("/system\n/clear\n", "nothing is told first\nbegun anew\n"),
+        ("/set n_predict 1\nHello\n", "the answer is cut off after 1 token, as `n_predict` says\n"),
+        ("Hello\n/undo\n", "the last message and its answer are taken back: 0 messages left\n"),
+    ] {
+        let found = chat(&model, &[], stdin).success();
+        assert!(found.stderr.ends_with(want), "{stdin}: {}", found.stderr);
+    }
     let cleared = chat(&model, &[], "Hello\n/show\n/clear\n/show\n").success();
     let shown: Vec<&str> = cleared.stderr.lines().filter(|line| line.starts_with("tokens ")).collect();
     assert_eq!((shown.len(), shown[1]), (2, "tokens            0 of 512"), "{shown:?}");
@@ -111,9 +122,19 @@ fn what_cannot_be_done_over_a_pipe_is_a_failure() {
     for (arguments, stdin, code, want) in [
         (&[][..], "/dance\n", 1, "found no command `/dance`"),
         (&[], "/load /no/such/file\n", 1, "/no/such/file: cannot be read"),
+        (&[], "/save /no/such/file\n", 1, "/no/such/file: cannot be written: No such file or directory"),
+        (&[], "/load Cargo.toml\n", 1, "found no JSON, expected a conversation as `/save` writes it"),
+        (&[], "/set num_ctx 64\n", 1, "`num_ctx` is set at the start: `tercet chat -c 64`"),
         (&[], "/undo\n", 1, "there is nothing to undo"),
         (&[], "/set temp hot\n", 1, "`temp` is `hot`, expected a number"),
         (&["-c", "8"], "Once upon a time there was a little dog\n", 1, "expected fewer than 8, the context"),
+        // Nothing can be typed there.
+        (
+            &["-c", "2", "-p", "Hello there"],
+            "",
+            1,
+            "\nhint: shorten the conversation, or raise `--ctx-size`: the model was trained for 512 positions\n",
+        ),
         (&["--json"], "", 2, "--prompt"),
         (&["--chat-template-file", "/no/such/file"], "", 3, "/no/such/file: cannot be read"),
     ] {
@@ -137,6 +158,27 @@ fn a_template_that_refuses_says_so() {
     let found = tercet(arguments);
     assert_eq!(found.code, Some(3));
     assert!(found.stderr.contains("t.jinja: the chat template is wrong at line 1"), "{}", found.stderr);
+}
+
+#[test]
+fn the_template_of_the_example_refuses_other_roles() {
+    let folder = tempfile::tempdir().unwrap();
+    let talk = folder.path().join("talk.json");
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/chat/template.jinja");
+    let model = model("chat-example-template");
+    for (role, want) in [
+        ("assistant", None),
+        ("tool", Some("found a message of `tool`, expected `system`, `user` or `assistant`")),
+    ] {
+        std::fs::write(&talk, format!(r#"[{{"role": "{role}", "content": "Hello"}}]"#)).unwrap();
+        let stdin = format!("/load {}\nHello\n", talk.display());
+        let found = chat(&model, &["--chat-template-file", template.to_str().unwrap()], &stdin);
+        assert_eq!(found.code, Some(i32::from(want.is_some())), "{role}: {}", found.stderr);
+        if let Some(want) = want {
+            let want = format!("error: the chat template refuses the conversation: {want}\n");
+            assert!(found.stderr.contains(&want), "{}", found.stderr);
+        }
+    }
 }
 
 #[test]
@@ -166,15 +208,16 @@ struct Terminal {
 
 impl Terminal {
     /// None where there is no `script`.
-    fn open(model: &Path, cache: &Path) -> Option<Self> {
+    fn open(model: &Path, cache: &Path, context: &str) -> Option<Self> {
         // On a busy machine `script` may end before it knows how its command did, and before it has
         // read all that the command wrote: the shell tells by a file. The terminal's Ctrl-C comes to
         // the shell as well, and some end by it unless they have a trap.
-        let line = "trap : INT; \"$PROGRAM\" chat \"$MODEL\" --temp 0 -c 16384; echo $? >\"$CODE\"";
+        let line = "trap : INT; \"$PROGRAM\" chat \"$MODEL\" --temp 0 -c \"$CONTEXT\"; echo $? >\"$CODE\"";
         let code = cache.join("ended-with");
         let mut command = Command::new("script");
         command.args(["-q", "-c", line, "/dev/null"]);
         command.env("PROGRAM", env!("CARGO_BIN_EXE_tercet")).env("MODEL", model).env("CODE", &code);
+        command.env("CONTEXT", context);
         command.env("SHELL", "/bin/sh").env("TERM", "xterm");
         command.env("XDG_CACHE_HOME", cache).env("HF_HUB_OFFLINE", "1");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
@@ -233,7 +276,7 @@ fn ctrl_c_in_a_terminal_stops_the_answer_and_not_the_program() {
         config.as_object_mut().unwrap().remove("eos_token_id");
         std::fs::write(&file, config.to_string()).unwrap();
     }
-    let Some(mut terminal) = Terminal::open(&model, cache.path()) else {
+    let Some(mut terminal) = Terminal::open(&model, cache.path(), "16384") else {
         let test = "ctrl_c_in_a_terminal_stops_the_answer_and_not_the_program";
         return skipping::skip(test, "there is no `script` to make a terminal");
     };
@@ -251,4 +294,24 @@ fn ctrl_c_in_a_terminal_stops_the_answer_and_not_the_program() {
     assert_eq!(terminal.ended_with(), "0\n");
     let history = std::fs::read_to_string(cache.path().join("tercet/chat_history.txt")).unwrap();
     assert!(history.contains("Hello"), "{history}");
+}
+
+#[test]
+fn a_message_that_is_too_long_is_taken_back_with_a_word() {
+    let cache = tempfile::tempdir().unwrap();
+    let Some(mut terminal) = Terminal::open(&model("chat-too-long"), cache.path(), "8") else {
+        let test = "a_message_that_is_too_long_is_taken_back_with_a_word";
+        return skipping::skip(test, "there is no `script` to make a terminal");
+    };
+    terminal.wait_for(">>> ");
+    terminal.type_in("Once upon a time there was a little dog\r");
+    terminal.wait_for("expected fewer than 8, the context");
+    terminal.wait_for("/clear begins anew, /undo takes the last turn back, or raise `--ctx-size`");
+    terminal.wait_for("the message was taken back");
+    terminal.wait_for(">>> ");
+    terminal.type_in("/regenerate\r");
+    terminal.wait_for("there is nothing to answer");
+    terminal.wait_for(">>> ");
+    terminal.type_in("/bye\r");
+    assert_eq!(terminal.ended_with(), "0\n");
 }

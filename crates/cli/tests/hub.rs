@@ -330,7 +330,7 @@ fn nobody_there_is_exit_code_4() {
 fn a_removal_is_asked_for_and_names_what_is_near() {
     let scene = Scene::new();
     let empty = outcome(&mut scene.offline(&["rm", "-y", SHARDED]));
-    assert!(empty.failure() == Some(3) && empty.stderr.contains("hint: it is empty"), "{}", empty.stderr);
+    assert!(empty.failure() == Some(3) && empty.stderr.contains("`, is empty"), "{}", empty.stderr);
     outcome(&mut scene.online(&["pull", SHARDED])).success();
     let blobs = scene.model("tiny/parts").join("blobs");
     fs::create_dir_all(&blobs).unwrap();

@@ -8,10 +8,12 @@ mod server;
 
 use std::fs;
 
-use command::{command, golden, outcome};
+use command::{command, golden, outcome, tercet};
 use gguf_file::{File, Tensor, text_value};
 use server::{COMMIT, Fault, Server, digest};
 
+/// Positions of the preset that is too large here.
+const PRESET_POSITIONS: usize = 2048;
 /// What a run leaves among its checkpoints when it begins.
 const LOCK_FILE: &str = ".lock";
 
@@ -121,7 +123,13 @@ error: models: found no `config.json`, expected the folder of a model
 hint: there is a model in it: `models/new`
 ",
         ),
-        ("runs", "error: runs: found no `config.json`, expected the folder of a model\n"),
+        (
+            "runs",
+            "\
+error: runs: found no `config.json`, expected the folder of a model
+hint: a model is a folder with `config.json`, `tokenizer.json` and `model.safetensors`, or one `.gguf` file
+",
+        ),
     ] {
         check(&["run", folder, "Once"], &[], 3, want);
     }
@@ -263,25 +271,131 @@ hint: it was thrown away; try again
 }
 
 #[test]
-fn flags_of_llama_cpp() {
-    check(
-        &["run", "-hf", "org/name"],
-        &[],
-        2,
-        "\
-error: found llama.cpp's flag `-hf`, which `tercet` does not have
+fn flags_of_other_programs() {
+    for (arguments, want) in [
+        (
+            &["run", "-hf", "org/name"][..],
+            "\
+error: found llama.cpp's flag `-hf`, which `tercet run` does not have
 hint: it is not needed: `tercet run org/name`
 ",
-    );
+        ),
+        (
+            &["run", "mine.gguf", "-ngl", "99"],
+            "\
+error: found llama.cpp's flag `-ngl`, which `tercet run` does not have
+hint: there is no GPU here: leave it out
+",
+        ),
+        (
+            &["run", "mine.gguf", "--n-gpu-layers=99"],
+            "\
+error: found llama.cpp's flag `--n-gpu-layers`, which `tercet run` does not have
+hint: there is no GPU here: leave it out
+",
+        ),
+        (
+            &["run", "-no-cnv", "Once"],
+            "\
+error: found llama.cpp's flag `-no-cnv`, which `tercet run` does not have
+hint: `tercet run` continues a text and never converses: leave it out
+",
+        ),
+        (
+            &["serve", "--gpu-memory-utilization", "0.9"],
+            "\
+error: found vLLM's flag `--gpu-memory-utilization`, which `tercet serve` does not have
+hint: `--cache-memory 4G` of `tercet serve` bounds keys and values, in the machine's own memory
+",
+        ),
+        (
+            &["chat", "--format", "json"],
+            "\
+error: found Ollama's flag `--format`, which `tercet chat` does not have
+hint: `response_format` of a request to `tercet serve` takes a JSON schema
+",
+        ),
+    ] {
+        check(arguments, &[], 2, want);
+    }
+}
+
+#[test]
+fn a_flag_that_is_none() {
     check(
-        &["run", "mine.gguf", "-ngl", "99"],
+        &["run", "--colours", "Once"],
         &[],
         2,
         "\
-error: found llama.cpp's flag `-ngl`, which `tercet` does not have
-hint: there is no GPU here: leave it out
+error: unexpected argument '--colours' found
+
+Usage: tercet run [OPTIONS] [MODEL] [PROMPT]
+
+For more information, try '--help'.
 ",
     );
+}
+
+#[test]
+fn a_form_without_its_beginning() {
+    check(
+        &["convert", "mine.gguf", "out.gguf", "--to", "I2_S"],
+        &[],
+        2,
+        "\
+error: invalid value 'I2_S' for '--to <FORM>'
+  [possible values: hf-packed, hf-autobitlinear, hf-bf16, hf-dequantized, gguf-i2_s, gguf-tq1_0, gguf-tq2_0, \
+gguf-f16, gguf-bf16]
+
+  tip: a similar value exists: 'gguf-i2_s'
+
+For more information, try '--help'.
+",
+    );
+}
+
+#[test]
+fn a_text_without_quotes() {
+    for (arguments, usage, tip) in [
+        (
+            &["run", "Once", "upon", "a", "time"][..],
+            "error: unexpected argument 'a' found",
+            "a text of several words wants quotes: `\"Once upon a time\"`",
+        ),
+        (
+            &["run", "mine.gguf", "Once", "upon"],
+            "error: unexpected argument 'upon' found",
+            "a text of several words wants quotes: `\"Once upon\"`",
+        ),
+        (
+            &["run", "-n", "3", "Once", "upon", "a"],
+            "error: unexpected argument 'a' found",
+            "a text of several words wants quotes: `\"…\"`",
+        ),
+        (
+            &["chat", "mine.gguf", "What is this?"],
+            "error: unexpected argument 'What is this?' found",
+            "one thing is asked by `-p`, in quotes: `-p \"What is this?\"`",
+        ),
+    ] {
+        let found = tercet(arguments);
+        assert_eq!((found.code, found.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        let begins = format!("{usage}\n\n  tip: {tip}\n\nUsage: ");
+        assert!(found.stderr.starts_with(&begins), "{arguments:?}: {}", found.stderr);
+    }
+}
+
+#[test]
+fn the_address_of_a_model_for_its_name() {
+    for address in ["hf.co/org/name", "https://huggingface.co/org/name"] {
+        let want = format!(
+            "\
+error: {address}: found nothing, expected a model folder or a `.gguf` file
+hint: a model of the Hub is named by `org/name` alone: `org/name`
+"
+        );
+        check(&["run", address, "Once"], &[], 3, &want);
+    }
 }
 
 #[test]
@@ -311,6 +425,44 @@ fn gguf_of_type(architecture: &str, number: u32) -> Vec<u8> {
         ..File::of_tokenizer("llama", 1, vec![])
     }
     .bytes()
+}
+
+#[test]
+fn something_else_by_the_name_of_a_gguf_file() {
+    check_file(
+        "page.gguf",
+        b"<!doctype html>",
+        "\
+error: page.gguf: found the first bytes `<!do`, expected `GGUF`
+hint: it is no GGUF file, whatever its name: a page or a Git LFS pointer perhaps, in place of what was to be downloaded
+",
+    );
+}
+
+#[test]
+fn a_result_by_another_name() {
+    check(
+        &["convert", "models/new", "out.bin", "--to", "gguf-i2_s"],
+        &[],
+        2,
+        "\
+error: out.bin: found no `.gguf` at the end, expected it for `--to gguf-i2_s`
+hint: a file would be `out.gguf`
+",
+    );
+}
+
+#[test]
+fn a_model_that_the_empty_cache_has_not() {
+    check(
+        &["rm", "nope/x"],
+        &[],
+        3,
+        "\
+error: HERE/home/hub: found no model `nope/x`
+hint: the cache of the Hub, `HERE/home/hub`, is empty
+",
+    );
 }
 
 #[test]
@@ -388,7 +540,9 @@ fn not_enough_memory() {
     let stderr: Vec<String> = found.stderr.lines().map(words).collect();
     assert_eq!(found.code, Some(5), "{}", found.stderr);
     assert_eq!(stderr[0], "error: preset 700m: needs N GB of memory (N GB weights, N GB cache, N GB buffers), but N GB of N GB are available".replace("(N", "N"));
-    assert!(stderr[1].starts_with("hint: with `--ctx-size"), "{stderr:?}");
+    let offered = found.stderr.split("hint: with `--ctx-size ").nth(1).unwrap_or_default();
+    let offered: usize = offered.split('`').next().unwrap_or_default().parse().unwrap_or(usize::MAX);
+    assert!(offered <= PRESET_POSITIONS, "{}", found.stderr);
 }
 
 #[test]
@@ -397,7 +551,12 @@ fn a_prompt_that_is_too_long() {
         outcome(command().args(["run", "-c", "8", "Once upon a time there was a girl who had a red ball"]));
     let want = "\
 error: the prompt has 20 tokens, expected at most 8 in this context
-hint: shorten the prompt, or raise `--ctx-size`
+hint: shorten the prompt, or raise `--ctx-size`: the model was trained for 512 positions
 ";
     assert_eq!((found.code, found.stderr.as_str()), (Some(1), want));
+    let found = outcome(command().args(["run", &"word ".repeat(600)]));
+    let want = "hint: shorten the prompt: the model was trained for 512 positions, and a greater `--ctx-size` goes \
+                beyond them\n";
+    assert_eq!(found.code, Some(1));
+    assert!(found.stderr.ends_with(want), "{}", found.stderr);
 }

@@ -28,6 +28,7 @@ use crate::{figures, model_argument, origin};
 /// Codes and scales survive where the form can hold them; what it has no place for is refused, and what it rounds is
 /// said. Then both models are compared: weight by weight, and by what they compute.
 #[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Convert {
     /// A model's folder or `.gguf` file, and where the result goes; with one path, that of the result, the small model
     /// inside is converted
@@ -45,13 +46,20 @@ pub(crate) struct Convert {
     /// Do not compare the result with the source
     #[arg(long)]
     no_verify: bool,
-    /// How many threads; as many as there are processors without it
+    /// Threads [default: the cores this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  tercet convert ./my-model my-model.gguf --to gguf-i2_s
+  tercet convert my-model.gguf ./my-folder --to hf-packed
+  tercet convert microsoft/bitnet-b1.58-2B-4T 2b4t.gguf --to gguf-tq2_0 --head q6_k
+  tercet convert stories.gguf --to gguf-tq1_0";
 
 /// What was done.
 #[derive(Serialize)]
@@ -169,12 +177,14 @@ fn destination_path(argument: &OsStr, options: &Options) -> Result<PathBuf, Fail
     if options.target.gguf_type().is_none() && is_file {
         let message =
             format!("{shown}: found `.gguf` at the end, expected a folder for `--to {}`", options.target);
-        return Err(Failure::message(Exit::Usage, message));
+        let hint = format!("a folder would be `{}`", path.with_extension("").display());
+        return Err(Failure::message(Exit::Usage, message).with_hint(hint));
     }
     if options.target.gguf_type().is_some() && !is_file {
         let message =
             format!("{shown}: found no `.gguf` at the end, expected it for `--to {}`", options.target);
-        return Err(Failure::message(Exit::Usage, message));
+        let hint = format!("a file would be `{}`", path.with_extension("gguf").display());
+        return Err(Failure::message(Exit::Usage, message).with_hint(hint));
     }
     if path.symlink_metadata().is_ok() {
         return Err(ConvertError::Exists { path }.into());

@@ -24,6 +24,7 @@ use crate::{ceilings, figures, origin};
 /// `tercet run` and `tercet bench` compare themselves with, are measured anew: memory bandwidth, and
 /// operations a second of each kind of arithmetic.
 #[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Doctor {
     /// Threads [default: the cores this process may use]
     #[arg(short, long, value_name = "N")]
@@ -33,6 +34,12 @@ pub(crate) struct Doctor {
     #[arg(long)]
     json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  tercet doctor
+  tercet doctor --threads 4 --json
+  TERCET_ISA=scalar tercet doctor";
 
 /// Enough to meet at barriers; the model inside has no work for more.
 const DIGEST_THREADS: usize = 2;

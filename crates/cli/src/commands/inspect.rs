@@ -25,6 +25,7 @@ use crate::{fit, model_argument};
 ///
 /// The weights are loaded as `tercet run` loads them, so what is shown is what is computed with.
 #[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Inspect {
     /// A model's folder, its GGUF file, or its name on the Hub; without one, the small model inside
     model: Option<OsString>,
@@ -39,6 +40,13 @@ pub(crate) struct Inspect {
     #[arg(long)]
     json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  tercet inspect
+  tercet inspect my-model.gguf
+  tercet inspect ./my-model --ops --positions 2048
+  tercet inspect microsoft/bitnet-b1.58-2B-4T --json";
 
 impl Inspect {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {

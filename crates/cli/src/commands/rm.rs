@@ -85,7 +85,7 @@ fn unknown(id: &RepositoryId, models: &[CachedModel], hub: &Hub) -> Failure {
     let failure = Failure::message(Exit::Model, format!("{root}: found no model `{}`", id.name()));
     match nearest(id.name(), models) {
         Some(nearest) => failure.with_hint(format!("the nearest one is `{nearest}`; see `tercet ls`")),
-        None if models.is_empty() => failure.with_hint("it is empty"),
+        None if models.is_empty() => failure.with_hint(format!("the cache of the Hub, `{root}`, is empty")),
         None => failure.with_hint("`tercet ls` lists those that it has"),
     }
 }

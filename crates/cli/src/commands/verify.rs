@@ -29,18 +29,24 @@ const LAYOUT: Layout = Layout::TwoBit;
 /// The second may differ from the first by the rounding of the numbers it is stored in, and by nothing else. Exit code
 /// 1 if they are not the same.
 #[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Verify {
     /// A model's folder or `.gguf` file
     first: OsString,
     /// Another, made from the first perhaps
     second: OsString,
-    /// How many threads; as many as there are processors without it
+    /// Threads [default: the cores this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  tercet verify ./my-model my-model.gguf
+  tercet verify microsoft/bitnet-b1.58-2B-4T microsoft/bitnet-b1.58-2B-4T-gguf --json";
 
 #[derive(Serialize)]
 struct Report<'a> {

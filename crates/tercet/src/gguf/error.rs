@@ -80,6 +80,10 @@ impl GgufError {
             Self::Empty { .. } | Self::DataShort { .. } | Self::BeyondEnd { .. } => {
                 Some("the download may have been cut off: get the file again and compare its length")
             }
+            Self::Magic { .. } => Some(
+                "it is no GGUF file, whatever its name: a page or a Git LFS pointer perhaps, in place of what was to be \
+                 downloaded",
+            ),
             Self::TensorType { refused, .. } => Some(match refused.reason {
                 RefusedReason::Unportable | RefusedReason::Ambiguous => {
                     "get the same model as I2_S, TQ1_0 or TQ2_0, or as safetensors"

@@ -11,6 +11,7 @@ use tercet_chat::{Conversation, Templates};
 use tercet_kernels::{KvCache, KvType};
 
 use crate::failure::{Exit, Failure};
+use crate::session_flags::room_hint;
 use crate::teller::{Teller, Told};
 
 /// A model with its cache.
@@ -21,6 +22,8 @@ pub(super) struct Answerer<'a> {
     held: Vec<u32>,
     tokenizer: &'a Tokenizer,
     templates: &'a Templates,
+    /// Positions that the model was trained for.
+    trained: usize,
 }
 
 /// An answer, and how it came about.
@@ -43,7 +46,8 @@ impl<'a> Answerer<'a> {
     ) -> Self {
         let session = Session::new(model, size);
         let cache = session.new_cache(kv_type);
-        Answerer { session, cache, held: Vec::new(), tokenizer, templates }
+        let trained = model.config().max_position_embeddings;
+        Answerer { session, cache, held: Vec::new(), tokenizer, templates, trained }
     }
 
     /// Positions of the context.
@@ -72,7 +76,7 @@ impl<'a> Answerer<'a> {
         Ok((rendered, tokens.map_err(|error| Failure::new(Exit::Failed, error))?))
     }
 
-    /// The message that follows these.
+    /// The message that follows these; `shorter` says how a conversation becomes so.
     ///
     /// # Errors
     /// Exit code 1, if the template refuses the conversation, or it has no room in the context.
@@ -81,13 +85,14 @@ impl<'a> Answerer<'a> {
         messages: &[Value],
         params: &GenerationParams,
         mut teller: Teller<'_>,
+        shorter: &str,
     ) -> Result<Answer, Failure> {
         let (rendered, tokens) = self.encode(messages, true)?;
         let (found, room) = (tokens.len(), self.context());
         if found >= room {
             let message =
                 format!("the conversation has {found} tokens, expected fewer than {room}, the context");
-            let hint = "/clear begins anew, /undo takes the last turn back; `tercet chat -c N` starts with a larger context";
+            let hint = room_hint(shorter, found + 1, self.trained);
             return Err(Failure::message(Exit::Failed, message).with_hint(hint));
         }
         let Some(last) = found.checked_sub(1) else { return Err(GenerateError::EmptyPrompt.into()) };

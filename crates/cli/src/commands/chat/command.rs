@@ -45,7 +45,8 @@ impl Command {
             "system" => Ok(Command::System((!rest.is_empty()).then(|| rest.to_owned()))),
             "save" => file().map(Command::Save),
             "load" => file().map(Command::Load),
-            "set" => match rest.split_once(char::is_whitespace) {
+            "set" => match rest.strip_prefix("parameter ").unwrap_or(rest).trim().split_once(char::is_whitespace) {
+                Some(("system", text)) => Ok(Command::System(Some(text.trim().trim_matches('"').to_owned()))),
                 Some((key, value)) => Ok(Command::Set(key.to_owned(), value.trim().to_owned())),
                 None => Err("`/set` wants KEY VALUE, as `/set temp 0.5`; `/show` lists the keys".to_owned()),
             },
@@ -84,6 +85,9 @@ mod tests {
             ("/system  Be brief. ", Ok(Command::System(Some("Be brief.".to_owned())))),
             ("/system", Ok(Command::System(None))),
             ("/set temp 0.5", Ok(Command::Set("temp".to_owned(), "0.5".to_owned()))),
+            // As Ollama has them.
+            ("/set parameter temperature 0.2", Ok(Command::Set("temperature".to_owned(), "0.2".to_owned()))),
+            ("/set system \"Be brief.\"", Ok(Command::System(Some("Be brief.".to_owned())))),
             ("/save a b.json", Ok(Command::Save("a b.json".into()))),
             ("/save", Err("has no FILE")),
             ("/set temp", Err("wants KEY VALUE")),

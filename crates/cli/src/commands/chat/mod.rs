@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use tercet::generate::{FinishReason, GenerationParams};
+use tercet::generate::{FinishReason, Generated, GenerationParams};
 use tercet::source::Source;
 use tercet::tokenizer::Tokenizer;
 use tercet_chat::Templates;
@@ -34,6 +34,7 @@ use crate::sampling_flags::Sampling;
 use crate::session_flags::{SessionFlags, smaller, tell_about};
 use crate::teller::{Stdout, Teller};
 use crate::terminal::{note, print_json};
+use crate::weight_types::Weights;
 use crate::{chat_template, figures, fit};
 use answer::{Answer, Answerer};
 use command::{Command, HELP};
@@ -47,7 +48,7 @@ use talk::Talk;
 /// any other. Answers come to stdout, all else to stderr. Where stdin is no terminal, each line of it
 /// is a message. Type `/help` for what else can be done.
 #[derive(Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, mut_arg("weights", |arg| arg.value_parser(Weights::of_models())))]
 pub(crate) struct Chat {
     /// A model's folder, its GGUF file, or its name on the Hub [default: the small model inside, which goes on with
     /// the messages as with a story]
@@ -102,7 +103,12 @@ struct Conversing<'a> {
     talk: Talk,
     stop: Vec<String>,
     verbose: bool,
+    /// Whether somebody types, who can do something about what was said so far.
+    is_typed: bool,
 }
+
+/// How a conversation becomes shorter for somebody who types.
+const SHORTER: &str = "/clear begins anew, /undo takes the last turn back";
 
 impl Chat {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
@@ -131,6 +137,7 @@ impl Chat {
             talk: Talk::new(self.system.clone()),
             stop: self.stop.clone(),
             verbose: self.verbose,
+            is_typed: false,
         };
         match &self.prompt {
             Some(prompt) => self.ask_once(&mut conversing, prompt, &origin, &pool),
@@ -180,6 +187,9 @@ impl Chat {
                 &speed,
             ))?;
         }
+        if !self.json {
+            conversing.tell_of_end(generated);
+        }
         if self.verbose {
             note(&last_line(generated, &speed, &sampling));
         }
@@ -191,7 +201,8 @@ impl Conversing<'_> {
     /// Answers messages until there are no more.
     fn go_on(&mut self, pool: &Pool) -> Result<ExitCode, Failure> {
         let mut input = Input::open();
-        if input.is_terminal() {
+        self.is_typed = input.is_terminal();
+        if self.is_typed {
             note("type a message; /help says what else, Ctrl-D ends");
         }
         loop {
@@ -211,6 +222,7 @@ impl Conversing<'_> {
                 Message::Text(text) => text,
             };
             let turns = self.talk.turns.clone();
+            let is_command = text.starts_with('/');
             let asks = match Command::parse(&text) {
                 None if text.trim().is_empty() => false,
                 None => {
@@ -245,6 +257,9 @@ impl Conversing<'_> {
                         return Err(failure);
                     }
                     failure.report();
+                    let taken_back =
+                        if is_command { "nothing has changed" } else { "the message was taken back" };
+                    note(taken_back);
                 }
             }
             let was_stopped = input.is_terminal() && self.interrupt.take_ctrl_c();
@@ -273,13 +288,25 @@ impl Conversing<'_> {
                     turns.len()
                 ));
             }
-            Command::Set(key, value) => self.settings.set(&key, &value)?,
-            Command::System(text) => self.talk.system = text,
-            Command::Clear => self.talk.turns.clear(),
+            Command::Set(key, value) => {
+                self.settings.set(&key, &value)?;
+                note(&format!("{key} is {value}"));
+            }
+            Command::System(text) => {
+                note(if text.is_some() { "told first from now on" } else { "nothing is told first" });
+                self.talk.system = text;
+            }
+            Command::Clear => {
+                self.talk.turns.clear();
+                let stays = if self.talk.system.is_some() { "; what is told first stays" } else { "" };
+                note(&format!("begun anew{stays}"));
+            }
             Command::Undo => {
                 if !self.talk.undo() {
                     return Err("there is nothing to undo".to_owned());
                 }
+                let left = figures::number_of(self.talk.turns.len(), "message");
+                note(&format!("the last message and its answer are taken back: {left} left"));
             }
             Command::Regenerate => {
                 if !self.talk.forget_answer() {
@@ -317,22 +344,35 @@ impl Conversing<'_> {
             digest: None,
             text: String::new(),
         };
-        let answer = self.answerer.answer(&self.talk.messages(), &params, teller)?;
+        let shorter = if self.is_typed { SHORTER } else { "shorten the conversation" };
+        let answer = self.answerer.answer(&self.talk.messages(), &params, teller, shorter)?;
         self.talk.answer(&answer.told.text);
         Ok(answer)
     }
 
     /// Says on stderr what somebody should know of an answer.
     fn tell(&self, answer: &Answer, pool: &Pool) {
-        if answer.generated.finish_reason == FinishReason::Context {
-            note(
-                "the context is full and the answer cut off; /clear begins anew, /undo takes the last turn back",
-            );
-        }
+        self.tell_of_end(&answer.generated);
         if self.verbose {
             let speed = Speed::of(&answer.generated, pool, true);
             let line = last_line(&answer.generated, &speed, &self.settings.last_sampling());
             note(&format!("{line} · {} kept", figures::number_of(answer.kept, "token")));
+        }
+    }
+
+    /// Says on stderr where an answer is not whole, and why.
+    fn tell_of_end(&self, generated: &Generated) {
+        match generated.finish_reason {
+            FinishReason::Context => {
+                let way_out = if self.is_typed { format!("; {SHORTER}") } else { String::new() };
+                note(&format!("the context is full and the answer cut off{way_out}"));
+            }
+            FinishReason::Length => {
+                let tokens = figures::number_of(self.settings.max_tokens(), "token");
+                let way_out = if self.is_typed { "; `/set n_predict N` changes it" } else { "" };
+                note(&format!("the answer is cut off after {tokens}, as `n_predict` says{way_out}"));
+            }
+            FinishReason::Stop | FinishReason::Cancelled => {}
         }
     }
 }

@@ -45,7 +45,11 @@ impl Settings {
         let mut sampling = self.sampling;
         match key.replace('-', "_").as_str() {
             "temp" | "temperature" => sampling.temperature = number(key, value)?,
-            "top_k" => sampling.top_k = count(key, value, 0)?,
+            "top_k" => {
+                let top_k = sampling_flags::top_k(value);
+                sampling.top_k =
+                    top_k.map_err(|expected| format!("`{key}` is `{value}`, {expected}"))? as usize;
+            }
             "top_p" => sampling.top_p = number(key, value)?,
             "min_p" => sampling.min_p = number(key, value)?,
             "repeat_penalty" | "repetition_penalty" => sampling.repetition_penalty = number(key, value)?,
@@ -57,11 +61,14 @@ impl Settings {
                     seed.map_err(|expected| format!("`{key}` is `{value}`, {expected}"))?.number();
                 self.answers = 0;
             }
-            "n_predict" | "max_tokens" => {
+            "n_predict" | "max_tokens" | "num_predict" => {
                 self.max_tokens = match value {
                     "-1" => None,
-                    value => Some(count(key, value, 1)?),
+                    value => Some(count(key, value)?),
                 }
+            }
+            "num_ctx" | "ctx_size" => {
+                return Err(format!("`{key}` is set at the start: `tercet chat -c {value}`"));
             }
             _ => return Err(format!("found no key `{key}`; `/show` lists them")),
         }
@@ -75,9 +82,9 @@ fn number(key: &str, value: &str) -> Result<f32, String> {
     value.parse().map_err(|_| format!("`{key}` is `{value}`, expected a number"))
 }
 
-fn count(key: &str, value: &str, least: usize) -> Result<usize, String> {
-    let count = value.parse().ok().filter(|count| *count >= least);
-    count.ok_or_else(|| format!("`{key}` is `{value}`, expected a whole number from {least}"))
+fn count(key: &str, value: &str) -> Result<usize, String> {
+    let count = value.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("`{key}` is `{value}`, expected a whole number from 1"))
 }
 
 impl Display for Settings {
@@ -122,6 +129,8 @@ mod tests {
         let sampling = settings.next_sampling();
         assert_eq!((sampling.temperature, sampling.top_k, sampling.seed), (0.5, 7, 41));
         assert_eq!(settings.max_tokens(), 9);
+        settings.set("top_k", "-1").unwrap();
+        assert_eq!(settings.last_sampling().top_k, 0, "all of them");
         settings.set("n_predict", "-1").unwrap();
         assert_eq!(settings.max_tokens(), usize::MAX);
         for (key, value) in [
@@ -129,7 +138,8 @@ mod tests {
             ("temp", "-1"),
             ("top_p", "2"),
             ("colour", "1"),
-            ("top_k", "-1"),
+            ("num_ctx", "64"),
+            ("top_k", "-2"),
             ("n_predict", "0"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key} {value}");

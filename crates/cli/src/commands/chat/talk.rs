@@ -56,10 +56,12 @@ impl Talk {
     /// owner alone: so are temporary files, and it becomes one of these.
     pub(super) fn save(&self, file: &Path) -> Result<(), String> {
         let failed = |error: io::Error| format!("{}: cannot be written: {error}", file.display());
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The system's words, of which the next error has none.
+        folder.join(".").metadata().map_err(failed)?;
         // Its own words name a file that nobody asked for.
         let unmade = |error: io::Error| failed(error.kind().into());
-        let mut written = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unmade)?;
+        let mut written = NamedTempFile::new_in(folder).map_err(unmade)?;
         writeln!(written, "{:#}", json!({"messages": self.messages()})).map_err(failed)?;
         written.persist(file).map_err(|error| failed(error.error))?;
         Ok(())
@@ -76,7 +78,9 @@ impl Talk {
             let what = format!("has more than {FILE_MAX_BYTES} bytes, expected at most that many");
             return Err(at_fault(&what));
         }
-        let mut value: Value = serde_json::from_str(&text).map_err(|error| at_fault(&error))?;
+        let mut value: Value = serde_json::from_str(&text).map_err(|error| {
+            at_fault(&format!("found no JSON, expected a conversation as `/save` writes it: {error}"))
+        })?;
         if let Some(messages) = value.get_mut("messages") {
             value = messages.take();
         }
@@ -115,7 +119,7 @@ mod tests {
         assert_eq!(Talk::load(&file).unwrap().turns.len(), 1);
         for (text, want) in [
             ("3", "found no list of messages"),
-            ("{", "EOF"),
+            ("{", "found no JSON, expected a conversation as `/save` writes it: EOF"),
             (r#"{"messages": [{"role": "user"}]}"#, "message 0 is something else"),
         ] {
             std::fs::write(&file, text).unwrap();
@@ -123,6 +127,10 @@ mod tests {
             assert!(error.contains(want), "`{text}`: {error}");
         }
         assert!(Talk::load(Path::new("/no/such")).unwrap_err().contains("cannot be read"));
+        for (place, want) in [("no/such.json", "No such file"), ("talk.json/a.json", "Not a directory")] {
+            let error = talk.save(&folder.path().join(place)).unwrap_err();
+            assert!(error.contains("cannot be written") && error.contains(want), "{error}");
+        }
     }
 
     #[test]

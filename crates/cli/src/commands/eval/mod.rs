@@ -16,11 +16,11 @@ use tercet::model::PROMPT_ROWS;
 use tercet_eval::results::compare;
 
 use crate::failure::{Exit, Failure};
-use crate::figures;
 use crate::flag_bounds::{BATCH_MAX, CONTEXT_MAX, THREADS_MAX};
 use crate::interrupt::Interrupt;
 use crate::terminal::{note, print_json};
 use crate::weight_types::{Head, Kv, Weights};
+use crate::{figures, flag_bounds};
 use conversation::{Asking, Manner};
 use perplexity::Perplexity;
 use report::{Output, differences_json, write_differences};
@@ -51,7 +51,7 @@ pub(crate) struct Eval {
 
     /// Only the first so many documents of a task, or windows of a text
     #[arg(short, long, value_name = "N", help_heading = "Results")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = flag_bounds::from_one)]
     limit: Option<u64>,
     #[command(flatten)]
     output: Output,
@@ -65,6 +65,7 @@ pub(crate) struct Eval {
 struct How {
     /// How ternary weights lie in memory; the result is the same
     #[arg(long, value_name = "BITS", default_value = "2bit", help_heading = "Model")]
+    #[arg(value_parser = Weights::of_models())]
     weights: Weights,
     /// Numbers of the vocabulary projection: fewer bits are another function, close to the trained one
     #[arg(long, value_name = "TYPE", default_value = "model", help_heading = "Model")]

@@ -1,6 +1,6 @@
 //! `tercet run`: continue a text.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use tercet::digest::LogitsDigest;
 use tercet::generate::{FinishReason, GenerateError, GenerationParams, SamplingParams, generate};
 use tercet::model::{Session, SessionSize};
 use tercet::presets::Preset;
+use tercet::source::{Source, SourceError, has_gguf_extension};
 use tercet_kernels::{Isa, Pool};
 
 use crate::failure::{Exit, Failure};
@@ -18,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::origin::{self, Origin};
 use crate::report::{Report, Speed, last_line};
 use crate::sampling_flags::Sampling;
-use crate::session_flags::{SessionFlags, smaller, tell_about};
+use crate::session_flags::{SessionFlags, room_hint, smaller, tell_about};
 use crate::teller::{Stdout, Teller};
 use crate::terminal::{note, print_json};
 use crate::{fit, model_argument};
@@ -100,7 +101,16 @@ impl Run {
             && let Some(what) = model_argument::may_name(lone)
         {
             let name = lone.to_string_lossy();
-            note(&format!("found no {what} `{name}`, so it is the text to continue; `-m` names a model"));
+            let of_file = if what == "file" { format!("`-f {name}` reads a file, ") } else { String::new() };
+            note(&format!(
+                "found no {what} `{name}`, so it is the text to continue; {of_file}`-m` names a model"
+            ));
+        }
+        if let Some(name) = self.file_as_prompt(prompt.as_deref()) {
+            note(&format!("`{name}` is the text to continue; `-f {name}` continues what is in the file"));
+        }
+        if let Some(failure) = self.file_as_model(model.as_deref()) {
+            return Err(failure);
         }
         let prompt = self.prompt_text(prompt)?;
         let (weights, head) = (self.session.weights, self.session.head);
@@ -115,7 +125,7 @@ impl Run {
         let kv_type = self.session.kv.kv_type();
         let positions = tokens.len().saturating_add(self.max_tokens());
         let size = self.session.session_size(&origin.config, tokens.len(), positions, self.logits_sha256);
-        check_prompt(&tokens, &size)?;
+        check_prompt(&tokens, &size, origin.config.max_position_embeddings)?;
         let need = origin.memory_need(&size, kv_type);
         fit::check(&need, &origin.name(), &smaller(&origin, &size, tokens.len(), kv_type))?;
         tell_about(&origin, size.context, isa);
@@ -186,6 +196,27 @@ impl Run {
         Ok((model.or(self.model.as_ref()).cloned(), prompt.or(self.prompt.as_ref()).cloned()))
     }
 
+    /// The positional argument that is the text to continue, if a file has its name.
+    fn file_as_prompt(&self, prompt: Option<&OsStr>) -> Option<String> {
+        let is_positional = self.prompt.is_none();
+        let file = prompt.filter(|prompt| is_positional && Path::new(prompt).is_file());
+        file.map(|file| file.to_string_lossy().into_owned())
+    }
+
+    /// The refusal of a lone argument that is a file, and hardly that of a model.
+    fn file_as_model(&self, model: Option<&OsStr>) -> Option<Failure> {
+        let lone = model.filter(|_| self.first.is_some() && self.second.is_none() && self.model.is_none())?;
+        let may_be_text = self.prompt.is_none() && self.file.is_none();
+        let path = model_argument::expand_home(lone);
+        if !may_be_text || has_gguf_extension(&path) {
+            return None;
+        }
+        let refused = Source::folder(&path).err();
+        let refused = refused.filter(|error| matches!(error, SourceError::NotAFolder { .. }))?;
+        let hint = format!("`tercet run -f {}` continues the text that is in it", path.display());
+        Some(Failure::from(refused).with_hint(hint))
+    }
+
     /// The text to continue: from an argument, a file or stdin, in this order.
     fn prompt_text(&self, argument: Option<OsString>) -> Result<String, Failure> {
         if let Some(argument) = argument {
@@ -213,10 +244,13 @@ impl Run {
 }
 
 /// Refuses what [`generate`] would refuse, before anything is loaded or shown.
-fn check_prompt(tokens: &[u32], size: &SessionSize) -> Result<(), GenerateError> {
+fn check_prompt(tokens: &[u32], size: &SessionSize, trained: usize) -> Result<(), Failure> {
     match tokens.len() {
-        0 => Err(GenerateError::EmptyPrompt),
-        found if found > size.context => Err(GenerateError::PromptTooLong { found, expected: size.context }),
+        0 => Err(GenerateError::EmptyPrompt.into()),
+        found if found > size.context => {
+            let error = GenerateError::PromptTooLong { found, expected: size.context };
+            Err(Failure::from(error).with_hint(room_hint("shorten the prompt", found, trained)))
+        }
         _ => Ok(()),
     }
 }

@@ -123,9 +123,8 @@ const AFTER_HELP: &str = "\
 Environment:
   TERCET_API_KEY  keys that clients must send, one a line, beside those of `--api-key-file`
 
-The first SIGTERM or Ctrl-C lets the requests in work finish, for at most
-`--drain-timeout`; then the exit code is 0, or 1 if some were cut off. The
-second ends the server at once.
+The first SIGTERM or Ctrl-C lets the requests in work finish, for at most `--drain-timeout`.
+Then the exit code is 0, or 1 if some were cut off. The second ends the server at once.
 
 Examples:
   tercet serve

@@ -86,7 +86,11 @@ Examples:
   tercet train examples/tiny.toml
   tercet train examples/tiny.toml --data my-text.txt --output runs/mine
   tercet train examples/tiny.toml --dry-run
-  tercet train examples/tiny.toml train.steps=800 model.norms=in-linear -o runs/in-linear";
+  tercet train examples/tiny.toml train.steps=800 model.norms=in-linear -o runs/in-linear
+
+Keys that are changed most: train.steps, train.tokens, train.epochs, train.micro_batch,
+schedule.learning_rate, schedule.warmup_steps, data.sequence_length, model.norms, model.from,
+run.seed. A run tells all of its own at the start, and docs/training.md explains them.";
 
 impl Train {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
