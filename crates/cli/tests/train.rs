@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use command::{command, outcome, tercet};
-use tercet_train::config::TrainConfig;
+use tercet_train::config::{NormPlacement, TrainConfig};
 
 /// A configuration of a small model on a text of its own, in a folder.
 fn write_config(folder: &Path) -> String {
@@ -434,6 +434,15 @@ fn every_example_is_a_right_configuration() {
         examples += 1;
     }
     assert!(examples >= 8);
+}
+
+/// Its comments say that the model is still the dense one at λ = 0.
+#[test]
+fn the_example_from_a_dense_model_adds_no_norms_and_warms_up() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let config = TrainConfig::read(&root.join("from-dense.toml")).unwrap();
+    assert_eq!(config.model.norms, Some(NormPlacement::Pre));
+    assert!(config.quantization.warmup_steps > 0);
 }
 
 #[test]

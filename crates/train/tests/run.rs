@@ -166,6 +166,27 @@ fn a_dense_model_becomes_ternary_and_teaches() {
     }
 }
 
+/// What `docs/training.md` says of `norms` for a dense model: λ warms up what is rounded, and no added norm.
+#[test]
+fn a_dense_model_begins_as_it_was_where_no_norms_are_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let dense = config(folder.path(), &["model.linears=dense", "model.norms=pre"]);
+    run(&dense, 2, &mut Watcher::default()).unwrap();
+    let dense = folder.path().join("run/model").display().to_string();
+    let first_loss = |model: &str, changes: &[&str]| {
+        let other = tempfile::tempdir().unwrap();
+        fs::copy(folder.path().join("data.txt"), other.path().join("data.txt")).unwrap();
+        let model = format!("[model]\nfrom = \"{dense}\"\n{model}\n");
+        let mut watcher = Watcher::default();
+        run(&config_of(other.path(), &model, changes), 2, &mut watcher).unwrap();
+        watcher.losses[0]
+    };
+    let as_it_was = first_loss("linears = \"dense\"", &[]);
+    let ternary = |norms: &str| first_loss(&format!("norms = \"{norms}\""), &["quantization.warmup_steps=12"]);
+    assert!((ternary("pre") - as_it_was).abs() < 1e-3, "{} beside {as_it_was}", ternary("pre"));
+    assert!((ternary("sub") - as_it_was).abs() > 1e-2, "{} beside {as_it_was}", ternary("sub"));
+}
+
 #[test]
 fn a_spike_goes_back_and_leaves_batches_out() {
     let changes = [
