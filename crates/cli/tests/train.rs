@@ -316,6 +316,24 @@ fn what_a_run_has_left_is_named_in_place_of_what_is_no_model() {
 }
 
 #[test]
+fn a_loss_that_is_not_finite_is_told_what_is_left_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let check = |more: &str, hint: &str| {
+        let told = outcome(&mut train(&config, &["-q", "schedule.learning_rate=1e9", more]));
+        assert_eq!(told.failure(), Some(1), "{}", told.stderr);
+        assert!(told.stderr.contains("expected a finite number"), "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("\nhint: {hint}")), "{}", told.stderr);
+    };
+    let helps = "a lower `schedule.learning_rate` or a longer warm-up helps, and `train.on_spike = \"skip\"`";
+    let none = format!("there is no checkpoint yet, so the next start begins anew; {helps}");
+    check("watch.save_every=0", &none);
+    let saved = folder.path().join("run/checkpoints/step-00000001");
+    let saved = saved.display();
+    check("watch.save_every=1", &format!("the newest checkpoint is `{saved}`: a new run, in another `run.output`, "));
+}
+
+#[test]
 fn a_folder_of_other_things_takes_no_run() {
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(folder.path());

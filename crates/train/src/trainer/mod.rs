@@ -58,7 +58,7 @@ use crate::optimizer::Optimizer;
 use crate::schedule::lambda;
 use crate::start;
 use state::State;
-use trouble::Trouble;
+use trouble::{SKIPPING, Trouble};
 
 /// The folder of a run's checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -202,8 +202,8 @@ impl Run<'_> {
                 match (self.prepared.config.train.on_spike, trouble) {
                     (OnSpike::Report, Trouble::Spike(message)) => self.tell(&message, observer)?,
                     (OnSpike::Report, Trouble::NotFinite { what, found }) => {
-                        let step = self.state.step + 1;
-                        return Err(TrainError::NotFinite { step, what, found });
+                        let (step, hint) = (self.state.step + 1, self.way_out(SKIPPING));
+                        return Err(TrainError::NotFinite { step, what, found, hint });
                     }
                     (OnSpike::Skip, trouble) => {
                         self.go_back(&trouble, observer)?;
@@ -254,8 +254,8 @@ impl Run<'_> {
         let clip = config.train.gradient_clip;
         self.optimizer.step(&self.network, &rates, step.gradient_norm, clip);
         let next = self.state.step + 1;
-        let statistics =
-            self.network.quantize().map_err(|source| TrainError::NoCodes { step: next, source })?;
+        let quantized = self.network.quantize();
+        let statistics = quantized.map_err(|source| self.no_codes(next, source))?;
         self.state.step = next;
         self.state.tokens += config.tokens_per_step();
         Ok(statistics)
@@ -331,8 +331,8 @@ impl Run<'_> {
                 }
             }
         }
-        let step = self.state.step;
-        self.network.quantize().map_err(|source| TrainError::NoCodes { step, source })?;
+        let quantized = self.network.quantize();
+        quantized.map_err(|source| self.no_codes(self.state.step, source))?;
         self.last_saved = checkpoint.map(|checkpoint| checkpoint.step);
         Ok(())
     }
