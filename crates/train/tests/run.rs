@@ -11,6 +11,7 @@ use tercet::config::Config;
 use tercet::model::{MemoryNeed, Model, SessionSize};
 use tercet::source::Source;
 use tercet_kernels::{Isa, KvType, Layout, Pool};
+use tercet_train::checkpoint::Store;
 use tercet_train::trainer::{estimate, prepare, train};
 
 use tiny_run::{Watcher, assert_same, config, config_of, results, run, text};
@@ -126,6 +127,40 @@ fn another_configuration_does_not_go_on_from_a_checkpoint() {
     let changed = config(folder.path(), &["schedule.learning_rate=1e-3", "watch.keep=5"]);
     let error = run(&changed, 1, &mut Watcher::default()).unwrap_err().to_string();
     assert!(error.contains("schedule.learning_rate") && !error.contains("keep"), "{error}");
+}
+
+#[test]
+fn what_cannot_go_on_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watcher = Watcher { stop_after: Some(2), ..Watcher::default() };
+    run(&config(folder.path(), &[]), 1, &mut watcher).unwrap();
+    let made = || {
+        let entries = fs::read_dir(folder.path().join("run/cache")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(".bin")).collect();
+        names.sort();
+        names
+    };
+    let before = made();
+    let check = |changes: &[&str], want: &str| {
+        let error = prepare(config(folder.path(), changes), 1, &mut Watcher::default()).err().expect("it is refused");
+        assert!(error.to_string().contains(want), "{error}");
+        assert_eq!(made(), before, "{changes:?}: no tokenizer and no tokens are made");
+    };
+    check(&["tokenizer.vocab_size=310"], "begun with another configuration:\ntokenizer.vocab_size: found 310");
+    let data = folder.path().join("data.txt");
+    let was = fs::read_to_string(&data).unwrap();
+    fs::write(&data, was.replace("cat", "cow")).unwrap();
+    check(&[], "was begun with other data: found content ");
+    fs::write(&data, was).unwrap();
+    let store = Store::open(&folder.path().join("run/checkpoints"), 1).unwrap();
+    check(&[], "trains here");
+    drop(store);
+    fs::remove_dir_all(folder.path().join("run/checkpoints/step-00000002")).unwrap();
+    fs::create_dir(folder.path().join("run/model")).unwrap();
+    check(&[], "model: is there without checkpoints");
+    fs::remove_dir(folder.path().join("run/model")).unwrap();
+    assert!(run(&config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap().is_finished);
 }
 
 #[test]

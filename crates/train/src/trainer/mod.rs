@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `prepare` | from a configuration to data and model |
 //! | `inputs` | whether all is there that a configuration names for a run to read |
+//! | `resume` | whether a run can go on in its folder |
 //! | `observer` | what a run tells whoever watches |
 //! | `state` | what a checkpoint holds |
 //! | `record` | what steps, validations and samples leave in the record |
@@ -30,6 +31,7 @@ mod observer;
 mod output;
 mod prepare;
 mod record;
+mod resume;
 mod sample;
 mod spike;
 mod state;
@@ -101,7 +103,7 @@ pub fn train(
     }
     let state = match &found.checkpoint {
         Some(checkpoint) => {
-            check_same_run(prepared, checkpoint)?;
+            resume::check_same_run(prepared, checkpoint)?;
             state::read_state(&checkpoint.path)?
         }
         None => {
@@ -140,20 +142,6 @@ pub fn train(
 
 /// Passes of the probe of this machine's arithmetic.
 const CEILING_PASSES: usize = 5;
-
-/// A checkpoint is gone on from with the configuration and data that it was made with.
-fn check_same_run(prepared: &Prepared, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-    let began_with = state::read_config(&checkpoint.path)?;
-    let differences = prepared.config.differences(&began_with)?;
-    if !differences.is_empty() {
-        return Err(TrainError::OtherConfig { folder: prepared.output(), differences });
-    }
-    let (found, expected) = (State::new(prepared).data, state::read_state(&checkpoint.path)?.data);
-    if !state::is_same_data(&found, &expected) {
-        return Err(TrainError::OtherData { folder: prepared.output(), found, expected });
-    }
-    Ok(())
-}
 
 /// The record of a run from its state on.
 fn open_record(output: &Path, state: &State, observer: &mut dyn Observer) -> Result<Recorder, TrainError> {

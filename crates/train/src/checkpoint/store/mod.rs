@@ -112,6 +112,28 @@ impl Store {
         folder.join(LOCK_FILE).exists()
     }
 
+    /// Refuses a folder that another process has open, and leaves one that is closed so.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn check_is_closed(folder: &Path) -> Result<(), StoreError> {
+        if Self::has_been_opened(folder) {
+            drop(lock(folder)?);
+        }
+        Ok(())
+    }
+
+    /// The place of the newest checkpoint in a folder that stays closed of which these files are intact; its others
+    /// are not looked at.
+    pub(crate) fn newest_with(folder: &Path, files: &[&str]) -> Option<PathBuf> {
+        let paths = Self::names_in(folder).into_iter().rev().map(|name| folder.join(name));
+        let has_all = |path: &PathBuf| {
+            let manifest = Manifest::read(path);
+            manifest.is_ok_and(|manifest| files.iter().all(|file| manifest.vouches_for(path, file)))
+        };
+        paths.into_iter().find(has_all)
+    }
+
     /// The place of the newest checkpoint in a folder that stays closed; its files are not looked at.
     pub fn newest_in(folder: &Path) -> Option<PathBuf> {
         Self::names_in(folder).last().map(|name| folder.join(name))
