@@ -309,7 +309,8 @@ fn what_a_run_has_left_is_named_in_place_of_what_is_no_model() {
     let of_a_run = "run: found the folder of a run, expected the folder of a model";
     let newest = format!("the newest checkpoint of this run is `{}`", step(1));
     check(&[&format!("model.from={run}")], of_a_run, &newest);
-    check(&[&format!("model.from={}", step(2))], nothing, "the checkpoint there is `step-00000001`");
+    let one = format!("the checkpoint there is `step-00000001`; `model.from={}` takes it", step(1));
+    check(&[&format!("model.from={}", step(2))], nothing, &one);
     let model = format!("the model of this run is `{run}/model`");
     let from = format!("model.from={}", step(1));
     check(&[&format!("distillation.teacher={run}"), &from], of_a_run, &model);

@@ -112,6 +112,11 @@ impl Store {
         folder.join(LOCK_FILE).exists()
     }
 
+    /// The name of the checkpoint of a step.
+    pub fn name_of(step: u64) -> String {
+        name_of(step)
+    }
+
     /// Refuses a folder that another process has open, and leaves one that is closed so.
     ///
     /// # Errors
