@@ -177,6 +177,24 @@ fn mistakes_are_told_before_anything_runs() {
 }
 
 #[test]
+fn files_where_a_value_or_one_file_is_wanted_are_told_how_texts_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    fs::write(folder.path().join("more.txt"), "").unwrap();
+    let check = |more: &[&str], want: &str| {
+        let told = outcome(train(&config, more).current_dir(folder.path()));
+        assert_eq!((told.failure(), told.stderr.as_str()), (Some(2), want));
+    };
+    let pattern = "; a pattern stands in quotes, or the shell puts files in its place: `--data '*.txt'`\n";
+    let hint = format!("hint: texts are given by `--data`, each by one of its own: `--data 'text.txt'`{pattern}");
+    let found = "error: found the file `text.txt`, expected `KEY=VALUE`\n";
+    check(&["--data", "more.txt", "text.txt", "train.steps=1"], &format!("{found}{hint}"));
+    let found = "error: --data: found `more.txt,text.txt`, expected one file or pattern\n";
+    let hint = "hint: each text is given by a `--data` of its own: `--data 'more.txt' --data 'text.txt'`\n";
+    check(&["--data", "more.txt,text.txt"], &format!("{found}{hint}"));
+}
+
+#[test]
 fn a_flag_that_sets_a_value_of_the_configuration_is_told_its_key() {
     let check = |more: &[&str], tip: &str| {
         let told = tercet([&["train", "run.toml"], more].concat());
