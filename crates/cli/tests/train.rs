@@ -110,6 +110,15 @@ fn a_dry_run_says_what_a_run_takes() {
     let json = outcome(&mut train(&config, &["--dry-run", "--json", "train.steps=7"])).success().json();
     assert_eq!((json["steps"].as_u64(), json["tokens_per_step"].as_u64()), (Some(7), Some(256)));
     assert!(!folder.path().join("run/checkpoints").exists(), "nothing is trained");
+    outcome(&mut train(&config, &["-q", "train.steps=6", "watch.save_every=2"])).success();
+    fs::remove_dir_all(folder.path().join("run/checkpoints/step-00000006")).unwrap();
+    let stopped = ["--dry-run", "train.steps=6"];
+    let told = outcome(&mut train(&config, &stopped)).success().stdout;
+    assert!(told.contains("steps       6 of 256 tokens: 1.54 k; 4 are done, 2 are left\n"), "{told}");
+    assert!(told.contains(" for what is left, without validation"), "{told}");
+    let json = outcome(&mut train(&config, &[&stopped[..], &["--json"]].concat())).success().json();
+    assert_eq!((json["steps"].as_u64(), json["steps_done"].as_u64()), (Some(6), Some(4)));
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
     let more = (std::thread::available_parallelism().unwrap().get() + 1).to_string();
     let told = outcome(command().arg("train").arg(&config).args(["--dry-run", "-t", &more])).success().stderr;
     assert!(told.contains("more threads than cores make it slower"), "{told}");

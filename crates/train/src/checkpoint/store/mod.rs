@@ -144,12 +144,21 @@ impl Store {
         Self::names_in(folder).last().map(|name| folder.join(name))
     }
 
+    /// The step of the newest checkpoint in a folder that stays closed; its files are not looked at.
+    pub fn newest_step_in(folder: &Path) -> Option<u64> {
+        Self::steps_in(folder).pop()
+    }
+
     /// The names of the checkpoints in a folder that stays closed, oldest first; their files are not looked at.
     pub fn names_in(folder: &Path) -> Vec<String> {
+        Self::steps_in(folder).into_iter().map(name_of).collect()
+    }
+
+    fn steps_in(folder: &Path) -> Vec<u64> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut steps: Vec<u64> = entries.filter_map(|entry| step_of(entry.file_name().to_str()?)).collect();
         steps.sort_unstable();
-        steps.into_iter().map(name_of).collect()
+        steps
     }
 
     /// Saves a checkpoint: `write` puts files into the folder it is given. One of the same step is
