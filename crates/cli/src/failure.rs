@@ -234,7 +234,9 @@ impl From<TrainConfigError> for Failure {
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let exit = match error {
-            TrainError::Config(TrainConfigError::Io { .. } | TrainConfigError::TooLarge { .. }) => Exit::Model,
+            TrainError::Config(TrainConfigError::Io { .. } | TrainConfigError::TooLarge { .. }) => {
+                Exit::Model
+            }
             TrainError::Config(_) | TrainError::NotARun { .. } | TrainError::NotAFolder { .. } => Exit::Usage,
             TrainError::Data(DataError::Io { .. }) => Exit::Failed,
             TrainError::Data(_)

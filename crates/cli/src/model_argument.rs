@@ -141,8 +141,11 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
 
 /// Refuses the model that a run leaves in its folder when it ends, where the run has not ended.
 fn unfinished_run(model: &Path) -> Option<Failure> {
-    let run = model.parent().filter(|run| model.file_name().is_some_and(|name| name == MODEL_FOLDER) && is_run(run))?;
-    let found = format!("{}: found nothing, expected the model that a run leaves at its end", model.display());
+    let run = model
+        .parent()
+        .filter(|run| model.file_name().is_some_and(|name| name == MODEL_FOLDER) && is_run(run))?;
+    let found =
+        format!("{}: found nothing, expected the model that a run leaves at its end", model.display());
     let hint = match model_of_run(run) {
         Some(newest) => {
             format!("the run has not ended; its newest checkpoint is a model too: `{}`", newest.display())

@@ -37,13 +37,18 @@ impl Unit {
     /// The style of a bar whose `{done}`, `{total}` and `{rate}` are the figures that lines have.
     pub(crate) fn style(self, template: &str) -> ProgressStyle {
         let style = ProgressStyle::with_template(template).expect("Unit: the template is well formed");
-        let tell = |out: &mut dyn Write, text: String| out.write_str(&text).expect("Unit: a string takes all");
+        let tell =
+            |out: &mut dyn Write, text: String| out.write_str(&text).expect("Unit: a string takes all");
         style
-            .with_key("done", move |bar: &ProgressState, out: &mut dyn Write| tell(out, self.amount(bar.pos())))
+            .with_key("done", move |bar: &ProgressState, out: &mut dyn Write| {
+                tell(out, self.amount(bar.pos()))
+            })
             .with_key("total", move |bar: &ProgressState, out: &mut dyn Write| {
                 tell(out, self.amount(bar.len().unwrap_or(bar.pos())));
             })
-            .with_key("rate", move |bar: &ProgressState, out: &mut dyn Write| tell(out, self.rate(bar.per_sec())))
+            .with_key("rate", move |bar: &ProgressState, out: &mut dyn Write| {
+                tell(out, self.rate(bar.per_sec()))
+            })
     }
 }
 

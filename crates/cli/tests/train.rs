@@ -195,7 +195,8 @@ fn files_where_a_value_or_one_file_is_wanted_are_told_how_texts_are_given() {
         assert_eq!((told.failure(), told.stderr.as_str()), (Some(2), want));
     };
     let pattern = "; a pattern stands in quotes, or the shell puts files in its place: `--data '*.txt'`\n";
-    let hint = format!("hint: texts are given by `--data`, each by one of its own: `--data 'text.txt'`{pattern}");
+    let hint =
+        format!("hint: texts are given by `--data`, each by one of its own: `--data 'text.txt'`{pattern}");
     let found = "error: found the file `text.txt`, expected `KEY=VALUE`\n";
     check(&["--data", "more.txt", "text.txt", "train.steps=1"], &format!("{found}{hint}"));
     let found = "error: --data: found `more.txt,text.txt`, expected one file or pattern\n";
@@ -360,7 +361,10 @@ fn a_loss_that_is_not_finite_is_told_what_is_left_of_the_run() {
     check("watch.save_every=0", &none);
     let saved = folder.path().join("run/checkpoints/step-00000001");
     let saved = saved.display();
-    check("watch.save_every=1", &format!("the newest checkpoint is `{saved}`: a new run, in another `run.output`, "));
+    check(
+        "watch.save_every=1",
+        &format!("the newest checkpoint is `{saved}`: a new run, in another `run.output`, "),
+    );
 }
 
 #[test]

@@ -143,11 +143,15 @@ fn what_cannot_go_on_is_refused_before_any_work() {
     };
     let before = made();
     let check = |changes: &[&str], want: &str| {
-        let error = prepare(config(folder.path(), changes), 1, &mut Watcher::default()).err().expect("it is refused");
+        let error =
+            prepare(config(folder.path(), changes), 1, &mut Watcher::default()).err().expect("it is refused");
         assert!(error.to_string().contains(want), "{error}");
         assert_eq!(made(), before, "{changes:?}: no tokenizer and no tokens are made");
     };
-    check(&["tokenizer.vocab_size=310"], "begun with another configuration:\ntokenizer.vocab_size: found 310");
+    check(
+        &["tokenizer.vocab_size=310"],
+        "begun with another configuration:\ntokenizer.vocab_size: found 310",
+    );
     let data = folder.path().join("data.txt");
     let was = fs::read_to_string(&data).unwrap();
     fs::write(&data, was.replace("cat", "cow")).unwrap();
@@ -217,7 +221,8 @@ fn a_dense_model_begins_as_it_was_where_no_norms_are_added() {
         watcher.losses[0]
     };
     let as_it_was = first_loss("linears = \"dense\"", &[]);
-    let ternary = |norms: &str| first_loss(&format!("norms = \"{norms}\""), &["quantization.warmup_steps=12"]);
+    let ternary =
+        |norms: &str| first_loss(&format!("norms = \"{norms}\""), &["quantization.warmup_steps=12"]);
     assert!((ternary("pre") - as_it_was).abs() < 1e-3, "{} beside {as_it_was}", ternary("pre"));
     assert!((ternary("sub") - as_it_was).abs() > 1e-2, "{} beside {as_it_was}", ternary("sub"));
 }

@@ -577,7 +577,10 @@ micro_batch = 4
         }
         let file = SMALL.replace("steps = 100", "steps = 100\nepochs = 2");
         check(&file, "`train.epochs` is 2, but `train.steps` is given too");
-        check_with(&["train.epochs=2", "train.steps=3"], "`train.epochs` is 2, but `train.steps` is given too");
+        check_with(
+            &["train.epochs=2", "train.steps=3"],
+            "`train.epochs` is 2, but `train.steps` is given too",
+        );
     }
 
     /// What a key is told where it has no number at all is what a number that is too small is told.

@@ -1,6 +1,6 @@
 //! Every key of a configuration, what it takes, and which one an unknown key was meant to be.
 //!
-//! It knows types and names, and no ranges: those are `check`'s. A test holds it equal to the
+//! It knows types and names, and of ranges the least number alone: the rest is `check`'s. A test holds it equal to the
 //! structs.
 
 use tercet::nearest;

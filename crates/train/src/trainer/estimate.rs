@@ -72,7 +72,8 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Estimate {
 
     let checkpoint_bytes = 12 * layout.count();
     let kept = (prepared.config.watch.keep as u64 + 3).saturating_mul(checkpoint_bytes);
-    let steps_done = Store::newest_step_in(&prepared.output().join(CHECKPOINTS)).unwrap_or(0).min(prepared.steps);
+    let steps_done =
+        Store::newest_step_in(&prepared.output().join(CHECKPOINTS)).unwrap_or(0).min(prepared.steps);
     let tokens = prepared.dataset.train_tokens() + prepared.dataset.validation_tokens();
     Estimate {
         parameters: layout.count(),

@@ -95,7 +95,11 @@ fn checkpoints_instead(field: &str, path: &Path) -> Option<String> {
 /// Whether a checkpoint is the one that a run leaves at its end.
 fn is_last_of(checkpoint: &str, run: &Path) -> bool {
     let config = run.join(RUN_CONFIG_FILE);
-    let steps = if is_run(run) { TrainConfig::read(&config).ok().and_then(|config| config.train.steps) } else { None };
+    let steps = if is_run(run) {
+        TrainConfig::read(&config).ok().and_then(|config| config.train.steps)
+    } else {
+        None
+    };
     steps.is_some_and(|steps| Store::name_of(steps) == checkpoint)
 }
 

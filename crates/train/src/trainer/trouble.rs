@@ -87,7 +87,9 @@ impl Run<'_> {
                  {SMALLER_STEPS}{besides}",
                 newest.display()
             ),
-            None => format!("there is no checkpoint yet, so the next start begins anew; {SMALLER_STEPS}{besides}"),
+            None => {
+                format!("there is no checkpoint yet, so the next start begins anew; {SMALLER_STEPS}{besides}")
+            }
         }
     }
 

@@ -64,7 +64,13 @@ impl EstimateReport {
             0 => String::new(),
             done => format!("; {done} are done, {} are left", self.steps - done),
         };
-        writeln!(out, "steps       {} of {} tokens: {}{left}", self.steps, self.tokens_per_step, count(tokens))?;
+        writeln!(
+            out,
+            "steps       {} of {} tokens: {}{left}",
+            self.steps,
+            self.tokens_per_step,
+            count(tokens)
+        )?;
         writeln!(
             out,
             "memory      {} ({} parameters and optimizer, {} codes, {} activations, {} buffers, {} a sample, {} teacher)",
