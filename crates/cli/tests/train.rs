@@ -352,7 +352,7 @@ fn a_loss_that_is_not_finite_is_told_what_is_left_of_the_run() {
     let config = write_config(folder.path());
     let check = |more: &str, hint: &str| {
         let told = outcome(&mut train(&config, &["-q", "schedule.learning_rate=1e9", more]));
-        assert_eq!(told.failure(), Some(1), "{}", told.stderr);
+        assert_eq!(told.code, Some(1), "{}", told.stderr);
         assert!(told.stderr.contains("expected a finite number"), "{}", told.stderr);
         assert!(told.stderr.contains(&format!("\nhint: {hint}")), "{}", told.stderr);
     };
