@@ -31,9 +31,9 @@ use crate::terminal::printable;
 pub(crate) enum Exit {
     /// It was tried and did not work.
     Failed = 1,
-    /// The command line cannot be understood, or asks for what this machine has not.
+    /// The command line cannot be understood, would write where something is, or asks for what this machine has not.
     Usage = 2,
-    /// The model, text or data is missing or was refused.
+    /// A file to read is missing or was refused: the model, text or data, a configuration, keys, rows.
     Model = 3,
     /// The model is not in the cache, and the Hub cannot be asked.
     Offline = 4,
@@ -149,7 +149,8 @@ impl From<OpenError> for Failure {
 impl From<ConvertError> for Failure {
     fn from(error: ConvertError) -> Self {
         let exit = match error {
-            ConvertError::Exists { .. } | ConvertError::Io { .. } | ConvertError::Stopped => Exit::Failed,
+            ConvertError::Exists { .. } => Exit::Usage,
+            ConvertError::Io { .. } | ConvertError::Stopped => Exit::Failed,
             _ => Exit::Model,
         };
         let hint = error.hint().map(str::to_owned);
@@ -233,6 +234,9 @@ impl From<TrainConfigError> for Failure {
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let exit = match error {
+            TrainError::Config(TrainConfigError::Io { .. } | TrainConfigError::TooLarge { .. }) => {
+                Exit::Model
+            }
             TrainError::Config(_) | TrainError::NotARun { .. } | TrainError::NotAFolder { .. } => Exit::Usage,
             TrainError::Data(DataError::Io { .. }) => Exit::Failed,
             TrainError::Data(_)

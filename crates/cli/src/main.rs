@@ -51,8 +51,9 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    failed
-  2    wrong usage, or an instruction set in TERCET_ISA that this CPU lacks
-  3    the model, text or data is missing or was refused
+  2    wrong usage, a place for the result that holds something, or an instruction set in TERCET_ISA
+       that this CPU lacks
+  3    the model, text, data or another file to read is missing or was refused
   4    the model is not in the cache, and there is no network or HF_HUB_OFFLINE is set
   5    the model would not fit into memory
   130  interrupted (143: by SIGTERM, 129: by SIGHUP)

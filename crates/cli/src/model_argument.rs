@@ -10,7 +10,7 @@ use tercet::config::CONFIG_FILE;
 use tercet::source::{Source, SourceError, has_gguf_extension, has_pickle_extension};
 use tercet_hub::RepositoryId;
 use tercet_train::checkpoint::Store;
-use tercet_train::trainer::{CHECKPOINTS, model_of_run};
+use tercet_train::trainer::{CHECKPOINTS, MODEL_FOLDER, is_run, model_of_run};
 
 use crate::failure::{Exit, Failure};
 use crate::hub::{self, Cached, Hub};
@@ -68,6 +68,9 @@ pub(crate) fn open(model: &OsStr) -> Result<Source, Failure> {
     let path = expand_home(model);
     if path.exists() {
         return source(&path);
+    }
+    if let Some(refused) = unfinished_run(&path) {
+        return Err(refused);
     }
     let text = model.to_string_lossy();
     let nearest =
@@ -140,6 +143,22 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Failure> {
             None => found,
         },
     })
+}
+
+/// Refuses the model that a run leaves in its folder when it ends, where the run has not ended.
+fn unfinished_run(model: &Path) -> Option<Failure> {
+    let run = model
+        .parent()
+        .filter(|run| model.file_name().is_some_and(|name| name == MODEL_FOLDER) && is_run(run))?;
+    let found =
+        format!("{}: found nothing, expected the model that a run leaves at its end", model.display());
+    let hint = match model_of_run(run) {
+        Some(newest) => {
+            format!("the run has not ended; its newest checkpoint is a model too: `{}`", newest.display())
+        }
+        None => "the run has saved nothing yet: its first checkpoint is its first model".to_owned(),
+    };
+    Some(Failure::message(Exit::Model, found).with_hint(hint))
 }
 
 /// Whether a folder holds weights, in whatever form.

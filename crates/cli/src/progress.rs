@@ -1,9 +1,10 @@
 //! How far a long piece of work has come: a bar on a terminal, a line now and then elsewhere.
 
+use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::figures;
 use crate::terminal::note;
@@ -13,9 +14,42 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What work is counted in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(crate) enum Unit {
     Bytes,
     Tokens,
+}
+
+impl Unit {
+    fn amount(self, amount: u64) -> String {
+        match self {
+            Unit::Bytes => figures::bytes(amount),
+            Unit::Tokens => figures::count(amount),
+        }
+    }
+
+    fn rate(self, rate: f64) -> String {
+        match self {
+            Unit::Bytes => figures::bytes_per_second(rate),
+            Unit::Tokens => format!("{} tokens/s", figures::count(rate as u64)),
+        }
+    }
+
+    /// The style of a bar whose `{done}`, `{total}` and `{rate}` are the figures that lines have.
+    pub(crate) fn style(self, template: &str) -> ProgressStyle {
+        let style = ProgressStyle::with_template(template).expect("Unit: the template is well formed");
+        let tell =
+            |out: &mut dyn Write, text: String| out.write_str(&text).expect("Unit: a string takes all");
+        style
+            .with_key("done", move |bar: &ProgressState, out: &mut dyn Write| {
+                tell(out, self.amount(bar.pos()))
+            })
+            .with_key("total", move |bar: &ProgressState, out: &mut dyn Write| {
+                tell(out, self.amount(bar.len().unwrap_or(bar.pos())));
+            })
+            .with_key("rate", move |bar: &ProgressState, out: &mut dyn Write| {
+                tell(out, self.rate(bar.per_sec()))
+            })
+    }
 }
 
 /// Work that is done bit by bit.
@@ -48,15 +82,12 @@ impl Progress {
 
     fn new(name: &str, unit: Unit, total: u64, first: u64, wants_bar: bool) -> Self {
         let template = match unit {
-            Unit::Bytes => {
-                "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
-            }
-            Unit::Tokens => "{msg} {bar:30} {human_pos} of {human_len} tokens, {per_sec:0}, {eta} left",
+            Unit::Bytes => "{msg} {bar:30} {done} of {total}, {rate}, {eta} left",
+            Unit::Tokens => "{msg} {bar:30} {done} of {total} tokens, {rate}, {eta} left",
         };
         let bar = (wants_bar && io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template(template);
             let bar = ProgressBar::new(total).with_position(first);
-            bar.set_style(style.expect("Progress: the template is well formed"));
+            bar.set_style(unit.style(template));
             bar.set_message(name.to_owned());
             bar.reset_eta();
             bar
@@ -99,17 +130,9 @@ impl Progress {
     fn line(&self, done: u64, seconds: f64) -> String {
         let rate = done.saturating_sub(self.first) as f64 / seconds;
         let left = figures::duration(self.total.saturating_sub(done) as f64 / rate.max(1.0));
-        let [done, total, rate] = match self.unit {
-            Unit::Bytes => {
-                [figures::bytes(done), figures::bytes(self.total), figures::bytes_per_second(rate)]
-            }
-            Unit::Tokens => [
-                figures::count(done),
-                format!("{} tokens", figures::count(self.total)),
-                format!("{} tokens/s", figures::count(rate as u64)),
-            ],
-        };
-        format!("{} {done} of {total}, {rate}, {left} left", self.name)
+        let [done, total] = [done, self.total].map(|amount| self.unit.amount(amount));
+        let (rate, what) = (self.unit.rate(rate), if self.unit == Unit::Tokens { " tokens" } else { "" });
+        format!("{} {done} of {total}{what}, {rate}, {left} left", self.name)
     }
 }
 
@@ -123,7 +146,68 @@ impl Drop for Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::{ProgressDrawTarget, TermLike};
+
     use super::*;
+
+    /// What was written to a terminal.
+    #[derive(Debug, Clone, Default)]
+    struct Written(Arc<Mutex<String>>);
+
+    impl TermLike for Written {
+        fn width(&self) -> u16 {
+            120
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_has_the_figures_of_a_line() {
+        for (unit, want) in [(Unit::Bytes, "524 kB of 1.12 MB"), (Unit::Tokens, "524 k of 1.12 M")] {
+            let written = Written::default();
+            let target = ProgressDrawTarget::term_like(Box::new(written.clone()));
+            let bar = ProgressBar::with_draw_target(Some(1_120_000), target);
+            bar.set_style(unit.style("{done} of {total}, {rate}"));
+            bar.set_position(524_288);
+            bar.force_draw();
+            let written = written.0.lock().unwrap();
+            assert!(written.contains(want), "{written}");
+        }
+    }
 
     #[test]
     fn a_line_has_rate_and_time_left() {

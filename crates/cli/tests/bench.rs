@@ -124,7 +124,7 @@ fn two_runs_are_compared() {
     let table = tercet(["bench", "--compare", &old, &new]).success().stdout;
     assert!(table.contains("| within the noise") && table.lines().count() == 4, "{table}");
     let refused = tercet(["bench", "--compare", &old, &bad]);
-    assert_eq!(refused.failure(), Some(1));
+    assert_eq!(refused.failure(), Some(3));
     assert!(refused.stderr.contains("expected rows of `tercet bench`\nhint: "), "{}", refused.stderr);
 }
 

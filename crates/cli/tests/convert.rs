@@ -275,7 +275,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
     check_refused(&["", &to, "--to", "hf-bf16"], 3, &["found an empty path, expected a model folder"]);
     assert!(!Path::new(&to).exists() && !Path::new(&file).exists());
     fs::create_dir(&to).unwrap();
-    check_refused(&[&to, "--to", "hf-packed"], 1, &["found something there already"]);
+    check_refused(&[&to, "--to", "hf-packed"], 2, &["found something there already"]);
     let found = outcome(command::command().args(["convert", &to, "--to", "gguf-q4"]));
     assert_eq!(found.code, Some(2));
     assert!(found.stderr.contains("gguf-i2_s"), "{}", found.stderr);

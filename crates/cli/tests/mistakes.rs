@@ -100,6 +100,19 @@ hint: the model of this run is `runs/mine/checkpoints/step-00000040`
 }
 
 #[test]
+fn the_model_of_a_run_that_has_not_ended() {
+    check(
+        &["run", "runs/mine/model", "Once"],
+        &[],
+        3,
+        "\
+error: runs/mine/model: found nothing, expected the model that a run leaves at its end
+hint: the run has not ended; its newest checkpoint is a model too: `runs/mine/checkpoints/step-00000040`
+",
+    );
+}
+
+#[test]
 fn folders_beside_a_model() {
     for (folder, want) in [
         (

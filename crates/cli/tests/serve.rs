@@ -181,7 +181,7 @@ fn weak_keys_and_empty_places_for_keys_are_refused() {
         assert_eq!(refused.failure(), Some(2), "`{keys}`");
         assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
     }
-    assert_eq!(tercet(["serve", "--api-key-file", "/nowhere/keys"]).failure(), Some(2));
+    assert_eq!(tercet(["serve", "--api-key-file", "/nowhere/keys"]).failure(), Some(3));
     for key in ["", "secret"] {
         let refused = outcome(command().args(["serve", "--port", "0"]).env("TERCET_API_KEY", key));
         assert_eq!(refused.failure(), Some(2), "`{key}`");

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use command::{command, outcome, tercet};
-use tercet_train::config::TrainConfig;
+use tercet_train::config::{NormPlacement, TrainConfig};
 
 /// A configuration of a small model on a text of its own, in a folder.
 fn write_config(folder: &Path) -> String {
@@ -110,6 +110,15 @@ fn a_dry_run_says_what_a_run_takes() {
     let json = outcome(&mut train(&config, &["--dry-run", "--json", "train.steps=7"])).success().json();
     assert_eq!((json["steps"].as_u64(), json["tokens_per_step"].as_u64()), (Some(7), Some(256)));
     assert!(!folder.path().join("run/checkpoints").exists(), "nothing is trained");
+    outcome(&mut train(&config, &["-q", "train.steps=6", "watch.save_every=2"])).success();
+    fs::remove_dir_all(folder.path().join("run/checkpoints/step-00000006")).unwrap();
+    let stopped = ["--dry-run", "train.steps=6"];
+    let told = outcome(&mut train(&config, &stopped)).success().stdout;
+    assert!(told.contains("steps       6 of 256 tokens: 1.54 k; 4 are done, 2 are left\n"), "{told}");
+    assert!(told.contains(" for what is left, without validation"), "{told}");
+    let json = outcome(&mut train(&config, &[&stopped[..], &["--json"]].concat())).success().json();
+    assert_eq!((json["steps"].as_u64(), json["steps_done"].as_u64()), (Some(6), Some(4)));
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
     let more = (std::thread::available_parallelism().unwrap().get() + 1).to_string();
     let told = outcome(command().arg("train").arg(&config).args(["--dry-run", "-t", &more])).success().stderr;
     assert!(told.contains("more threads than cores make it slower"), "{told}");
@@ -177,6 +186,25 @@ fn mistakes_are_told_before_anything_runs() {
 }
 
 #[test]
+fn files_where_a_value_or_one_file_is_wanted_are_told_how_texts_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    fs::write(folder.path().join("more.txt"), "").unwrap();
+    let check = |more: &[&str], want: &str| {
+        let told = outcome(train(&config, more).current_dir(folder.path()));
+        assert_eq!((told.failure(), told.stderr.as_str()), (Some(2), want));
+    };
+    let pattern = "; a pattern stands in quotes, or the shell puts files in its place: `--data '*.txt'`\n";
+    let hint =
+        format!("hint: texts are given by `--data`, each by one of its own: `--data 'text.txt'`{pattern}");
+    let found = "error: found the file `text.txt`, expected `KEY=VALUE`\n";
+    check(&["--data", "more.txt", "text.txt", "train.steps=1"], &format!("{found}{hint}"));
+    let found = "error: --data: found `more.txt,text.txt`, expected one file or pattern\n";
+    let hint = "hint: each text is given by a `--data` of its own: `--data 'more.txt' --data 'text.txt'`\n";
+    check(&["--data", "more.txt,text.txt"], &format!("{found}{hint}"));
+}
+
+#[test]
 fn a_flag_that_sets_a_value_of_the_configuration_is_told_its_key() {
     let check = |more: &[&str], tip: &str| {
         let told = tercet([&["train", "run.toml"], more].concat());
@@ -200,7 +228,9 @@ fn a_configuration_that_is_none_is_told_what_was_meant() {
     let here = folder.path();
     let check = |argument: &str, want: &str| {
         let told = outcome(command().current_dir(here).args(["train", argument]));
-        assert_eq!((told.failure(), told.stderr.as_str()), (Some(2), want));
+        // Only a value in its place is wrong usage.
+        let exit = if argument.contains('=') { 2 } else { 3 };
+        assert_eq!((told.failure(), told.stderr.as_str()), (Some(exit), want));
     };
     check("nowhere/a.toml", "error: nowhere/a.toml: found nothing, expected a TOML file\n");
     let hint = "hint: the nearest is `run.toml`\n";
@@ -309,10 +339,32 @@ fn what_a_run_has_left_is_named_in_place_of_what_is_no_model() {
     let of_a_run = "run: found the folder of a run, expected the folder of a model";
     let newest = format!("the newest checkpoint of this run is `{}`", step(1));
     check(&[&format!("model.from={run}")], of_a_run, &newest);
-    check(&[&format!("model.from={}", step(2))], nothing, "the checkpoint there is `step-00000001`");
+    let one = format!("the checkpoint there is `step-00000001`; `model.from={}` takes it", step(1));
+    check(&[&format!("model.from={}", step(2))], nothing, &one);
     let model = format!("the model of this run is `{run}/model`");
     let from = format!("model.from={}", step(1));
     check(&[&format!("distillation.teacher={run}"), &from], of_a_run, &model);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_told_what_is_left_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let check = |more: &str, hint: &str| {
+        let told = outcome(&mut train(&config, &["-q", "schedule.learning_rate=1e9", more]));
+        assert_eq!(told.code, Some(1), "{}", told.stderr);
+        assert!(told.stderr.contains("expected a finite number"), "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("\nhint: {hint}")), "{}", told.stderr);
+    };
+    let helps = "a lower `schedule.learning_rate` or a longer warm-up helps, and `train.on_spike = \"skip\"`";
+    let none = format!("there is no checkpoint yet, so the next start begins anew; {helps}");
+    check("watch.save_every=0", &none);
+    let saved = folder.path().join("run/checkpoints/step-00000001");
+    let saved = saved.display();
+    check(
+        "watch.save_every=1",
+        &format!("the newest checkpoint is `{saved}`: a new run, in another `run.output`, "),
+    );
 }
 
 #[test]
@@ -434,6 +486,15 @@ fn every_example_is_a_right_configuration() {
         examples += 1;
     }
     assert!(examples >= 8);
+}
+
+/// Its comments say that the model is still the dense one at λ = 0.
+#[test]
+fn the_example_from_a_dense_model_adds_no_norms_and_warms_up() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let config = TrainConfig::read(&root.join("from-dense.toml")).unwrap();
+    assert_eq!(config.model.norms, Some(NormPlacement::Pre));
+    assert!(config.quantization.warmup_steps > 0);
 }
 
 #[test]

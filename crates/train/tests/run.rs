@@ -11,6 +11,7 @@ use tercet::config::Config;
 use tercet::model::{MemoryNeed, Model, SessionSize};
 use tercet::source::Source;
 use tercet_kernels::{Isa, KvType, Layout, Pool};
+use tercet_train::checkpoint::Store;
 use tercet_train::trainer::{estimate, prepare, train};
 
 use tiny_run::{Watcher, assert_same, config, config_of, results, run, text};
@@ -129,6 +130,44 @@ fn another_configuration_does_not_go_on_from_a_checkpoint() {
 }
 
 #[test]
+fn what_cannot_go_on_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watcher = Watcher { stop_after: Some(2), ..Watcher::default() };
+    run(&config(folder.path(), &[]), 1, &mut watcher).unwrap();
+    let made = || {
+        let entries = fs::read_dir(folder.path().join("run/cache")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(".bin")).collect();
+        names.sort();
+        names
+    };
+    let before = made();
+    let check = |changes: &[&str], want: &str| {
+        let error =
+            prepare(config(folder.path(), changes), 1, &mut Watcher::default()).err().expect("it is refused");
+        assert!(error.to_string().contains(want), "{error}");
+        assert_eq!(made(), before, "{changes:?}: no tokenizer and no tokens are made");
+    };
+    check(
+        &["tokenizer.vocab_size=310"],
+        "begun with another configuration:\ntokenizer.vocab_size: found 310",
+    );
+    let data = folder.path().join("data.txt");
+    let was = fs::read_to_string(&data).unwrap();
+    fs::write(&data, was.replace("cat", "cow")).unwrap();
+    check(&[], "was begun with other data: found content ");
+    fs::write(&data, was).unwrap();
+    let store = Store::open(&folder.path().join("run/checkpoints"), 1).unwrap();
+    check(&[], "trains here");
+    drop(store);
+    fs::remove_dir_all(folder.path().join("run/checkpoints/step-00000002")).unwrap();
+    fs::create_dir(folder.path().join("run/model")).unwrap();
+    check(&[], "model: is there without checkpoints");
+    fs::remove_dir(folder.path().join("run/model")).unwrap();
+    assert!(run(&config(folder.path(), &[]), 1, &mut Watcher::default()).unwrap().is_finished);
+}
+
+#[test]
 fn every_kind_of_run_learns() {
     for changes in [
         &["model.linears=dense", "model.norms=pre"][..],
@@ -164,6 +203,28 @@ fn a_dense_model_becomes_ternary_and_teaches() {
         let config = fs::read_to_string(student.path().join("run/model/config.json")).unwrap();
         assert!(config.contains("autobitlinear"), "{config}");
     }
+}
+
+/// What `docs/training.md` says of `norms` for a dense model: λ warms up what is rounded, and no added norm.
+#[test]
+fn a_dense_model_begins_as_it_was_where_no_norms_are_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let dense = config(folder.path(), &["model.linears=dense", "model.norms=pre"]);
+    run(&dense, 2, &mut Watcher::default()).unwrap();
+    let dense = folder.path().join("run/model").display().to_string();
+    let first_loss = |model: &str, changes: &[&str]| {
+        let other = tempfile::tempdir().unwrap();
+        fs::copy(folder.path().join("data.txt"), other.path().join("data.txt")).unwrap();
+        let model = format!("[model]\nfrom = \"{dense}\"\n{model}\n");
+        let mut watcher = Watcher::default();
+        run(&config_of(other.path(), &model, changes), 2, &mut watcher).unwrap();
+        watcher.losses[0]
+    };
+    let as_it_was = first_loss("linears = \"dense\"", &[]);
+    let ternary =
+        |norms: &str| first_loss(&format!("norms = \"{norms}\""), &["quantization.warmup_steps=12"]);
+    assert!((ternary("pre") - as_it_was).abs() < 1e-3, "{} beside {as_it_was}", ternary("pre"));
+    assert!((ternary("sub") - as_it_was).abs() > 1e-2, "{} beside {as_it_was}", ternary("sub"));
 }
 
 #[test]

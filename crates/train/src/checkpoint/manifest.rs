@@ -101,6 +101,15 @@ impl Manifest {
         Checkpoint { step: self.step, metric: self.metric, is_scheduled: self.is_scheduled, path }
     }
 
+    /// Whether a file of the folder is the one that was saved.
+    pub(super) fn vouches_for(&self, folder: &Path, name: &str) -> bool {
+        let saved = self.files.iter().find(|file| file.name == name);
+        saved.is_some_and(|saved| {
+            let found = hash(&folder.join(name));
+            found.is_ok_and(|(bytes, sha256)| bytes == saved.bytes && sha256 == saved.sha256)
+        })
+    }
+
     /// Compares every file of the folder with what the manifest says.
     pub(super) fn verify(&self, folder: &Path) -> Result<(), StoreError> {
         for name in names(folder)? {

@@ -18,7 +18,7 @@ pub(crate) const VOCAB_MAX: usize = 1 << 20;
 pub(crate) const SEQUENCE_LENGTH_MAX: usize = 1 << 20;
 
 /// The shortest one: a token, and one to predict.
-const SEQUENCE_LENGTH_MIN: usize = 2;
+pub(super) const SEQUENCE_LENGTH_MIN: usize = 2;
 
 /// Tokens of a micro-batch at most: positions in it are counted in 32 bits.
 const MICRO_BATCH_TOKENS_MAX: usize = u32::MAX as usize;
@@ -504,9 +504,9 @@ micro_batch = 4
     fn a_wrong_type_names_found_and_expected() {
         check(
             &SMALL.replace("= 100", "= \"many\""),
-            "c.toml:19: `train.steps` is \"many\", expected a whole number from 0",
+            "c.toml:19: `train.steps` is \"many\", expected a whole number from 1",
         );
-        check(&SMALL.replace("= 100", "= -1"), "`train.steps` is -1, expected a whole number from 0");
+        check(&SMALL.replace("= 100", "= -1"), "`train.steps` is -1, expected a whole number from 1");
         check(
             &SMALL.replace("[\"a.txt\"]", "\"a.txt\""),
             "c.toml:12: `data.train` is \"a.txt\", expected a list of strings",
@@ -538,6 +538,8 @@ micro_batch = 4
     #[test]
     fn missing_keys_are_named() {
         check("", "c.toml: `run.output` is missing, expected a string");
+        check("", "`data.sequence_length` is missing, expected a whole number from 2");
+        check("", "`train.micro_batch` is missing, expected a whole number from 1");
         check(&format!("{SMALL}[distillation]\nweight = 0.1\n"), "`distillation.teacher` is missing");
         check(&SMALL.replace("steps = 100", ""), "exactly one of `train.steps`, `train.tokens`");
         check(&SMALL.replace("vocab_size = 300", ""), "`tokenizer` is missing, expected `tokenizer.path`");
@@ -561,6 +563,43 @@ micro_batch = 4
         let overrides = ["model.preset=s".to_owned(), "model.num_hidden_layers=3".to_owned()];
         let model = TrainConfig::parse_with("c.toml", SMALL, &overrides).unwrap().model;
         assert_eq!((model.hidden_size, model.num_hidden_layers), (None, Some(3)));
+    }
+
+    #[test]
+    fn a_length_on_the_command_line_takes_the_place_of_another_in_the_file() {
+        for (length, want) in [
+            ("train.epochs=2", (None, None, Some(2.0))),
+            ("train.tokens=9", (None, Some(9), None)),
+            ("train.steps=7", (Some(7), None, None)),
+        ] {
+            let train = TrainConfig::parse_with("c.toml", SMALL, &[length.to_owned()]).unwrap().train;
+            assert_eq!((train.steps, train.tokens, train.epochs), want, "{length}");
+        }
+        let file = SMALL.replace("steps = 100", "steps = 100\nepochs = 2");
+        check(&file, "`train.epochs` is 2, but `train.steps` is given too");
+        check_with(
+            &["train.epochs=2", "train.steps=3"],
+            "`train.epochs` is 2, but `train.steps` is given too",
+        );
+    }
+
+    /// What a key is told where it has no number at all is what a number that is too small is told.
+    #[test]
+    fn the_least_numbers_are_those_that_are_held_to() {
+        use super::super::keys::{KEYS, Kind};
+        for key in KEYS {
+            let Kind::From(least) = key.kind else { continue };
+            let with = |found: usize| {
+                let overrides = [format!("{}={found}", key.path)];
+                TrainConfig::parse_with("c.toml", SMALL, &overrides)
+                    .err()
+                    .map(|error| error.to_string())
+                    .filter(|error| error.contains(&format!("`{}` is {found}, ", key.path)))
+            };
+            assert!(with(least - 1).is_some_and(|error| error.contains(&least.to_string())), "{}", key.path);
+            // Some of those that are large enough alone do not fit the others.
+            assert!(with(least).is_none_or(|error| !error.contains("from 1")), "{}", key.path);
+        }
     }
 
     #[test]
@@ -589,7 +628,6 @@ micro_batch = 4
         for (text, want) in [
             ("data.sequence_length=1", "2 to 1048576 tokens"),
             ("data.sequence_length=1048577", "`data.sequence_length` is 1048577"),
-            ("train.epochs=2", "`train.steps` is given too"),
             ("train.steps=0", "a whole number from 1"),
             ("train.gradient_clip=-1", "a number from 0"),
             ("train.gradient_clip=nan", "`train.gradient_clip` is NaN"),

@@ -1,18 +1,21 @@
 //! Every key of a configuration, what it takes, and which one an unknown key was meant to be.
 //!
-//! It knows types and names, and no ranges: those are `check`'s. A test holds it equal to the
+//! It knows types and names, and of ranges the least number alone: the rest is `check`'s. A test holds it equal to the
 //! structs.
 
 use tercet::nearest;
 use toml::Value;
 
 use super::activation;
+use super::check::{SEQUENCE_LENGTH_MIN, VOCAB_MIN};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A whole number, not negative.
+    /// A whole number from 0.
     Count,
+    /// A whole number from another least one, which `check` holds it to.
+    From(usize),
     /// A number.
     Number,
     /// Two numbers.
@@ -68,14 +71,14 @@ pub(super) const KEYS: &[Key] = &[
     key("run.name", Kind::Text),
     key("model.preset", Kind::Text),
     key("model.from", Kind::Text),
-    key("model.hidden_size", Kind::Count),
-    key("model.intermediate_size", Kind::Count),
-    key("model.num_hidden_layers", Kind::Count),
-    key("model.num_attention_heads", Kind::Count),
-    key("model.num_key_value_heads", Kind::Count),
-    key("model.head_dim", Kind::Count),
-    key("model.vocab_size", Kind::Count),
-    key("model.max_position_embeddings", Kind::Count),
+    key("model.hidden_size", Kind::From(1)),
+    key("model.intermediate_size", Kind::From(1)),
+    key("model.num_hidden_layers", Kind::From(1)),
+    key("model.num_attention_heads", Kind::From(1)),
+    key("model.num_key_value_heads", Kind::From(1)),
+    key("model.head_dim", Kind::From(1)),
+    key("model.vocab_size", Kind::From(1)),
+    key("model.max_position_embeddings", Kind::From(1)),
     key("model.rms_norm_eps", Kind::Number),
     key("model.rope_theta", Kind::Number),
     key("model.tie_word_embeddings", Kind::Flag),
@@ -88,7 +91,7 @@ pub(super) const KEYS: &[Key] = &[
     key("data.validation_fraction", Kind::Number),
     key("data.text_field", Kind::Text),
     key("data.document_separator", Kind::Text),
-    required("data.sequence_length", Kind::Count),
+    required("data.sequence_length", Kind::From(SEQUENCE_LENGTH_MIN)),
     key("data.respect_boundaries", Kind::Flag),
     key("data.format", Kind::Choice(&["text", "jsonl", "parquet"])),
     key("data.chat.messages_field", Kind::Text),
@@ -96,12 +99,12 @@ pub(super) const KEYS: &[Key] = &[
     key("data.chat.reduction", Kind::Choice(&["mean", "sum"])),
     key("data.cache", Kind::Text),
     key("tokenizer.path", Kind::Text),
-    key("tokenizer.vocab_size", Kind::Count),
-    key("train.steps", Kind::Count),
-    key("train.tokens", Kind::Count),
+    key("tokenizer.vocab_size", Kind::From(VOCAB_MIN)),
+    key("train.steps", Kind::From(1)),
+    key("train.tokens", Kind::From(1)),
     key("train.epochs", Kind::Number),
-    required("train.micro_batch", Kind::Count),
-    key("train.accumulation", Kind::Count),
+    required("train.micro_batch", Kind::From(1)),
+    key("train.accumulation", Kind::From(1)),
     key("train.gradient_clip", Kind::Number),
     key("train.recompute", Kind::Flag),
     key("train.gradients", Kind::Choice(&["auto", "f32"])),
@@ -124,14 +127,14 @@ pub(super) const KEYS: &[Key] = &[
     required("distillation.teacher", Kind::Text),
     key("distillation.weight", Kind::Number),
     key("distillation.temperature", Kind::Number),
-    key("watch.log_every", Kind::Count),
+    key("watch.log_every", Kind::From(1)),
     key("watch.validate_every", Kind::Count),
-    key("watch.validation_sequences", Kind::Count),
+    key("watch.validation_sequences", Kind::From(1)),
     key("watch.sample_every", Kind::Count),
     key("watch.sample_prompt", Kind::Text),
     key("watch.sample_tokens", Kind::Count),
     key("watch.save_every", Kind::Count),
-    key("watch.keep", Kind::Count),
+    key("watch.keep", Kind::From(1)),
 ];
 
 /// What other trainers call some of the keys.
@@ -220,7 +223,7 @@ impl Kind {
     pub(super) fn takes(self, value: &Value) -> bool {
         let is_number = |value: &Value| matches!(value, Value::Integer(_) | Value::Float(_));
         match (self, value) {
-            (Self::Count, Value::Integer(count)) => *count >= 0,
+            (Self::Count | Self::From(_), Value::Integer(count)) => *count >= 0,
             (Self::Number, value) => is_number(value),
             (Self::Pair, Value::Array(pair)) => pair.len() == 2 && pair.iter().all(is_number),
             (Self::Flag, Value::Boolean(_)) | (Self::Text, Value::String(_)) => true,
@@ -234,6 +237,7 @@ impl Kind {
     pub(super) fn expected(self, found: &Value) -> String {
         match self {
             Self::Count => "a whole number from 0".to_owned(),
+            Self::From(least) => format!("a whole number from {least}"),
             Self::Number => "a number".to_owned(),
             Self::Pair => "a list of two numbers".to_owned(),
             Self::Flag => "true or false".to_owned(),

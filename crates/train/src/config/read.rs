@@ -87,6 +87,9 @@ fn one_line(error: &toml::de::Error) -> String {
 
 const PRESET: &str = "model.preset";
 
+/// The keys that say how long a run is, of which one is given.
+const LENGTHS: [&str; 3] = ["train.steps", "train.tokens", "train.epochs"];
+
 /// What a preset on the command line decides instead of the file.
 const SIZES: [&str; 6] = [
     "model.hidden_size",
@@ -160,11 +163,14 @@ impl Entries {
             }
             section = outer;
         }
-        if path == PRESET {
-            // The last one wins: what the file says of sizes is of another model.
-            let is_old = |key: &str, entry: &Entry| SIZES.contains(&key) && entry.place != COMMAND_LINE;
-            self.values.retain(|key, entry| !is_old(key, entry));
-        }
+        // The last one wins: what the file says of sizes is of another model, and of length of another run.
+        let replaced: &[&str] = match path {
+            PRESET => &SIZES,
+            length if LENGTHS.contains(&length) => &LENGTHS,
+            _ => &[],
+        };
+        let is_old = |key: &str, entry: &Entry| replaced.contains(&key) && entry.place != COMMAND_LINE;
+        self.values.retain(|key, entry| !is_old(key, entry));
         self.add(path.to_owned(), value, COMMAND_LINE.to_owned());
         Ok(())
     }

@@ -69,7 +69,7 @@ impl Dataset {
         let template = template.map(|template| hex(&Sha256::digest(template)));
         let options = match template {
             Some(template) => json!([tokenizer.digest, template, RENDERED_VERSION]),
-            None => json!([tokenizer.digest, null]),
+            None => text_options(&tokenizer.digest),
         };
         let mut tokens = |files: &[InputFile], stage, split| {
             let made = Made { config, encoder: &encoder, cache_folder, options: &options };
@@ -97,6 +97,34 @@ impl Dataset {
             (Split::all(&train_file), Split::all(&file), how)
         };
         Self::new(config, tokenizer, train, validation, &how, seed)
+    }
+
+    /// The [`digest`](Self::digest) of a run's texts with the tokenizer of this digest, before any tokens are made;
+    /// none of conversations, in which a template has a part.
+    ///
+    /// # Errors
+    /// [`DataError`] if a file is missing or cannot be read, or if the work was stopped.
+    pub(crate) fn digest_before(
+        config: &DataConfig,
+        tokenizer_digest: &str,
+        cache_folder: &Path,
+        work: &mut Work,
+    ) -> Result<Option<String>, DataError> {
+        if config.chat.is_some() {
+            return Ok(None);
+        }
+        let mut hashes = ContentHashes::open(cache_folder)?;
+        let options = text_options(tokenizer_digest);
+        let mut key = |field, names: &[String]| {
+            let files = files::find(field, names, config.format)?;
+            Ok::<_, DataError>(key_bytes(&cache::key(&files, config, &options, &mut hashes, work)?))
+        };
+        let train = key("data.train", &config.train)?;
+        let validation = match config.validation.as_slice() {
+            [] => train,
+            names => key("data.validation", names)?,
+        };
+        Ok(Some(digest_of(&train, &validation)))
     }
 
     fn new(
@@ -140,7 +168,7 @@ impl Dataset {
             },
         );
         let epochs = Mutex::default();
-        let digest = hex(&Sha256::digest([train.split.file.key(), validation.split.file.key()].concat()));
+        let digest = digest_of(train.split.file.key(), validation.split.file.key());
         Ok(Self { train, validation, seed, epochs, validation_bytes_per_token, description, digest })
     }
 
@@ -245,6 +273,16 @@ impl Dataset {
         epochs.push((epoch, Arc::clone(&order)));
         order
     }
+}
+
+/// What besides the files decides the tokens of texts.
+fn text_options(tokenizer_digest: &str) -> serde_json::Value {
+    json!([tokenizer_digest, null])
+}
+
+/// SHA-256 over the keys of both splits' tokens.
+fn digest_of(train: &[u8], validation: &[u8]) -> String {
+    hex(&Sha256::digest([train, validation].concat()))
 }
 
 /// `1 document`, `2 documents`.

@@ -70,9 +70,9 @@ pub enum TrainError {
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error("step {step}: the {what} is {found}, expected a finite number")]
-    NotFinite { step: u64, what: &'static str, found: f64 },
+    NotFinite { step: u64, what: &'static str, found: f64, hint: String },
     #[error("step {step}: {source}")]
-    NoCodes { step: u64, source: NoCodes },
+    NoCodes { step: u64, source: NoCodes, hint: String },
     #[error("step {step}: went back {times} times without getting past it")]
     Stuck { step: u64, times: u32 },
     #[error("{path}: cannot be {action}: {source}")]
@@ -129,13 +129,7 @@ impl TrainError {
                 "bring `checkpoints` back to go on, train into another folder with `run.output`, or move this one \
                  away to begin anew",
             ),
-            Self::NoCodes { .. } => Some(
-                "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up helps",
-            ),
-            Self::NotFinite { .. } => Some(
-                "the last checkpoint is intact; a lower `schedule.learning_rate` or a longer warm-up \
-                 helps, and `train.on_spike = \"skip\"` goes back and leaves these batches out",
-            ),
+            Self::NoCodes { hint, .. } | Self::NotFinite { hint, .. } => Some(hint),
             Self::Stuck { .. } => {
                 Some("lower `schedule.learning_rate` in a new run from the last checkpoint")
             }

@@ -9,7 +9,8 @@ use std::time::Instant;
 use tercet::config::Config;
 use tercet_kernels::{Pool, read_bandwidth};
 
-use super::Prepared;
+use super::{CHECKPOINTS, Prepared};
+use crate::checkpoint::Store;
 use crate::measure::random_network;
 use crate::model::{LossSettings, MemoryNeed, NetworkSize, ParameterLayout};
 
@@ -30,15 +31,17 @@ pub struct Estimate {
     pub parameters: u64,
     /// Those of them that become ternary.
     pub ternary_parameters: u64,
-    /// Optimizer steps.
+    /// Optimizer steps of the whole run.
     pub steps: u64,
+    /// Those of them that its newest checkpoint has done.
+    pub steps_done: u64,
     /// Tokens of a step.
     pub tokens_per_step: u64,
     /// Memory.
     pub memory: MemoryNeed,
     /// Tokens a second.
     pub tokens_per_s: f64,
-    /// Seconds of the whole run, without validations, samples and a teacher's passes.
+    /// Seconds of the steps that are left, without validations, samples and a teacher's passes.
     pub seconds: f64,
     /// Bytes of one checkpoint.
     pub checkpoint_bytes: u64,
@@ -69,15 +72,18 @@ pub fn estimate(prepared: &Prepared, pool: &Arc<Pool>) -> Estimate {
 
     let checkpoint_bytes = 12 * layout.count();
     let kept = (prepared.config.watch.keep as u64 + 3).saturating_mul(checkpoint_bytes);
+    let steps_done =
+        Store::newest_step_in(&prepared.output().join(CHECKPOINTS)).unwrap_or(0).min(prepared.steps);
     let tokens = prepared.dataset.train_tokens() + prepared.dataset.validation_tokens();
     Estimate {
         parameters: layout.count(),
         ternary_parameters: prepared.model.ternary_parameters(),
         steps: prepared.steps,
+        steps_done,
         tokens_per_step,
         memory: prepared.memory_need(pool.isa()),
         tokens_per_s: tokens_per_step as f64 / step_seconds,
-        seconds: step_seconds * prepared.steps as f64,
+        seconds: step_seconds * (prepared.steps - steps_done) as f64,
         checkpoint_bytes,
         disk_bytes: kept.saturating_add(4 * (layout.count() + tokens)),
     }

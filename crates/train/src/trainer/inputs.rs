@@ -8,7 +8,7 @@ use tercet::config::CONFIG_FILE as MODEL_CONFIG_FILE;
 use tercet::source::{Source, SourceError, has_gguf_extension};
 
 use super::output::{is_run, model_of_run};
-use super::{CHECKPOINTS, TrainError};
+use super::{CHECKPOINTS, RUN_CONFIG_FILE, TrainError};
 use crate::checkpoint::Store;
 use crate::config::TrainConfig;
 use crate::data;
@@ -41,7 +41,7 @@ pub(super) fn model_folder(field: &'static str, path: &Path) -> Result<Source, T
         }
         Err(SourceError::NotAFolder { .. }) => Err(refused("a file", OF_A_MODEL.to_owned())),
         Err(SourceError::NotFound { .. }) => {
-            Err(refused("nothing", checkpoints_instead(path).unwrap_or_else(|| OF_A_MODEL.to_owned())))
+            Err(refused("nothing", checkpoints_instead(field, path).unwrap_or_else(|| OF_A_MODEL.to_owned())))
         }
         Ok(_) if !path.join(MODEL_CONFIG_FILE).exists() && is_run(path) => {
             Err(refused("the folder of a run", model_instead(field, path)))
@@ -63,23 +63,44 @@ fn model_instead(field: &str, run: &Path) -> String {
 }
 
 /// In words, the checkpoints that are there in place of one that is not; nothing if the path is that of no checkpoint.
-fn checkpoints_instead(path: &Path) -> Option<String> {
+fn checkpoints_instead(field: &str, path: &Path) -> Option<String> {
     const SHOWN: usize = 5;
     let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
     let is_of_a_run = name.starts_with("step-") && folder.file_name().is_some_and(|name| name == CHECKPOINTS);
     let run = folder.parent().filter(|_| is_of_a_run)?;
     let names = Store::names_in(folder);
     let shown: Vec<String> = names.iter().rev().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    Some(match shown.as_slice() {
-        [] => format!(
-            "a run leaves its checkpoints there: train the run whose `run.output` is `{}` first",
-            run.display()
-        ),
+    let there = match shown.as_slice() {
+        [] => {
+            let run = run.display();
+            return Some(format!(
+                "a run leaves its checkpoints there: train the run whose `run.output` is `{run}` first"
+            ));
+        }
         [one] => format!("the checkpoint there is {one}"),
         [newest, others @ ..] => {
             format!("the newest checkpoint there is {newest}, before it {}", others.join(", "))
         }
-    })
+    };
+    let newest = folder.join(names.last()?);
+    let ends_it = if is_last_of(name, run) {
+        let config = run.join(RUN_CONFIG_FILE);
+        format!(", and `tercet train {}` ends the run, which leaves the one that was named", config.display())
+    } else {
+        String::new()
+    };
+    Some(format!("{there}; `{field}={}` takes it{ends_it}", newest.display()))
+}
+
+/// Whether a checkpoint is the one that a run leaves at its end.
+fn is_last_of(checkpoint: &str, run: &Path) -> bool {
+    let config = run.join(RUN_CONFIG_FILE);
+    let steps = if is_run(run) {
+        TrainConfig::read(&config).ok().and_then(|config| config.train.steps)
+    } else {
+        None
+    };
+    steps.is_some_and(|steps| Store::name_of(steps) == checkpoint)
 }
 
 #[cfg(test)]
@@ -124,10 +145,25 @@ mod tests {
         );
         check(FROM, &missing, "nothing", &train_first);
         fs::create_dir_all(run.join("checkpoints/step-00000250")).unwrap();
-        check(FROM, &missing, "nothing", "the checkpoint there is `step-00000250`");
+        let takes = |field: &str, step: &str| {
+            format!("; `{field}={}` takes it", run.join("checkpoints").join(step).display())
+        };
+        let one = format!("the checkpoint there is `step-00000250`{}", takes(FROM, "step-00000250"));
+        check(FROM, &missing, "nothing", &one);
         fs::create_dir(run.join("checkpoints/step-00000500")).unwrap();
-        let both = "the newest checkpoint there is `step-00000500`, before it `step-00000250`";
-        check(TEACHER, &missing, "nothing", both);
+        let both = format!(
+            "the newest checkpoint there is `step-00000500`, before it `step-00000250`{}",
+            takes(TEACHER, "step-00000500")
+        );
+        check(TEACHER, &missing, "nothing", &both);
+        let config = include_str!("../../../../examples/tiny.toml");
+        fs::write(run.join("config.toml"), format!("{}{config}", super::super::output::MARK)).unwrap();
+        let ends = format!(
+            "{both}, and `tercet train {}` ends the run, which leaves the one that was named",
+            run.join("config.toml").display()
+        );
+        check(TEACHER, &missing, "nothing", &ends);
+        check(TEACHER, &run.join("checkpoints/step-00000501"), "nothing", &both);
         check(FROM, &run.join("checkpoint"), "nothing", OF_A_MODEL);
     }
 }

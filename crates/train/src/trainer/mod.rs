@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `prepare` | from a configuration to data and model |
 //! | `inputs` | whether all is there that a configuration names for a run to read |
+//! | `resume` | whether a run can go on in its folder |
 //! | `observer` | what a run tells whoever watches |
 //! | `state` | what a checkpoint holds |
 //! | `record` | what steps, validations and samples leave in the record |
@@ -30,6 +31,7 @@ mod observer;
 mod output;
 mod prepare;
 mod record;
+mod resume;
 mod sample;
 mod spike;
 mod state;
@@ -58,7 +60,7 @@ use crate::optimizer::Optimizer;
 use crate::schedule::lambda;
 use crate::start;
 use state::State;
-use trouble::Trouble;
+use trouble::{SKIPPING, Trouble};
 
 /// The folder of a run's checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -101,7 +103,7 @@ pub fn train(
     }
     let state = match &found.checkpoint {
         Some(checkpoint) => {
-            check_same_run(prepared, checkpoint)?;
+            resume::check_same_run(prepared, checkpoint)?;
             state::read_state(&checkpoint.path)?
         }
         None => {
@@ -140,20 +142,6 @@ pub fn train(
 
 /// Passes of the probe of this machine's arithmetic.
 const CEILING_PASSES: usize = 5;
-
-/// A checkpoint is gone on from with the configuration and data that it was made with.
-fn check_same_run(prepared: &Prepared, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-    let began_with = state::read_config(&checkpoint.path)?;
-    let differences = prepared.config.differences(&began_with)?;
-    if !differences.is_empty() {
-        return Err(TrainError::OtherConfig { folder: prepared.output(), differences });
-    }
-    let (found, expected) = (State::new(prepared).data, state::read_state(&checkpoint.path)?.data);
-    if !state::is_same_data(&found, &expected) {
-        return Err(TrainError::OtherData { folder: prepared.output(), found, expected });
-    }
-    Ok(())
-}
 
 /// The record of a run from its state on.
 fn open_record(output: &Path, state: &State, observer: &mut dyn Observer) -> Result<Recorder, TrainError> {
@@ -202,8 +190,8 @@ impl Run<'_> {
                 match (self.prepared.config.train.on_spike, trouble) {
                     (OnSpike::Report, Trouble::Spike(message)) => self.tell(&message, observer)?,
                     (OnSpike::Report, Trouble::NotFinite { what, found }) => {
-                        let step = self.state.step + 1;
-                        return Err(TrainError::NotFinite { step, what, found });
+                        let (step, hint) = (self.state.step + 1, self.way_out(SKIPPING));
+                        return Err(TrainError::NotFinite { step, what, found, hint });
                     }
                     (OnSpike::Skip, trouble) => {
                         self.go_back(&trouble, observer)?;
@@ -254,8 +242,8 @@ impl Run<'_> {
         let clip = config.train.gradient_clip;
         self.optimizer.step(&self.network, &rates, step.gradient_norm, clip);
         let next = self.state.step + 1;
-        let statistics =
-            self.network.quantize().map_err(|source| TrainError::NoCodes { step: next, source })?;
+        let quantized = self.network.quantize();
+        let statistics = quantized.map_err(|source| self.no_codes(next, source))?;
         self.state.step = next;
         self.state.tokens += config.tokens_per_step();
         Ok(statistics)
@@ -331,8 +319,8 @@ impl Run<'_> {
                 }
             }
         }
-        let step = self.state.step;
-        self.network.quantize().map_err(|source| TrainError::NoCodes { step, source })?;
+        let quantized = self.network.quantize();
+        quantized.map_err(|source| self.no_codes(self.state.step, source))?;
         self.last_saved = checkpoint.map(|checkpoint| checkpoint.step);
         Ok(())
     }

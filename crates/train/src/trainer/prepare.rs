@@ -11,7 +11,7 @@ use tercet::tokenizer::Tokenizer;
 use tercet_kernels::{Isa, Pool};
 
 use super::output::NewFolders;
-use super::{CACHE, Observer, TrainError, inputs, output, sample};
+use super::{CACHE, Observer, TrainError, inputs, output, resume, sample};
 use crate::config::{LinearKind, TrainConfig};
 use crate::data::{Dataset, TextTokenizer, Work, load_tokenizer};
 use crate::model::{KV_TYPE, MemoryNeed, ModelTeacher, NetworkSize, TEACHER_LAYOUT};
@@ -85,6 +85,7 @@ pub fn prepare(
     config.check()?;
     let cache = config.data.cache.clone().unwrap_or_else(|| config.run.output.join(CACHE));
     output::check_is_of_a_run(&config.run.output, &cache)?;
+    resume::check_folder(&config)?;
     inputs::check(&config)?;
     let folders = NewFolders::make(&config.run.output, config.data.cache.as_deref())?;
     prepare_in(config, &cache, threads, observer).inspect_err(|error| folders.clean_up(error))
@@ -110,7 +111,9 @@ fn prepare_in(
         stop.fetch_or(observer.wants_stop(), Ordering::Relaxed);
     };
     let mut work = Work { threads, stop: &stop, progress: &mut progress };
+    resume::check_text(&config, cache, &mut work)?;
     let tokenizer = load_tokenizer(&config.tokenizer, &config.data, from, cache, &mut work)?;
+    resume::check_tokenizer(&config, &tokenizer)?;
     let dataset = Dataset::prepare(&config.data, &tokenizer, cache, config.run.seed, &mut work)?;
     let model = match &start {
         Some(start) => started_model(start, &config, &tokenizer)?,

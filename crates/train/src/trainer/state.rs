@@ -26,7 +26,7 @@ use crate::model::Network;
 use crate::optimizer::Optimizer;
 
 /// The file with everything of a run that is no tensor.
-const STATE_FILE: &str = "state.json";
+pub(super) const STATE_FILE: &str = "state.json";
 /// The file with the optimizer's moments.
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// The configuration of the run, in its folder and in those of its checkpoints.
@@ -60,6 +60,13 @@ impl State {
         let data = format!("{}; content {}; tokenizer {tokenizer}", dataset.description(), dataset.digest());
         State { data, ..State::default() }
     }
+}
+
+/// The digests of contents and tokenizer in what a state says of its data.
+pub(super) fn digests_in(data: &str) -> Option<[&str; 2]> {
+    let (rest, tokenizer) = data.rsplit_once("; tokenizer ")?;
+    let (_, content) = rest.rsplit_once("; content ")?;
+    Some([content, tokenizer])
 }
 
 /// Whether two states tell of the same data. Earlier versions had no singular: `1 documents`.
@@ -157,5 +164,6 @@ mod tests {
         assert!(is_same_data(old, new) && is_same_data(new, old) && is_same_data(new, new));
         assert!(!is_same_data(old, &new.replace("in 1 document", "in 11 documents")));
         assert!(!is_same_data(old, &new.replace("content 12", "content 13")));
+        assert_eq!(digests_in(new), Some(["12", "3"]));
     }
 }

@@ -3,11 +3,19 @@
 use std::fmt;
 
 use super::state::{self, State};
-use super::{Observer, Run, Step, TrainError, mean, open_record};
+use super::{CHECKPOINTS, Observer, Run, Step, TrainError, mean, open_record};
+use crate::checkpoint::Store;
 use crate::log::EventRecord;
+use crate::model::NoCodes;
 
 /// How often a run goes back to one checkpoint before it gives up.
 const TIMES_BACK_MAX: u32 = 10;
+
+/// What helps against numbers that are not finite.
+const SMALLER_STEPS: &str = "a lower `schedule.learning_rate` or a longer warm-up helps";
+/// What helps besides, where only the batches of a few steps make them.
+pub(super) const SKIPPING: &str =
+    ", and `train.on_spike = \"skip\"` goes back by itself and leaves these batches out";
 
 /// What is wrong with a step.
 pub(super) enum Trouble {
@@ -64,6 +72,25 @@ impl Run<'_> {
             self.state.step
         );
         self.tell(&message, observer)
+    }
+
+    /// The error of weights that have no codes after a step.
+    pub(super) fn no_codes(&self, step: u64, source: NoCodes) -> TrainError {
+        TrainError::NoCodes { step, source, hint: self.way_out("") }
+    }
+
+    /// In words, what is left of a run that ends here, and what helps; `besides` helps too.
+    pub(super) fn way_out(&self, besides: &str) -> String {
+        match Store::newest_in(&self.prepared.output().join(CHECKPOINTS)) {
+            Some(newest) => format!(
+                "the newest checkpoint is `{0}`: a new run, in another `run.output`, begins there with `model.from={0}`; \
+                 {SMALLER_STEPS}{besides}",
+                newest.display()
+            ),
+            None => {
+                format!("there is no checkpoint yet, so the next start begins anew; {SMALLER_STEPS}{besides}")
+            }
+        }
     }
 
     /// Records something that happened, and says it.

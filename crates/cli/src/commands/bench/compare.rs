@@ -220,7 +220,7 @@ pub(super) fn compare(out: &mut impl Write, format: Format, old: &Path, new: &Pa
 
 fn read(file: &Path) -> Result<Vec<Entry>, Failure> {
     let shown = file.display();
-    let failed = |detail: String| Failure::message(Exit::Failed, format!("{shown}: {detail}"));
+    let failed = |detail: String| Failure::message(Exit::Model, format!("{shown}: {detail}"));
     let mut bytes = Vec::new();
     File::open(file)
         .and_then(|file| file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes))

@@ -69,7 +69,7 @@ impl Exposure {
     /// All keys: of the file, the variable and the flag.
     ///
     /// # Errors
-    /// Exit code 2 if one is weak, or a file or variable that should have some has none.
+    /// Exit code 2 if one is weak, or a file or variable that should have some has none; 3 if the file cannot be read.
     pub(super) fn keys(&self) -> Result<Keys, Failure> {
         let mut keys = Keys::default();
         let of = |name: &str, text: &str| {
@@ -82,7 +82,7 @@ impl Exposure {
             let name = file.display().to_string();
             let text = std::fs::read_to_string(file);
             let unreadable =
-                |error| Failure::message(Exit::Usage, format!("{name}: cannot be read: {error}"));
+                |error| Failure::message(Exit::Model, format!("{name}: cannot be read: {error}"));
             keys = keys.and(of(&name, &text.map_err(unreadable)?)?);
         }
         if let Some(value) = std::env::var_os(KEY_VARIABLE) {

@@ -15,7 +15,8 @@ const EXPECTED: &str = "expected a TOML file";
 /// Refuses what is no file.
 pub(super) fn check(config: &Path) -> Result<(), Failure> {
     let shown = config.display();
-    let refused = |found: &str| Failure::message(Exit::Usage, format!("{shown}: found {found}, {EXPECTED}"));
+    let refusal = |exit, found: &str| Failure::message(exit, format!("{shown}: found {found}, {EXPECTED}"));
+    let refused = |found: &str| refusal(Exit::Model, found);
     if config.is_dir() && is_run(config) {
         let own = config.join(RUN_CONFIG_FILE);
         let own = own.display();
@@ -31,11 +32,11 @@ pub(super) fn check(config: &Path) -> Result<(), Failure> {
         });
     }
     if !config.exists() {
-        let failure = refused("nothing");
         if shown.to_string().contains('=') {
             let hint = format!("the configuration comes first: `tercet train CONFIG {shown}`");
-            return Err(failure.with_hint(hint));
+            return Err(refusal(Exit::Usage, "nothing").with_hint(hint));
         }
+        let failure = refused("nothing");
         return Err(match nearest(config) {
             Some(nearest) => failure.with_hint(format!("the nearest is `{}`", nearest.display())),
             None => failure,

@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tercet_train::trainer::{StepNews, WeightGrid};
 
 use super::display::{figures_of, shares_of};
+use crate::progress::Unit;
 use crate::terminal::wants_colors;
 
 /// Time between two frames at least.
@@ -44,7 +45,7 @@ impl Live {
             self.bar.finish_and_clear();
             self.stage = Some(stage);
             self.bar = self.all.add(ProgressBar::new(total));
-            self.bar.set_style(style("{msg} {wide_bar} {bytes}/{total_bytes} {eta}"));
+            self.bar.set_style(Unit::Bytes.style("{msg} {wide_bar} {done} of {total} {eta}"));
             self.bar.set_message(stage);
         }
         self.bar.set_position(done);

@@ -5,6 +5,7 @@ mod display;
 mod live;
 mod plain;
 mod report;
+mod texts;
 mod unknown_flag;
 
 use std::io::{self, IsTerminal};
@@ -97,6 +98,7 @@ impl Train {
         let interrupt = Interrupt::listen();
         let isa = Isa::from_environment()?;
         config_argument::check(&self.config)?;
+        texts::check(&self.overrides, &self.data)?;
         let config = TrainConfig::read_with(&self.config, &self.all_overrides())?;
         let threads = origin::all_threads(self.threads);
         interrupt.expect();

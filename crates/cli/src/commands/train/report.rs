@@ -15,6 +15,7 @@ pub(super) struct EstimateReport {
     parameters: u64,
     ternary_parameters: u64,
     steps: u64,
+    steps_done: u64,
     tokens_per_step: u64,
     memory_bytes: u64,
     parameter_bytes: u64,
@@ -35,6 +36,7 @@ impl From<&Estimate> for EstimateReport {
             parameters: estimate.parameters,
             ternary_parameters: estimate.ternary_parameters,
             steps: estimate.steps,
+            steps_done: estimate.steps_done,
             tokens_per_step: estimate.tokens_per_step,
             memory_bytes: estimate.memory.total_bytes(),
             parameter_bytes: estimate.memory.parameter_bytes,
@@ -58,7 +60,17 @@ impl EstimateReport {
         let mut out = io::stdout().lock();
         let (count, bytes) = (figures::count, figures::bytes);
         writeln!(out, "parameters  {} ({} ternary)", count(self.parameters), count(self.ternary_parameters))?;
-        writeln!(out, "steps       {} of {} tokens: {}", self.steps, self.tokens_per_step, count(tokens))?;
+        let left = match self.steps_done {
+            0 => String::new(),
+            done => format!("; {done} are done, {} are left", self.steps - done),
+        };
+        writeln!(
+            out,
+            "steps       {} of {} tokens: {}{left}",
+            self.steps,
+            self.tokens_per_step,
+            count(tokens)
+        )?;
         writeln!(
             out,
             "memory      {} ({} parameters and optimizer, {} codes, {} activations, {} buffers, {} a sample, {} teacher)",
@@ -71,7 +83,8 @@ impl EstimateReport {
             bytes(self.teacher_bytes)
         )?;
         writeln!(out, "speed       {} tokens/s, from a short probe", count(self.tokens_per_s as u64))?;
-        writeln!(out, "time        {}, without validation", figures::duration(self.seconds))?;
+        let of = if self.steps_done > 0 { " for what is left" } else { "" };
+        writeln!(out, "time        {}{of}, without validation", figures::duration(self.seconds))?;
         writeln!(
             out,
             "disk        {} ({} a checkpoint)",

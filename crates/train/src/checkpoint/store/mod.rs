@@ -112,17 +112,53 @@ impl Store {
         folder.join(LOCK_FILE).exists()
     }
 
+    /// The name of the checkpoint of a step.
+    pub fn name_of(step: u64) -> String {
+        name_of(step)
+    }
+
+    /// Refuses a folder that another process has open, and leaves one that is closed so.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn check_is_closed(folder: &Path) -> Result<(), StoreError> {
+        if Self::has_been_opened(folder) {
+            drop(lock(folder)?);
+        }
+        Ok(())
+    }
+
+    /// The place of the newest checkpoint in a folder that stays closed of which these files are intact; its others
+    /// are not looked at.
+    pub(crate) fn newest_with(folder: &Path, files: &[&str]) -> Option<PathBuf> {
+        let paths = Self::names_in(folder).into_iter().rev().map(|name| folder.join(name));
+        let has_all = |path: &PathBuf| {
+            let manifest = Manifest::read(path);
+            manifest.is_ok_and(|manifest| files.iter().all(|file| manifest.vouches_for(path, file)))
+        };
+        paths.into_iter().find(has_all)
+    }
+
     /// The place of the newest checkpoint in a folder that stays closed; its files are not looked at.
     pub fn newest_in(folder: &Path) -> Option<PathBuf> {
         Self::names_in(folder).last().map(|name| folder.join(name))
     }
 
+    /// The step of the newest checkpoint in a folder that stays closed; its files are not looked at.
+    pub fn newest_step_in(folder: &Path) -> Option<u64> {
+        Self::steps_in(folder).pop()
+    }
+
     /// The names of the checkpoints in a folder that stays closed, oldest first; their files are not looked at.
     pub fn names_in(folder: &Path) -> Vec<String> {
+        Self::steps_in(folder).into_iter().map(name_of).collect()
+    }
+
+    fn steps_in(folder: &Path) -> Vec<u64> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut steps: Vec<u64> = entries.filter_map(|entry| step_of(entry.file_name().to_str()?)).collect();
         steps.sort_unstable();
-        steps.into_iter().map(name_of).collect()
+        steps
     }
 
     /// Saves a checkpoint: `write` puts files into the folder it is given. One of the same step is
