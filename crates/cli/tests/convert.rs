@@ -76,11 +76,18 @@ fn models_in_the_wrong_order_are_said_to_be() {
     }
     let order = "the other way round they differ by rounding alone";
     let found = tercet(["verify", &exact, &rounded]).success();
-    assert!(!found.stderr.contains(order), "{}", found.stderr);
+    assert!(!found.stdout.contains(order), "{}", found.stdout);
     let found = tercet(["verify", &rounded, &exact]);
     assert_eq!(found.code, Some(1), "{}", found.stdout);
-    assert!(found.stdout.ends_with("\nnot the same model\n"), "{}", found.stdout);
-    assert!(found.stderr.contains(order), "{}", found.stderr);
+    let conclusion = found.stdout.lines().last().unwrap_or_default();
+    assert!(
+        conclusion.starts_with("not the same model: ") && conclusion.ends_with(order),
+        "{}",
+        found.stdout
+    );
+    assert!(found.stdout.contains("logits     close"), "{}", found.stdout);
+    let found = tercet(["verify", &rounded, &exact, "--json"]).json();
+    assert_eq!((&found["is_same"], &found["is_rounded_first"]), (&false.into(), &true.into()), "{found}");
 }
 
 #[test]

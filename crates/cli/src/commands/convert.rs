@@ -120,8 +120,9 @@ impl Convert {
         if is_compared && !self.json {
             note("written; comparing it with its source");
         }
-        let checks =
+        let compared =
             is_compared.then(|| compare(&pool, &model, &OnDisk::open(opened(&destination)?)?)).transpose()?;
+        let checks = compared.map(|compared| compared.checks);
         let is_wrong = checks.iter().flatten().any(Check::is_wrong);
         let report = Report {
             source: model.source.name(),
@@ -220,7 +221,7 @@ impl Report {
             writeln!(out, "not as it was: {change}")?;
         }
         match &self.checks {
-            Some(checks) => write_checks(out, checks),
+            Some(checks) => write_checks(out, checks, false),
             None => writeln!(out, "not compared with its source"),
         }
     }

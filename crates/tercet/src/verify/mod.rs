@@ -67,7 +67,7 @@ pub enum Outcome {
     Equal,
     /// The difference is that of the number type of the second model.
     Rounded,
-    /// They differ, and need not be the same.
+    /// They differ, and by no more than what was rounded may make of it.
     Close,
     /// They should be the same and are not.
     Differs,
@@ -86,7 +86,7 @@ pub struct Check {
     pub compared: u64,
     /// How many differ.
     pub differing: u64,
-    /// The largest difference; of scales and floats relative to what a rounding error is relative to.
+    /// The largest difference; of scales relative to the scale, of floats to the greatest number of the tensor.
     pub largest_difference: f64,
     /// In words.
     pub detail: String,
