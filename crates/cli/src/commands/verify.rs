@@ -11,8 +11,8 @@ use tercet::config::Linears;
 use tercet::model::{MemoryNeed, Model, SessionSize};
 use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerError};
 use tercet::verify::{
-    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_templates, compare_tokenizers,
-    compare_weights, logits_need, logits_of, prompts,
+    Check, OnDisk, Outcome, compare_logits, compare_sampling, compare_shapes, compare_templates,
+    compare_tokenizers, compare_weights, logits_need, logits_of, prompts,
 };
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
@@ -24,7 +24,7 @@ use crate::{figures, fit, machine, model_argument, origin};
 
 const LAYOUT: Layout = Layout::TwoBit;
 
-/// Compare two models: shape, codes, scales, other numbers, tokenizer and logits
+/// Compare two models: shape, codes, scales, other numbers, tokenizer, templates, sampling and logits
 ///
 /// The second may differ from the first by the rounding of the numbers it is stored in, and by nothing else. Exit code
 /// 1 if they are not the same.
@@ -144,6 +144,7 @@ pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Compar
         [_, Err(error)] => Check::missing("tokenizer", format!("that of the second cannot be read: {error}")),
     });
     checks.push(compare_templates(&a.source, &b.source)?);
+    checks.push(compare_sampling(&a.source, &b.source)?);
     let [own, _] = &tokenizers;
     let own = own.as_ref().ok().and_then(Option::as_ref);
     checks.push(logits(pool, a, b, own, may_be_close)?);

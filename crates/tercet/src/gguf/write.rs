@@ -17,6 +17,7 @@ const VERSION: u32 = 3;
 #[expect(missing_docs, reason = "the names are those of the types")]
 pub enum NewValue {
     Uint32(u32),
+    Int32(i32),
     Float32(f32),
     Bool(bool),
     Text(String),
@@ -115,6 +116,10 @@ fn put_value(head: &mut Vec<u8>, value: &NewValue) {
     match value {
         NewValue::Uint32(number) => {
             put_type(head, ValueType::Uint32);
+            head.extend(number.to_le_bytes());
+        }
+        NewValue::Int32(number) => {
+            put_type(head, ValueType::Int32);
             head.extend(number.to_le_bytes());
         }
         NewValue::Float32(number) => {
