@@ -206,6 +206,31 @@ fn windows_longer_than_the_model_was_trained_for_are_warned_of() {
 }
 
 #[test]
+fn what_was_not_scored_is_not_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (long, short) = (path("long.txt"), path("short.txt"));
+    let text =
+        "Once upon a time, there was a little girl named Lily. She liked to play outside in the park.\n";
+    fs::write(&long, text.repeat(500)).unwrap();
+    let run = |file: &str, more: &[&str]| {
+        let arguments = ["--perplexity", file, "--json", "--no-cache", "--window", "20"];
+        eval(&[&arguments[..], more].concat()).success().json()
+    };
+    for way in [&["--method", "papers"][..], &["--stride", "7"], &["--method", "llama.cpp"]] {
+        let some = run(&long, &[way, &["--limit", "3"]].concat());
+        let bytes = some["bytes"].as_u64().unwrap() as usize;
+        assert!((20..400).contains(&bytes), "{some}");
+        // The text up to there is all that a file need hold, to the byte.
+        fs::write(&short, &text.repeat(5)[..bytes]).unwrap();
+        let all = run(&short, way);
+        for field in ["windows", "tokens", "bytes", "loss", "bits_per_byte"] {
+            assert_eq!(some[field], all[field], "{way:?}, {field}");
+        }
+    }
+}
+
+#[test]
 fn requests_that_lose_their_beginning_are_counted() {
     let cache = tempfile::tempdir().unwrap();
     let arguments = ["--tasks", "arc_easy,piqa", "--limit", "4", "--json", "-c", "128"];

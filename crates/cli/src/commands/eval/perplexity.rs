@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tercet::tokenizer::TokenizerError;
+use tercet::tokenizer::{Tokenizer, TokenizerError};
 use tercet_eval::perplexity::{Method, Paragraphs, PieceError, Pieces, Total, Windows};
 use tercet_eval::score::{Encoder, ScoredTokens};
 use tercet_eval::{Progress as Listener, Respondent};
@@ -137,7 +137,7 @@ impl Perplexity {
         let reader = BufReader::with_capacity(1 << 16, file);
         let outcome = match method {
             None => scoring.paragraphs(reader, &encoder),
-            Some(method) => scoring.windows(reader, &subject, &encoder, Windows::new(method, window)),
+            Some(method) => scoring.windows(reader, &subject, &encoder, (method, window)),
         };
         let is_whole = outcome.map_err(|error| error.into_failure(path))?.is_continue();
         let total = scoring.total;
@@ -302,44 +302,44 @@ impl Scoring<'_, '_> {
         reader: impl io::BufRead,
         subject: &Subject,
         encoder: &Encoder<'_>,
-        mut windows: Windows,
+        (method, window): (Method, usize),
     ) -> Result<ControlFlow<()>, Error> {
+        let mut windows = Windows::new(method, window);
         // What begins a text by itself.
         let mut before = encoder.text("")?;
+        // Where the next window ends, and how much of the text was read, in tokens with what begins it.
+        let (mut end, mut read) = (window, before.len());
         let mut pieces = Pieces::new(reader, &subject.tokenizer);
         while let Some((tokens, bytes)) = pieces.next_piece().map_err(Error::Piece)? {
+            before.extend(&tokens);
+            for full in windows.push(&std::mem::take(&mut before)) {
+                self.left -= 1;
+                self.shown.read_bytes =
+                    self.total.bytes + share(bytes, end.saturating_sub(read), tokens.len());
+                if self.take(full)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if self.left == 0 {
+                    // What comes after is none of what was scored.
+                    let covered = end.saturating_sub(read).min(tokens.len());
+                    self.total.bytes +=
+                        bytes.saturating_sub(bytes_of(&subject.tokenizer, &tokens[covered..]));
+                    self.total.text_tokens += covered as u64;
+                    return self.flush();
+                }
+                end += method.step(window);
+            }
+            read += tokens.len();
             self.total.bytes += bytes;
             self.total.text_tokens += tokens.len() as u64;
-            self.shown.read_bytes += bytes;
-            before.extend(tokens);
-            if self.take_wanted(windows.push(&std::mem::take(&mut before)))?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            if self.left == 0 {
-                return self.flush();
-            }
         }
-        if self.take_wanted(windows.finish())?.is_break() {
+        self.shown.read_bytes = self.total.bytes;
+        if let Some(rest) = windows.finish()
+            && self.take(rest)?.is_break()
+        {
             return Ok(ControlFlow::Break(()));
         }
         self.flush()
-    }
-
-    /// Takes windows, as many as are wanted.
-    fn take_wanted(
-        &mut self,
-        windows: impl IntoIterator<Item = ScoredTokens>,
-    ) -> Result<ControlFlow<()>, Error> {
-        for window in windows {
-            if self.left == 0 {
-                break;
-            }
-            self.left -= 1;
-            if self.take(window)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
     }
 
     fn paragraphs(
@@ -394,6 +394,16 @@ impl Scoring<'_, '_> {
     }
 }
 
+/// So much of `bytes` as `part` tokens of `whole` have, about.
+fn share(bytes: u64, part: usize, whole: usize) -> u64 {
+    (bytes as f64 * part.min(whole) as f64 / whole.max(1) as f64) as u64
+}
+
+/// Bytes of the text that these tokens are, in the middle of a text.
+fn bytes_of(tokenizer: &Tokenizer, tokens: &[u32]) -> u64 {
+    tokens.iter().map(|token| tokenizer.token_bytes(*token).map_or(0, |bytes| bytes.len() as u64)).sum()
+}
+
 /// A paragraph in windows, the token before it not scored.
 fn paragraph_windows(encoder: &Encoder<'_>, paragraph: &str) -> Result<Vec<ScoredTokens>, TokenizerError> {
     let tokens = encoder.text(paragraph)?;
@@ -422,5 +432,18 @@ impl Listener for Shown<'_> {
         let batch_bytes = self.read_bytes - self.done_bytes;
         self.progress.set(self.done_bytes + (share * batch_bytes as f64) as u64);
         self.interrupt.flow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_what_was_scored() {
+        // A quarter of a piece of a megabyte.
+        assert_eq!(share(1_000_000, 65_536, 262_144), 250_000);
+        assert_eq!(share(1_000_000, 300_000, 262_144), 1_000_000);
+        assert_eq!(share(10, 0, 0), 0);
     }
 }
