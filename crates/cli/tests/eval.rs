@@ -231,6 +231,22 @@ fn what_was_not_scored_is_not_counted() {
 }
 
 #[test]
+fn tokens_that_were_known_are_no_speed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, cache) = (folder.path().join("text.txt"), folder.path().join("cache"));
+    fs::write(&path, "Once upon a time there was a little girl. ".repeat(100)).unwrap();
+    let arguments = ["--perplexity", path.to_str().unwrap(), "--window", "20", "--limit"];
+    let told = |limit: &str| eval_kept(&cache, &[&arguments[..], &[limit]].concat()).success().stderr;
+    assert!(told("3").contains(" tokens/s on "));
+    let some = told("5");
+    assert!(some.contains(", 57 of the tokens known from before, the others in "), "{some}");
+    let all = told("5");
+    assert!(all.ends_with("all of them known from before: nothing was computed\n"), "{all}");
+    let json = eval_kept(&cache, &[&arguments[..], &["5", "--json"]].concat()).success().json();
+    assert_eq!((&json["tokens"], &json["kept_tokens"]), (&95.into(), &95.into()));
+}
+
+#[test]
 fn requests_that_lose_their_beginning_are_counted() {
     let cache = tempfile::tempdir().unwrap();
     let arguments = ["--tasks", "arc_easy,piqa", "--limit", "4", "--json", "-c", "128"];

@@ -156,6 +156,12 @@ pub struct Respondent<'a, 'model> {
 }
 
 impl Respondent<'_, '_> {
+    /// How many tokens of these stretches have scores that are known.
+    pub fn known_tokens(&self, stretches: &[ScoredTokens]) -> u64 {
+        let known = stretches.iter().filter(|stretch| self.store.score(stretch).is_some());
+        known.map(|stretch| stretch.targets.len() as u64).sum()
+    }
+
     /// Scores stretches, each in its place; none if the listener ended the work, which the store then
     /// knows as far as it went.
     ///

@@ -82,6 +82,8 @@ struct Report {
     stride: Option<usize>,
     windows: u64,
     tokens: u64,
+    /// Those whose scores were known from before.
+    kept_tokens: u64,
     bytes: u64,
     loss: f64,
     loss_stderr: f64,
@@ -125,6 +127,7 @@ impl Perplexity {
             },
             batch: Vec::new(),
             batch_tokens: 0,
+            kept_tokens: 0,
             total: Total::default(),
             left: limit.unwrap_or(usize::MAX),
             shown: Shown {
@@ -140,7 +143,7 @@ impl Perplexity {
             Some(method) => scoring.windows(reader, &subject, &encoder, (method, window)),
         };
         let is_whole = outcome.map_err(|error| error.into_failure(path))?.is_continue();
-        let total = scoring.total;
+        let (total, kept_tokens) = (scoring.total, scoring.kept_tokens);
         drop(scoring);
         if let Some(exit_code) = interrupt.exit_code().filter(|_| !is_whole) {
             note("stopped; what was scored is kept, the same command goes on from there");
@@ -151,6 +154,7 @@ impl Perplexity {
         }
         let report =
             Report::new(&subject, path, way, method.map(|method| (method, window)), how, &total, started);
+        let report = Report { kept_tokens, ..report };
         if json { print_json(&report) } else { Ok(report.write(&loaded, &mut io::stdout().lock())?) }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -213,6 +217,7 @@ impl Report {
             stride,
             windows: total.windows,
             tokens: total.tokens,
+            kept_tokens: 0,
             bytes: total.bytes,
             loss: total.loss(),
             loss_stderr: total.loss_stderr(),
@@ -239,14 +244,21 @@ impl Report {
             (None, _) => windows("paragraph"),
         };
         let (method, tokens) = (self.method, figures::number_of(self.tokens as usize, "token"));
-        let rate = self.tokens as f64 / self.seconds;
-        note(&format!(
-            "{tokens} of {what} ({method}), {} bytes, in {:.1} s: {rate:.0} tokens/s on {}",
-            self.bytes,
-            self.seconds,
-            figures::threads(loaded.model.pool().threads()),
-        ));
+        let threads = loaded.model.pool().threads();
+        note(&format!("{tokens} of {what} ({method}), {} bytes, {}", self.bytes, self.computed(threads)));
         Ok(())
+    }
+
+    /// How long it took; what was known from before is no speed.
+    fn computed(&self, threads: usize) -> String {
+        let (kept, seconds) = (self.kept_tokens, self.seconds);
+        let rate = (self.tokens - kept) as f64 / seconds;
+        let speed = format!("in {seconds:.1} s: {rate:.0} tokens/s on {}", figures::threads(threads));
+        match kept {
+            0 => speed,
+            _ if kept == self.tokens => "all of them known from before: nothing was computed".to_owned(),
+            _ => format!("{kept} of the tokens known from before, the others {speed}"),
+        }
     }
 }
 
@@ -290,6 +302,8 @@ struct Scoring<'a, 'model> {
     respondent: Respondent<'a, 'model>,
     batch: Vec<ScoredTokens>,
     batch_tokens: usize,
+    /// Tokens whose scores were in the store.
+    kept_tokens: u64,
     total: Total,
     /// Windows or paragraphs that may still be scored.
     left: usize,
@@ -382,6 +396,7 @@ impl Scoring<'_, '_> {
     fn flush(&mut self) -> Result<ControlFlow<()>, Error> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_tokens = 0;
+        self.kept_tokens += self.respondent.known_tokens(&batch);
         let stretches: Vec<&ScoredTokens> = batch.iter().collect();
         let Some(scores) = self.respondent.scores(&stretches, &mut self.shown)? else {
             return Ok(ControlFlow::Break(()));
