@@ -17,9 +17,13 @@ fn the_model_inside_goes_there_and_back() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (packed, file, back) = (path("packed"), path("stories.gguf"), path("back"));
     let report = convert(&[&packed, "--to", "hf-packed", "--json"]).success().json();
+    let files = fs::read_dir(&packed).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    assert_eq!(report["bytes"].as_u64(), Some(files.sum()));
     assert_eq!((&report["form"], &report["changes"]), (&"hf-packed".into(), &serde_json::json!([])));
     let found = convert(&[&packed, &file, "--to", "gguf-i2_s"]).success();
     assert!(found.stdout.ends_with("\nthe same model\n"), "{}", found.stdout);
+    let size = fs::metadata(&file).unwrap().len() as f64 / 1e6;
+    assert!(found.stdout.starts_with(&format!("{file}: gguf-i2_s, {size:.2} MB\n")), "{}", found.stdout);
     convert(&[&file, &back, "--to", "hf-packed", "--no-verify"]).success();
     let found = tercet(["verify", &packed, &back]).success();
     for line in
