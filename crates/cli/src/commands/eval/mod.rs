@@ -34,6 +34,10 @@ use tasks::{Answered, Questions, Tasks};
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Eval {
     /// A model's folder, its GGUF file, or its name on the Hub; without one, the small model inside
+    #[arg(value_name = "MODEL")]
+    positional: Option<OsString>,
+    /// The same
+    #[arg(short, long, value_name = "MODEL", conflicts_with = "positional", help_heading = "Model")]
     model: Option<OsString>,
 
     #[command(flatten)]
@@ -41,7 +45,7 @@ pub(crate) struct Eval {
     #[command(flatten)]
     asking: Asking,
     /// Compare two models on the same tasks, document by document
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "perplexity", "output_path"])]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "positional", "perplexity", "output_path"])]
     #[arg(help_heading = "Tasks")]
     compare: Vec<OsString>,
     #[command(flatten)]
@@ -129,8 +133,9 @@ impl Eval {
 
     /// The model, and how it is asked. What stands after `--apply-chat-template` is the model where no other is named.
     fn model_and_manner(&self) -> Result<(Option<&OsStr>, Manner), Failure> {
-        let is_named = self.model.is_some() || !self.compare.is_empty();
-        let model = if is_named { self.model.as_deref() } else { self.asking.model_after_flag() };
+        let named = self.model.as_deref().or(self.positional.as_deref());
+        let is_named = named.is_some() || !self.compare.is_empty();
+        let model = if is_named { named } else { self.asking.model_after_flag() };
         Ok((model, self.asking.manner(!is_named)?))
     }
 
