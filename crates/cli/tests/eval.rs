@@ -310,6 +310,11 @@ fn what_cannot_be_evaluated_is_said() {
         ),
         (&["--tasks", "piqa", "--data", "hub"], 4, "HF_HUB_OFFLINE"),
         (&["--tasks", "piqa", "-c", "20"], 1, "a greater `--ctx-size`"),
+        (
+            &["--compare", "a", "b", "--perplexity", "Cargo.toml"],
+            2,
+            "hint: `--tasks wikitext` compares perplexities",
+        ),
         (&["x", "-m", "y", "--tasks", "piqa"], 2, "cannot be used with"),
         (&["-m", "./nope", "--tasks", "piqa"], 3, "./nope: found nothing"),
     ] {

@@ -45,7 +45,7 @@ pub(crate) struct Eval {
     #[command(flatten)]
     asking: Asking,
     /// Compare two models on the same tasks, document by document
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "positional", "perplexity", "output_path"])]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "positional", "output_path"])]
     #[arg(help_heading = "Tasks")]
     compare: Vec<OsString>,
     #[command(flatten)]
@@ -114,6 +114,13 @@ impl Eval {
             let mut out = io::stdout().lock();
             tercet_eval::tasks::names().iter().try_for_each(|name| writeln!(out, "{name}"))?;
             return Ok(ExitCode::SUCCESS);
+        }
+        if self.perplexity.perplexity.is_some() && !self.compare.is_empty() {
+            let failure = usage("found `--compare` with `--perplexity`, expected it with `--tasks`");
+            return Err(failure.with_hint(
+                "`--tasks wikitext` compares perplexities, text by text; of a text of one's own evaluate each model by \
+                 itself: `tercet eval A --perplexity FILE`",
+            ));
         }
         let (model, manner) = self.model_and_manner()?;
         match (&self.perplexity.perplexity, self.tasks.is_empty()) {
