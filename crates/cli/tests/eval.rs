@@ -247,6 +247,21 @@ fn tokens_that_were_known_are_no_speed() {
 }
 
 #[test]
+fn a_context_that_is_too_short_is_said_with_one_that_is_enough() {
+    let arguments = ["--tasks", "arc_easy,piqa", "--no-cache", "-c"];
+    let found = eval(&[&arguments[..], &["20"]].concat());
+    assert_eq!((found.code, found.stdout.as_str()), (Some(1), ""), "{}", found.stderr);
+    let (_, rest) = found.stderr.split_once("hint: nothing was computed; `-c ").unwrap();
+    let room = rest.split('`').next().unwrap();
+    eval(&[&arguments[..], &[room]].concat()).success();
+    let less = (room.parse::<usize>().unwrap() - 1).to_string();
+    assert_eq!(eval(&[&arguments[..], &[&less]].concat()).code, Some(1));
+    // The model may be named as anywhere else.
+    let named = eval(&["-m", "./nope", "--tasks", "piqa"]);
+    assert!(named.stderr.starts_with("error: ./nope: found nothing"), "{}", named.stderr);
+}
+
+#[test]
 fn requests_that_lose_their_beginning_are_counted() {
     let cache = tempfile::tempdir().unwrap();
     let arguments = ["--tasks", "arc_easy,piqa", "--limit", "4", "--json", "-c", "128"];
@@ -309,14 +324,13 @@ fn what_cannot_be_evaluated_is_said() {
             "expected at least one window",
         ),
         (&["--tasks", "piqa", "--data", "hub"], 4, "HF_HUB_OFFLINE"),
-        (&["--tasks", "piqa", "-c", "20"], 1, "a greater `--ctx-size`"),
+        (&["--tasks", "piqa", "-c", "20"], 1, "hint: nothing was computed; `-c "),
         (
             &["--compare", "a", "b", "--perplexity", "Cargo.toml"],
             2,
             "hint: `--tasks wikitext` compares perplexities",
         ),
         (&["x", "-m", "y", "--tasks", "piqa"], 2, "cannot be used with"),
-        (&["-m", "./nope", "--tasks", "piqa"], 3, "./nope: found nothing"),
     ] {
         let found = eval(arguments);
         assert_eq!(found.code, Some(code), "{arguments:?}: {}", found.stderr);

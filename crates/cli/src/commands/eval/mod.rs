@@ -158,13 +158,16 @@ impl Eval {
         };
         let groups = &questions.groups;
         let open = |model| Subject::open(model, &self.how);
-        let ask = |subject| questions.ask(subject, &self.how, interrupt);
+        let encode = |subject: &Subject| questions.encode(subject, &self.how);
+        let ask = |subject, encoded| questions.ask(subject, encoded, &self.how, interrupt);
         if let [first, second] = self.compare.as_slice() {
             // Both are there before either is asked.
             let (first, second) = (open(Some(first))?, open(Some(second))?);
             questions.tell();
-            let Some(first) = ask(first)? else { return Ok(stopped()) };
-            let Some(second) = ask(second)? else { return Ok(stopped()) };
+            // What one of them cannot be asked is said before the other has answered.
+            let (of_first, of_second) = (encode(&first)?, encode(&second)?);
+            let Some(first) = ask(first, of_first)? else { return Ok(stopped()) };
+            let Some(second) = ask(second, of_second)? else { return Ok(stopped()) };
             let differences = compare(&first.results, &second.results, groups);
             let models = [first.run.model.as_str(), second.run.model.as_str()];
             if self.json {
@@ -176,7 +179,8 @@ impl Eval {
         }
         let subject = open(model)?;
         questions.tell();
-        let Some(answered) = ask(subject)? else { return Ok(stopped()) };
+        let encoded = encode(&subject)?;
+        let Some(answered) = ask(subject, encoded)? else { return Ok(stopped()) };
         answered.save(groups, &self.output)?;
         self.print(&answered, questions)?;
         Ok(ExitCode::SUCCESS)
