@@ -114,8 +114,8 @@ impl<'a> Conversion<'a> {
         Ok(Conversion { pool, checkpoint, reading, parts, changes, container })
     }
 
-    /// What will not be as it was; nothing where the result is the same model to the last bit, with all that is suggested
-    /// for generation.
+    /// What will not be as it was; nothing where the result is the same model to the last bit, with all that is
+    /// suggested for generation.
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }

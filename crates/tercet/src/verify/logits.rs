@@ -7,8 +7,8 @@ use super::{Check, OnDisk, Outcome};
 use crate::model::{ForwardError, LogitRows, MemoryNeed, Model, Session, SessionSize, WeightTypes};
 
 /// How far from each other the logits of two models may be that differ by rounding, as a share of what the first's vary
-/// by. Unrelated models that vary alike are 1.4 (the root of 2) apart, the golden models of `tests/data` 0.026 at most from
-/// what each form makes of them; see [`compare`].
+/// by. Unrelated models that vary alike are 1.4 (the root of 2) apart, the golden models of `tests/data` 0.026 at most
+/// from what each form makes of them; see [`compare`].
 const CLOSE_MAX: f64 = 0.5;
 
 /// The cache that is read.
