@@ -189,6 +189,7 @@ mod tests {
         let metadata = gguf.metadata();
         match want {
             NewValue::Uint32(want) => assert_eq!(metadata.integer(key).unwrap(), Some(u64::from(*want))),
+            NewValue::Int32(want) => assert_eq!(metadata.integer(key).unwrap(), u64::try_from(*want).ok()),
             NewValue::Float32(want) => assert_eq!(metadata.float(key).unwrap(), Some(f64::from(*want))),
             NewValue::Bool(want) => assert_eq!(metadata.boolean(key).unwrap(), Some(*want)),
             NewValue::Text(want) => assert_eq!(metadata.string(key).unwrap(), Some(want.as_str())),
