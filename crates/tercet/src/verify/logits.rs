@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(outcome(&nearly, false), Outcome::Differs, "nothing was rounded");
         assert_eq!(outcome(&other, true), Outcome::Differs, "no rounding makes that of them");
         let detail = compare(&logits, &nearly, 100, true).detail;
-        let want = "6 positions: they are apart by 8.5 % of what they vary by, at most by 3.0 % of their range; the \
+        let want = "6 positions: they are apart by 8.6 % of what they vary by, at most by 3.0 % of their range; the \
                     likeliest token is the same at 6";
         assert_eq!(detail, want);
     }
