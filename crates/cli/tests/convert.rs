@@ -17,9 +17,13 @@ fn the_model_inside_goes_there_and_back() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (packed, file, back) = (path("packed"), path("stories.gguf"), path("back"));
     let report = convert(&[&packed, "--to", "hf-packed", "--json"]).success().json();
+    let files = fs::read_dir(&packed).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    assert_eq!(report["bytes"].as_u64(), Some(files.sum()));
     assert_eq!((&report["form"], &report["changes"]), (&"hf-packed".into(), &serde_json::json!([])));
     let found = convert(&[&packed, &file, "--to", "gguf-i2_s"]).success();
     assert!(found.stdout.ends_with("\nthe same model\n"), "{}", found.stdout);
+    let size = fs::metadata(&file).unwrap().len() as f64 / 1e6;
+    assert!(found.stdout.starts_with(&format!("{file}: gguf-i2_s, {size:.2} MB\n")), "{}", found.stdout);
     convert(&[&file, &back, "--to", "hf-packed", "--no-verify"]).success();
     let found = tercet(["verify", &packed, &back]).success();
     for line in
@@ -60,10 +64,44 @@ fn what_a_form_rounds_is_said_and_compared() {
     assert!(changes.len() == 2 && changes[0].as_str().unwrap().contains("scale"), "{changes:?}");
     let outcomes: Vec<&str> =
         report["checks"].as_array().unwrap().iter().map(|check| check["outcome"].as_str().unwrap()).collect();
-    assert_eq!(outcomes, ["equal", "equal", "rounded", "rounded", "equal", "equal", "close"]);
+    assert_eq!(outcomes, ["equal", "equal", "rounded", "rounded", "equal", "equal", "equal", "close"]);
     let to = folder.path().join("bf16").display().to_string();
     let found = convert(&[&file, &to, "--to", "hf-bf16", "--no-verify"]).success().stdout;
     assert!(found.contains("\nnot as it was: embedding and head were rounded to bf16\n"), "{found}");
+}
+
+#[test]
+fn suggestions_for_sampling_go_there_and_back_or_are_said_to_be_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (packed, file, back) = (path("packed"), path("stories.gguf"), path("back"));
+    convert(&[&packed, "--to", "hf-packed", "--no-verify"]).success();
+    let suggested = serde_json::json!({
+        "bos_token_id": 1, "eos_token_id": 2, "do_sample": true, "temperature": 0.3, "top_p": 0.9, "top_k": 12,
+        "min_p": 0.07, "repetition_penalty": 1.1, "typical_p": 0.9,
+    });
+    let place = folder.path().join("packed/generation_config.json");
+    fs::write(&place, suggested.to_string()).unwrap();
+    let found = convert(&[&packed, &file, "--to", "gguf-i2_s"]).success().stdout;
+    let lost =
+        "\nnot as it was: `generation_config.json` has what no key of a GGUF file holds: `typical_p`\n";
+    assert!(found.contains(lost), "{found}");
+    assert!(found.contains("sampling   equal"), "{found}");
+    let found = convert(&[&file, &back, "--to", "hf-packed"]).success().stdout;
+    assert!(found.contains("sampling   equal") && !found.contains("not as it was"), "{found}");
+    let read = fs::read(folder.path().join("back/generation_config.json")).unwrap();
+    let read: serde_json::Value = serde_json::from_slice(&read).unwrap();
+    for (field, want) in suggested.as_object().unwrap() {
+        match field.as_str() {
+            "typical_p" => assert!(read[field].is_null(), "{read}"),
+            "eos_token_id" => assert_eq!(read[field], serde_json::json!([2])),
+            _ => assert_eq!(&read[field], want, "{field}"),
+        }
+    }
+    fs::write(&place, suggested.to_string().replace("0.3", "0.4")).unwrap();
+    let found = tercet(["verify", &packed, &back]);
+    assert_eq!(found.code, Some(1), "{}", found.stdout);
+    assert!(found.stdout.contains("sampling   DIFFERS  `temperature` is 0.4 and 0.3"), "{}", found.stdout);
 }
 
 #[test]
@@ -76,11 +114,18 @@ fn models_in_the_wrong_order_are_said_to_be() {
     }
     let order = "the other way round they differ by rounding alone";
     let found = tercet(["verify", &exact, &rounded]).success();
-    assert!(!found.stderr.contains(order), "{}", found.stderr);
+    assert!(!found.stdout.contains(order), "{}", found.stdout);
     let found = tercet(["verify", &rounded, &exact]);
     assert_eq!(found.code, Some(1), "{}", found.stdout);
-    assert!(found.stdout.ends_with("\nnot the same model\n"), "{}", found.stdout);
-    assert!(found.stderr.contains(order), "{}", found.stderr);
+    let conclusion = found.stdout.lines().last().unwrap_or_default();
+    assert!(
+        conclusion.starts_with("not the same model: ") && conclusion.ends_with(order),
+        "{}",
+        found.stdout
+    );
+    assert!(found.stdout.contains("logits     close"), "{}", found.stdout);
+    let found = tercet(["verify", &rounded, &exact, "--json"]).json();
+    assert_eq!((&found["is_same"], &found["is_rounded_first"]), (&false.into(), &true.into()), "{found}");
 }
 
 #[test]

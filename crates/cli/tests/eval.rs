@@ -206,6 +206,63 @@ fn windows_longer_than_the_model_was_trained_for_are_warned_of() {
 }
 
 #[test]
+fn what_was_not_scored_is_not_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (long, short) = (path("long.txt"), path("short.txt"));
+    let text =
+        "Once upon a time, there was a little girl named Lily. She liked to play outside in the park.\n";
+    fs::write(&long, text.repeat(500)).unwrap();
+    let run = |file: &str, more: &[&str]| {
+        let arguments = ["--perplexity", file, "--json", "--no-cache", "--window", "20"];
+        eval(&[&arguments[..], more].concat()).success().json()
+    };
+    for way in [&["--method", "papers"][..], &["--stride", "7"], &["--method", "llama.cpp"]] {
+        let some = run(&long, &[way, &["--limit", "3"]].concat());
+        let bytes = some["bytes"].as_u64().unwrap() as usize;
+        assert!((20..400).contains(&bytes), "{some}");
+        // The text up to there is all that a file need hold, to the byte.
+        fs::write(&short, &text.repeat(5)[..bytes]).unwrap();
+        let all = run(&short, way);
+        for field in ["windows", "tokens", "bytes", "loss", "bits_per_byte"] {
+            assert_eq!(some[field], all[field], "{way:?}, {field}");
+        }
+    }
+}
+
+#[test]
+fn tokens_that_were_known_are_no_speed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, cache) = (folder.path().join("text.txt"), folder.path().join("cache"));
+    // No window is like another, or it would be known from that one.
+    fs::write(&path, (0..100).map(|i| format!("Lily saw {i} birds. ")).collect::<String>()).unwrap();
+    let arguments = ["--perplexity", path.to_str().unwrap(), "--window", "20", "--limit"];
+    let told = |limit: &str| eval_kept(&cache, &[&arguments[..], &[limit]].concat()).success().stderr;
+    assert!(told("3").contains(" tokens/s on "));
+    let some = told("5");
+    assert!(some.contains(", 57 of the tokens known from before, the others in "), "{some}");
+    let all = told("5");
+    assert!(all.ends_with("all of them known from before: nothing was computed\n"), "{all}");
+    let json = eval_kept(&cache, &[&arguments[..], &["5", "--json"]].concat()).success().json();
+    assert_eq!((&json["tokens"], &json["kept_tokens"]), (&95.into(), &95.into()));
+}
+
+#[test]
+fn a_context_that_is_too_short_is_said_with_one_that_is_enough() {
+    let arguments = ["--tasks", "arc_easy,piqa", "--no-cache", "-c"];
+    let found = eval(&[&arguments[..], &["20"]].concat());
+    assert_eq!((found.code, found.stdout.as_str()), (Some(1), ""), "{}", found.stderr);
+    let (_, rest) = found.stderr.split_once("hint: nothing was computed; `-c ").unwrap();
+    let room = rest.split('`').next().unwrap();
+    eval(&[&arguments[..], &[room]].concat()).success();
+    let less = (room.parse::<usize>().unwrap() - 1).to_string();
+    assert_eq!(eval(&[&arguments[..], &[&less]].concat()).code, Some(1));
+    // The model may be named as anywhere else.
+    let named = eval(&["-m", "./nope", "--tasks", "piqa"]);
+    assert!(named.stderr.starts_with("error: ./nope: found nothing"), "{}", named.stderr);
+}
+
+#[test]
 fn requests_that_lose_their_beginning_are_counted() {
     let cache = tempfile::tempdir().unwrap();
     let arguments = ["--tasks", "arc_easy,piqa", "--limit", "4", "--json", "-c", "128"];
@@ -268,7 +325,13 @@ fn what_cannot_be_evaluated_is_said() {
             "expected at least one window",
         ),
         (&["--tasks", "piqa", "--data", "hub"], 4, "HF_HUB_OFFLINE"),
-        (&["--tasks", "piqa", "-c", "20"], 1, "a greater `--ctx-size`"),
+        (&["--tasks", "piqa", "-c", "20"], 1, "hint: nothing was computed; `-c "),
+        (
+            &["--compare", "a", "b", "--perplexity", "Cargo.toml"],
+            2,
+            "hint: `--tasks wikitext` compares perplexities",
+        ),
+        (&["x", "-m", "y", "--tasks", "piqa"], 2, "cannot be used with"),
     ] {
         let found = eval(arguments);
         assert_eq!(found.code, Some(code), "{arguments:?}: {}", found.stderr);

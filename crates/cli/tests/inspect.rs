@@ -99,6 +99,8 @@ fn what_cannot_be_read_is_refused() {
     assert_eq!(found.failure(), Some(3));
     let found = tercet(["inspect", "./nowhere"]);
     assert_eq!(found.failure(), Some(3));
+    let named = tercet(["inspect", "-m", "./nowhere"]);
+    assert_eq!((named.failure(), named.stderr), (Some(3), found.stderr));
 }
 
 #[test]

@@ -89,6 +89,16 @@ impl Asked {
         })
     }
 
+    /// Tokens that a model must read at once so that no continuation of these requests is too long for it; 0 where it
+    /// reads enough already.
+    pub fn room<'r>(encoder: &Encoder<'_>, requests: impl IntoIterator<Item = &'r Request>) -> usize {
+        let too_long = requests.into_iter().filter_map(|request| match Asked::new(encoder, request) {
+            Err(EncodeError::TooLong { found, .. }) => Some(found),
+            _ => None,
+        });
+        too_long.max().unwrap_or(0)
+    }
+
     fn new(encoder: &Encoder<'_>, request: &Request) -> Result<Asked, EncodeError> {
         Ok(match request {
             Request::LogLikelihood { context, continuation } => {
@@ -156,6 +166,12 @@ pub struct Respondent<'a, 'model> {
 }
 
 impl Respondent<'_, '_> {
+    /// How many tokens of these stretches have scores that are known.
+    pub fn known_tokens(&self, stretches: &[ScoredTokens]) -> u64 {
+        let known = stretches.iter().filter(|stretch| self.store.score(stretch).is_some());
+        known.map(|stretch| stretch.targets.len() as u64).sum()
+    }
+
     /// Scores stretches, each in its place; none if the listener ended the work, which the store then
     /// knows as far as it went.
     ///

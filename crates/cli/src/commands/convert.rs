@@ -1,6 +1,7 @@
 //! `tercet convert`: a model in another form, and the proof that it is the same model.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ struct Report {
     source: String,
     destination: PathBuf,
     form: String,
+    /// Of the file, or of all files of the folder.
     bytes: u64,
     /// What is not as it was.
     changes: Vec<String>,
@@ -121,21 +123,22 @@ impl Convert {
         }
         written?;
         interrupt.no_longer_expect();
-        let (changes, bytes) = (conversion.changes().to_vec(), conversion.size_bytes());
+        let changes = conversion.changes().to_vec();
         drop(conversion);
 
         let is_compared = !self.no_verify && !changes.contains(&Change::Quantized);
         if is_compared && !self.json {
             note("written; comparing it with its source");
         }
-        let checks =
+        let compared =
             is_compared.then(|| compare(&pool, &model, &OnDisk::open(opened(&destination)?)?)).transpose()?;
+        let checks = compared.map(|compared| compared.checks);
         let is_wrong = checks.iter().flatten().any(Check::is_wrong);
         let report = Report {
             source: model.source.name(),
+            bytes: size_bytes(&destination)?,
             destination,
             form: options.target.name().to_owned(),
-            bytes,
             changes: changes.iter().map(Change::to_string).collect(),
             checks,
         };
@@ -222,6 +225,14 @@ fn opened(destination: &Path) -> Result<Source, Failure> {
     if destination.is_dir() { Ok(Source::folder(destination)?) } else { Ok(Source::gguf(destination)?) }
 }
 
+/// Bytes of a file, or of all files in a folder.
+fn size_bytes(path: &Path) -> io::Result<u64> {
+    if !path.is_dir() {
+        return Ok(path.metadata()?.len());
+    }
+    fs::read_dir(path)?.map(|entry| size_bytes(&entry?.path())).sum()
+}
+
 impl Report {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let size = figures::bytes(self.bytes);
@@ -230,7 +241,7 @@ impl Report {
             writeln!(out, "not as it was: {change}")?;
         }
         match &self.checks {
-            Some(checks) => write_checks(out, checks),
+            Some(checks) => write_checks(out, checks, false),
             None => writeln!(out, "not compared with its source"),
         }
     }

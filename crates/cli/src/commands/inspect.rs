@@ -28,6 +28,10 @@ use crate::{fit, model_argument};
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Inspect {
     /// A model's folder, its GGUF file, or its name on the Hub; without one, the small model inside
+    #[arg(value_name = "MODEL")]
+    positional: Option<OsString>,
+    /// The same
+    #[arg(short, long, value_name = "MODEL", conflicts_with = "positional")]
     model: Option<OsString>,
     /// Show additions, multiplications, bytes and energy of a token, by the paper's model
     #[arg(long)]
@@ -52,7 +56,8 @@ impl Inspect {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         const LAYOUT: Layout = Layout::TwoBit;
         let isa = Isa::from_environment()?;
-        let source = self.model.as_deref().map_or_else(|| Ok(embedded::stories()), model_argument::open)?;
+        let model = self.model.as_deref().or(self.positional.as_deref());
+        let source = model.map_or_else(|| Ok(embedded::stories()), model_argument::open)?;
         let checkpoint = Checkpoint::open(&source)?;
         let config = Config::read(&source, &checkpoint)?;
         let need = MemoryNeed::of_checkpoint(&config, &checkpoint, LAYOUT, &SessionSize::NONE, KvType::F16);

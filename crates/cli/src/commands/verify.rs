@@ -11,20 +11,20 @@ use tercet::config::Linears;
 use tercet::model::{MemoryNeed, Model, SessionSize};
 use tercet::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerError};
 use tercet::verify::{
-    Check, OnDisk, Outcome, compare_logits, compare_shapes, compare_templates, compare_tokenizers,
-    compare_weights, logits_need, logits_of, prompts,
+    Check, OnDisk, Outcome, compare_logits, compare_sampling, compare_shapes, compare_templates,
+    compare_tokenizers, compare_weights, logits_need, logits_of, prompts,
 };
 use tercet_kernels::{Isa, KvType, Layout, Pool};
 
 use crate::failure::{Exit, Failure};
 use crate::flag_bounds::THREADS_MAX;
 use crate::table::Table;
-use crate::terminal::{note, print_json, while_loading};
+use crate::terminal::{print_json, while_loading};
 use crate::{figures, fit, machine, model_argument, origin};
 
 const LAYOUT: Layout = Layout::TwoBit;
 
-/// Compare two models: shape, codes, scales, other numbers, tokenizer and logits
+/// Compare two models: shape, codes, scales, other numbers, tokenizer, templates, sampling and logits
 ///
 /// The second may differ from the first by the rounding of the numbers it is stored in, and by nothing else. Exit code
 /// 1 if they are not the same.
@@ -53,6 +53,8 @@ struct Report<'a> {
     first: String,
     second: String,
     is_same: bool,
+    /// Whether they would be the same in the other order, but for rounding.
+    is_rounded_first: bool,
     checks: &'a [Check],
 }
 
@@ -64,32 +66,40 @@ impl Verify {
         let second = OnDisk::open(model_argument::open(&self.second)?)?;
         let threads = origin::all_threads(self.threads);
         let pool = Arc::new(Pool::new(isa, threads));
-        let checks = compare(&pool, &first, &second)?;
+        let Comparison { checks, is_rounded_first } = compare(&pool, &first, &second)?;
         let is_same = !checks.iter().any(Check::is_wrong);
         if self.json {
             let (first, second) = (first.source.name(), second.source.name());
-            print_json(&Report { first, second, is_same, checks: &checks })?;
+            print_json(&Report { first, second, is_same, is_rounded_first, checks: &checks })?;
         } else {
-            write_checks(&mut io::stdout().lock(), &checks)?;
-        }
-        if is_rounded_first(&pool, &checks, [&first, &second])? {
-            note("the first may be the second, rounded: the other way round they differ by rounding alone");
+            write_checks(&mut io::stdout().lock(), &checks, is_rounded_first)?;
         }
         Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
     }
 }
 
-/// Whether nothing but numbers differs, and these by no more than the first model's rounding of the second's.
+/// What was found of two models.
+pub(super) struct Comparison {
+    pub(super) checks: Vec<Check>,
+    /// Whether nothing but numbers differs, and these by no more than the first model's rounding of the second's.
+    pub(super) is_rounded_first: bool,
+}
+
+/// Whether numbers alone differ, of which the first model's are the second's, rounded.
 fn is_rounded_first(pool: &Pool, checks: &[Check], [first, second]: [&OnDisk; 2]) -> Result<bool, Failure> {
-    let mut wrong = checks.iter().filter(|check| check.is_wrong()).peekable();
-    if wrong.peek().is_none() || !wrong.all(|check| matches!(check.name, "scales" | "floats")) {
+    if !are_numbers_alone_wrong(checks) {
         return Ok(false);
     }
     Ok(!compare_weights(pool, second, first)?.iter().any(Check::is_wrong))
 }
 
+fn are_numbers_alone_wrong(checks: &[Check]) -> bool {
+    let mut wrong = checks.iter().filter(|check| check.is_wrong()).peekable();
+    wrong.peek().is_some() && wrong.all(|check| matches!(check.name, "scales" | "floats"))
+}
+
 /// All comparisons of two models, and a conclusion.
-pub(super) fn write_checks(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
+pub(super) fn write_checks(out: &mut impl Write, checks: &[Check], is_rounded_first: bool) -> io::Result<()> {
     let mut table = Table::new(&["compared", "", ""]);
     for check in checks {
         let outcome = match check.outcome {
@@ -103,7 +113,10 @@ pub(super) fn write_checks(out: &mut impl Write, checks: &[Check]) -> io::Result
     }
     table.write(out)?;
     let is = |outcome| checks.iter().any(|check| check.outcome == outcome);
-    let conclusion = if is(Outcome::Differs) {
+    let conclusion = if is_rounded_first {
+        "not the same model: the first has the second's numbers rounded, and the other way round they differ by \
+         rounding alone"
+    } else if is(Outcome::Differs) {
         "not the same model"
     } else if is(Outcome::Rounded) || is(Outcome::Close) {
         "the same model, but for what was rounded"
@@ -114,16 +127,19 @@ pub(super) fn write_checks(out: &mut impl Write, checks: &[Check]) -> io::Result
 }
 
 /// Compares two models; one of them at a time is loaded, where it fits into memory.
-pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Vec<Check>, Failure> {
+pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Comparison, Failure> {
     let shape = compare_shapes(&a.config, &b.config);
     if shape.is_wrong() {
-        return Ok(vec![shape]);
+        return Ok(Comparison { checks: vec![shape], is_rounded_first: false });
     }
-    let mut checks = vec![shape];
     let stored_bytes =
         MemoryNeed::of_checkpoint(&a.config, &a.checkpoint, LAYOUT, &SessionSize::NONE, KvType::F32)
             .weight_bytes;
-    checks.extend(while_loading("both models", stored_bytes, || compare_weights(pool, a, b))?);
+    let weights = while_loading("both models", stored_bytes, || compare_weights(pool, a, b))?;
+    let is_rounded_first = is_rounded_first(pool, &weights, [a, b])?;
+    let may_be_close = is_rounded_first || may_be_close(&weights, [a, b]);
+    let mut checks = vec![shape];
+    checks.extend(weights);
     let tokenizers = [tokenizer(a), tokenizer(b)];
     checks.push(match &tokenizers {
         [Ok(Some(own)), Ok(Some(other))] => compare_tokenizers(own, other, a.config.vocab_size)?,
@@ -134,19 +150,29 @@ pub(super) fn compare(pool: &Arc<Pool>, a: &OnDisk, b: &OnDisk) -> Result<Vec<Ch
         [_, Err(error)] => Check::missing("tokenizer", format!("that of the second cannot be read: {error}")),
     });
     checks.push(compare_templates(&a.source, &b.source)?);
+    checks.push(compare_sampling(&a.source, &b.source)?);
     let [own, _] = &tokenizers;
     let own = own.as_ref().ok().and_then(Option::as_ref);
-    checks.push(logits(pool, a, b, own, &checks)?);
-    Ok(checks)
+    checks.push(logits(pool, a, b, own, may_be_close)?);
+    let is_rounded_first = is_rounded_first && are_numbers_alone_wrong(&checks);
+    Ok(Comparison { checks, is_rounded_first })
 }
 
-/// Compares what both compute; equal it must be where nothing was rounded and both are of one kind.
+/// Whether what two models compute need only be close: their weights are the same, but for rounding or for the numbers
+/// that they are multiplied with. Where weights differ by more, nothing is expected of the logits.
+fn may_be_close(weights: &[Check], models: [&OnDisk; 2]) -> bool {
+    let [own, other] = models.map(|model| model.config.linears != Linears::Dense);
+    let is_rounded = weights.iter().any(|check| check.outcome == Outcome::Rounded);
+    (own != other || is_rounded) && !weights.iter().any(Check::is_wrong)
+}
+
+/// Compares what both compute.
 fn logits(
     pool: &Arc<Pool>,
     a: &OnDisk,
     b: &OnDisk,
     tokenizer: Option<&Tokenizer>,
-    checks: &[Check],
+    may_be_close: bool,
 ) -> Result<Check, Failure> {
     let prompts = prompts(tokenizer, &a.config)?;
     for model in [a, b] {
@@ -168,10 +194,7 @@ fn logits(
         })?;
         logits_of(&loaded, &prompts).map_err(|error| Failure::new(Exit::Failed, error))
     });
-    let is_ternary = |model: &OnDisk| model.config.linears != Linears::Dense;
-    let is_exact = |check: &Check| matches!(check.outcome, Outcome::Equal | Outcome::Skipped);
-    let must_be_equal = is_ternary(a) == is_ternary(b) && checks.iter().all(is_exact);
-    Ok(compare_logits(&own?, &other?, a.config.vocab_size, must_be_equal))
+    Ok(compare_logits(&own?, &other?, a.config.vocab_size, may_be_close))
 }
 
 /// A model's tokenizer, if it has one.

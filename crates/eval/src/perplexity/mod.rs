@@ -28,7 +28,7 @@ pub struct Total {
     pub tokens: u64,
     /// Stretches scored: windows or documents.
     pub windows: u64,
-    /// Bytes of text that were read, scored or not.
+    /// Bytes of the text that the stretches are of, each of its tokens scored or not.
     pub bytes: u64,
     /// Tokens of that text, scored or not.
     pub text_tokens: u64,

@@ -34,6 +34,14 @@ impl Method {
             Method::LlamaCpp { .. } => 3,
         }
     }
+
+    /// Tokens from the start of one window of `window` tokens to that of the next.
+    pub fn step(self, window: usize) -> usize {
+        match self {
+            Method::Strided { stride } => stride,
+            Method::Papers | Method::LlamaCpp { .. } => window,
+        }
+    }
 }
 
 /// Cuts tokens into windows of `window` tokens.
@@ -68,10 +76,7 @@ impl Windows {
                 return None;
             }
             let full = self.front(self.window);
-            let step = match self.method {
-                Method::Strided { stride } => stride,
-                Method::Papers | Method::LlamaCpp { .. } => self.window,
-            };
+            let step = self.method.step(self.window);
             self.tokens.drain(..step);
             self.scored = match self.method {
                 Method::Strided { .. } => self.window - step,

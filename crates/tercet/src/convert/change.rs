@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use crate::config::GENERATION_CONFIG_FILE;
+use crate::json::shown;
+
 /// What a form cannot hold as it was; the name of a number type says what it is rounded to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// A dense model's linears were rounded to -1, 0 and +1.
     Quantized,
@@ -15,6 +18,8 @@ pub enum Change {
     Linears(&'static str),
     /// Embedding and head.
     Tables(&'static str),
+    /// Fields of `generation_config.json` that a GGUF file has no key for.
+    Suggestions(Vec<String>),
 }
 
 impl fmt::Display for Change {
@@ -30,6 +35,11 @@ impl fmt::Display for Change {
             ),
             Self::Scales(number) => write!(f, "the scale of each linear was rounded to {number}; the codes are exact"),
             Self::Linears(number) => write!(f, "the linears were rounded to {number}"),
+            Self::Suggestions(fields) => {
+                let fields: Vec<String> = fields.iter().map(|field| format!("`{}`", shown(field))).collect();
+                let fields = fields.join(", ");
+                write!(f, "`{GENERATION_CONFIG_FILE}` has what no key of a GGUF file holds: {fields}")
+            }
             Self::Tables(number) => write!(f, "embedding and head were rounded to {number}"),
         }
     }

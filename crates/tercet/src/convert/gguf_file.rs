@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{ConvertError, gguf_tokenizer};
-use crate::config::Config;
-use crate::gguf::model::{Architecture, TURN_ENDS, templates_entries};
+use crate::config::{Config, SuggestedSampling};
+use crate::gguf::model::{Architecture, TURN_ENDS, sampling_entries, templates_entries};
 use crate::gguf::{NewValue, TensorType};
 use crate::json::parse_object;
 use crate::source::Source;
@@ -25,6 +25,7 @@ pub(super) fn metadata(
         ("general.file_type".to_owned(), NewValue::Uint32(file_type(linears))),
         ("general.quantization_version".to_owned(), NewValue::Uint32(2)),
     ];
+    entries.extend(sampling_entries(&SuggestedSampling::read(source)?));
     let mut put =
         |key: &str, value: NewValue| entries.push((format!("{}.{key}", architecture.name()), value));
     let size = |size: usize| NewValue::Uint32(size as u32);

@@ -93,8 +93,12 @@ impl<'a> Conversion<'a> {
         let reading = plan::reading(config, options, checkpoint.name())?;
         let is_forced = config.linears == Linears::Dense && reading.linears != Linears::Dense;
         let origin = Origin { pool, checkpoint, config: &reading };
-        let plan = Plan::new(&origin, options, is_forced, on_planned)?;
+        let mut plan = Plan::new(&origin, options, is_forced, on_planned)?;
         let name = side_files::model_name(source);
+        if plan.architecture.is_some() {
+            let lost = side_files::suggestions_without_key(source)?;
+            plan.changes.extend((!lost.is_empty()).then_some(Change::Suggestions(lost)));
+        }
         let container = match (plan.architecture, options.target.gguf_type()) {
             (Some(architecture), Some(linears)) => Container::Gguf {
                 metadata: gguf_file::metadata(source, &name, &plan.config, architecture, linears)?,
@@ -110,7 +114,8 @@ impl<'a> Conversion<'a> {
         Ok(Conversion { pool, checkpoint, reading, parts, changes, container })
     }
 
-    /// What will not be as it was; nothing where the result is the same model to the last bit.
+    /// What will not be as it was; nothing where the result is the same model to the last bit, with all that is
+    /// suggested for generation.
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }

@@ -11,6 +11,7 @@ use super::{ConvertError, card};
 use crate::checkpoint::Dtype;
 use crate::config::{CONFIG_FILE, Config, EMBEDDING, GENERATION_CONFIG_FILE};
 use crate::folder_files::{CARD_FILE, EXTRA_FILES, RUN_FILES};
+use crate::gguf::model::without_key;
 use crate::json::{parse_object, shown};
 use crate::source::Source;
 use crate::tokenizer::named_template_files;
@@ -39,6 +40,14 @@ pub(super) fn files(
 fn object(source: &Source, file: &'static str) -> Result<Map<String, Value>, ConvertError> {
     let bytes = source.read(file)?;
     parse_object(&bytes).map_err(|error| ConvertError::Json { file: source.file_name(file), source: error })
+}
+
+/// The fields of what a source suggests for generation that a GGUF file has no key for.
+pub(super) fn suggestions_without_key(source: &Source) -> Result<Vec<String>, ConvertError> {
+    match source.has(GENERATION_CONFIG_FILE) {
+        true => Ok(without_key(&object(source, GENERATION_CONFIG_FILE)?)),
+        false => Ok(Vec::new()),
+    }
 }
 
 /// The source's fields, with those of the result's configuration in their place.

@@ -17,6 +17,7 @@ const VERSION: u32 = 3;
 #[expect(missing_docs, reason = "the names are those of the types")]
 pub enum NewValue {
     Uint32(u32),
+    Int32(i32),
     Float32(f32),
     Bool(bool),
     Text(String),
@@ -117,6 +118,10 @@ fn put_value(head: &mut Vec<u8>, value: &NewValue) {
             put_type(head, ValueType::Uint32);
             head.extend(number.to_le_bytes());
         }
+        NewValue::Int32(number) => {
+            put_type(head, ValueType::Int32);
+            head.extend(number.to_le_bytes());
+        }
         NewValue::Float32(number) => {
             put_type(head, ValueType::Float32);
             head.extend(number.to_le_bytes());
@@ -184,6 +189,7 @@ mod tests {
         let metadata = gguf.metadata();
         match want {
             NewValue::Uint32(want) => assert_eq!(metadata.integer(key).unwrap(), Some(u64::from(*want))),
+            NewValue::Int32(want) => assert_eq!(metadata.integer(key).unwrap(), u64::try_from(*want).ok()),
             NewValue::Float32(want) => assert_eq!(metadata.float(key).unwrap(), Some(f64::from(*want))),
             NewValue::Bool(want) => assert_eq!(metadata.boolean(key).unwrap(), Some(*want)),
             NewValue::Text(want) => assert_eq!(metadata.string(key).unwrap(), Some(want.as_str())),

@@ -5,12 +5,14 @@
 //! | `shape` | configurations |
 //! | `weights` | codes, scales and floats, tensor by tensor |
 //! | `text` | tokenizers, on fixed texts |
+//! | `sampling` | what is suggested for sampling |
 //! | `logits` | what the models compute for these texts |
 //!
 //! The second model may differ from the first by the rounding of the number types it is stored in, and by nothing
 //! else; where nothing is rounded, the logits must be the same to the last bit. It prints nothing.
 
 mod logits;
+mod sampling;
 mod shape;
 mod text;
 mod weights;
@@ -22,6 +24,7 @@ use crate::config::{Config, ConfigError};
 use crate::source::Source;
 
 pub use logits::{compare as compare_logits, memory_need as logits_need, of_model as logits_of};
+pub use sampling::compare as compare_sampling;
 pub use shape::compare as compare_shapes;
 pub use text::{TEXTS, compare as compare_tokenizers, compare_templates, prompts};
 pub use weights::compare as compare_weights;
@@ -67,7 +70,7 @@ pub enum Outcome {
     Equal,
     /// The difference is that of the number type of the second model.
     Rounded,
-    /// They differ, and need not be the same.
+    /// They differ, and by no more than what was rounded may make of it.
     Close,
     /// They should be the same and are not.
     Differs,
@@ -86,7 +89,7 @@ pub struct Check {
     pub compared: u64,
     /// How many differ.
     pub differing: u64,
-    /// The largest difference; of scales and floats relative to what a rounding error is relative to.
+    /// The largest difference; of scales relative to the scale, of floats to the greatest number of the tensor.
     pub largest_difference: f64,
     /// In words.
     pub detail: String,

@@ -43,12 +43,13 @@ pub fn compare(pool: &Pool, a: &OnDisk, b: &OnDisk) -> Result<Vec<Check>, LoadEr
         b.checkpoint.give_back();
     }
     let Comparison { codes, scales, floats, .. } = comparison;
-    let mut codes = codes.check("codes");
+    let mut codes = codes.check("codes", None);
     if dense_to_ternary > 0 {
         codes.outcome = Outcome::Differs;
         codes.detail = format!("{dense_to_ternary} linears are dense in the first and ternary in the second");
     }
-    Ok(vec![codes, scales.check("scales"), floats.check("floats")])
+    let floats = floats.check("floats", Some("the greatest number of its tensor"));
+    Ok(vec![codes, scales.check("scales", Some("the scale")), floats])
 }
 
 fn is_ternary(config: &Config) -> bool {
@@ -93,14 +94,12 @@ impl Comparison<'_> {
         }
         let (mut codes, nonzero) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
         codes.beyond = codes.differing;
-        codes.name_worst(&from.name);
-        self.codes.add(&codes);
+        self.codes.add(&codes.of_tensor(&from.name));
         // Where all weights are 0 the scale is no part of the function.
         if nonzero > 0 {
             let (own, other) = (f64::from(a.scale()), f64::from(b.scale()));
-            let mut scales = Tally::of(own, other, own, scale_rounding(self.b, &to.name));
-            scales.name_worst(&from.name);
-            self.scales.add(&scales);
+            let scales = Tally::of(own, other, own, scale_rounding(self.b, &to.name));
+            self.scales.add(&scales.of_tensor(&from.name));
         }
         a.give_back();
         b.give_back();
@@ -169,9 +168,8 @@ impl Comparison<'_> {
     }
 
     fn add_floats(&mut self, total: Mutex<Tally>, name: &str) {
-        let mut floats = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-        floats.name_worst(name);
-        self.floats.add(&floats);
+        let floats = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.floats.add(&floats.of_tensor(name));
     }
 }
 
@@ -238,10 +236,10 @@ struct Tally {
     differing: u64,
     /// How many differ by more than their rounding.
     beyond: u64,
-    /// Relative to what the rounding is relative to.
+    /// Of numbers of one tensor as it is, of several tensors relative to the greatest number of its own.
     largest_difference: f64,
-    /// Whether that is the greatest number of a block.
-    is_of_block: bool,
+    /// The greatest magnitude in a tensor of the first model.
+    greatest: f64,
     /// The tensor of which the most is wrong.
     worst: Option<(u64, String)>,
 }
@@ -250,7 +248,6 @@ impl Tally {
     /// Of two numbers that are about as great as `magnitude`.
     fn of(own: f64, other: f64, magnitude: f64, rounding: Rounding) -> Self {
         let difference = (own - other).abs();
-        const MIN: f64 = f64::MIN_POSITIVE;
         // Written so that NaN is beyond.
         let is_within = difference <= rounding.relative * magnitude + rounding.absolute;
         let is_same = own.to_bits() == other.to_bits() || own == other;
@@ -258,50 +255,63 @@ impl Tally {
             compared: 1,
             differing: u64::from(!is_same),
             beyond: u64::from(!is_within),
-            // What comes of 0 differs by all that it is.
-            largest_difference: difference / if magnitude > 0.0 { magnitude } else { other.abs().max(MIN) },
-            is_of_block: rounding.block > 1,
+            largest_difference: difference,
+            greatest: own.abs(),
             worst: None,
         }
     }
 
-    fn name_worst(&mut self, name: &str) {
+    /// That of a whole tensor, whose largest difference is relative from here on: a number near 0 may be rounded by
+    /// much of itself, and by next to nothing of what its tensor is.
+    fn of_tensor(mut self, name: &str) -> Self {
         self.worst = (self.beyond > 0).then(|| (self.beyond, name.to_owned()));
+        if self.largest_difference > 0.0 {
+            // What comes of zeros alone differs by all that it is.
+            self.largest_difference /=
+                if self.greatest > 0.0 { self.greatest } else { self.largest_difference };
+        }
+        self
     }
 
     fn add(&mut self, other: &Tally) {
         self.compared += other.compared;
         self.differing += other.differing;
         self.beyond += other.beyond;
-        if other.largest_difference > self.largest_difference {
-            (self.largest_difference, self.is_of_block) = (other.largest_difference, other.is_of_block);
-        }
+        self.largest_difference = self.largest_difference.max(other.largest_difference);
+        self.greatest = self.greatest.max(other.greatest);
         if other.worst > self.worst {
             self.worst.clone_from(&other.worst);
         }
     }
 
-    fn check(self, name: &'static str) -> Check {
-        let Tally { compared, differing, beyond, largest_difference, is_of_block, worst } = self;
-        let whole = if is_of_block { "the greatest number of its block" } else { "the number" };
-        let most = format!("{} of {whole}", percent(largest_difference));
+    /// The comparison in words; `whole` says what the largest difference is relative to, where there is one.
+    fn check(self, name: &'static str, whole: Option<&str>) -> Check {
+        let Tally { compared, differing, beyond, largest_difference, worst, .. } = self;
+        let most = whole.map(|whole| format!("{} of {whole}", percent(largest_difference)));
         let (outcome, detail) = match (compared, differing, worst) {
             (0, ..) => (Outcome::Skipped, "there are none".to_owned()),
             (_, 0, _) => (Outcome::Equal, format!("{compared}, the same to the last bit")),
             (_, _, Some((count, tensor))) => {
-                let worst = format!(
-                    "{beyond} of {compared} differ by more than rounding, {count} of them in `{tensor}`"
-                );
-                (Outcome::Differs, format!("{worst}; the largest difference is {most}"))
+                let detail = match most {
+                    Some(most) => format!(
+                        "{beyond} of {compared} differ by more than the second's rounding, {count} of them in \
+                         `{tensor}`; the largest difference is {most}"
+                    ),
+                    None => format!("{beyond} of {compared} differ, {count} of them in `{tensor}`"),
+                };
+                (Outcome::Differs, detail)
             }
-            _ => (Outcome::Rounded, format!("{differing} of {compared} were rounded, by {most} at most")),
+            _ => {
+                let most = most.unwrap_or_default();
+                (Outcome::Rounded, format!("{differing} of {compared} were rounded, by {most} at most"))
+            }
         };
         Check { name, outcome, compared, differing, largest_difference, detail }
     }
 }
 
 /// A fraction in percent, with two digits that count.
-fn percent(fraction: f64) -> String {
+pub(super) fn percent(fraction: f64) -> String {
     let percent = 100.0 * fraction;
     let above_one = percent.log10().floor();
     let decimals = if above_one.is_finite() { (1.0 - above_one).clamp(0.0, 12.0) as usize } else { 0 };
@@ -372,25 +382,40 @@ mod tests {
 
     #[test]
     fn what_a_difference_is_relative_to_is_said() {
-        let said = |own, other, magnitude, dtype| {
-            Tally::of(own, other, magnitude, Rounding::of(dtype)).check("floats").detail
+        let said = |numbers: &[(f64, f64)], dtype| {
+            let mut tensor = Tally::default();
+            for (own, other) in numbers {
+                tensor.add(&Tally::of(*own, *other, own.abs(), Rounding::of(dtype)));
+            }
+            let mut all = Tally::default();
+            all.add(&tensor.of_tensor("a"));
+            all.check("floats", Some("the greatest number of its tensor")).detail
         };
-        let of_itself = said(1.0, 1.0 + 1.0 / 512.0, 1.0, Dtype::BF16);
-        assert_eq!(of_itself, "1 of 1 were rounded, by 0.20 % of the number at most");
-        let of_block = said(0.0, 0.03125, 8.0, Dtype::Block(TensorType::Q8_0));
-        assert_eq!(of_block, "1 of 1 were rounded, by 0.39 % of the greatest number of its block at most");
-        assert_eq!(Tally::of(0.0, 3.0, 0.0, Rounding::NONE).largest_difference, 1.0);
+        // The first is a tenth of the least number of f16, and all of it is lost.
+        let near_zero = said(&[(6e-9, 0.0), (-2.0, -2.0 - 1.0 / 1024.0)], Dtype::F16);
+        assert_eq!(near_zero, "2 of 2 were rounded, by 0.049 % of the greatest number of its tensor at most");
+        let other = said(&[(1e-5, 0.4), (0.8, -0.8)], Dtype::F32);
+        assert!(
+            other.ends_with("the largest difference is 200 % of the greatest number of its tensor"),
+            "{other}"
+        );
+        assert_eq!(Tally::of(0.0, 3.0, 0.0, Rounding::NONE).of_tensor("a").largest_difference, 1.0);
+    }
+
+    #[test]
+    fn codes_that_differ_are_counted_and_no_more() {
+        let codes = Tally { compared: 10, differing: 4, beyond: 4, ..Tally::default() }.of_tensor("a");
+        assert_eq!(codes.check("codes", None).detail, "4 of 10 differ, 4 of them in `a`");
     }
 
     #[test]
     fn the_tensor_of_which_the_most_is_wrong_is_named() {
         let mut all = Tally::default();
         for (name, beyond) in [("a", 1), ("b", 3), ("c", 2)] {
-            let mut one = Tally { compared: 10, differing: beyond, beyond, ..Tally::default() };
-            one.name_worst(name);
-            all.add(&one);
+            let one = Tally { compared: 10, differing: beyond, beyond, ..Tally::default() };
+            all.add(&one.of_tensor(name));
         }
-        let check = all.check("floats");
+        let check = all.check("floats", Some("the number"));
         assert_eq!((check.outcome, check.compared, check.differing), (Outcome::Differs, 30, 6));
         assert!(
             check.detail.contains("6 of 30") && check.detail.contains("3 of them in `b`"),
@@ -398,7 +423,7 @@ mod tests {
             check.detail
         );
         let rounded = Tally { compared: 10, differing: 4, ..Tally::default() };
-        assert_eq!(rounded.check("floats").outcome, Outcome::Rounded);
-        assert_eq!(Tally::default().check("floats").outcome, Outcome::Skipped);
+        assert_eq!(rounded.check("floats", Some("the number")).outcome, Outcome::Rounded);
+        assert_eq!(Tally::default().check("floats", None).outcome, Outcome::Skipped);
     }
 }

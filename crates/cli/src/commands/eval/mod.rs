@@ -34,6 +34,10 @@ use tasks::{Answered, Questions, Tasks};
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Eval {
     /// A model's folder, its GGUF file, or its name on the Hub; without one, the small model inside
+    #[arg(value_name = "MODEL")]
+    positional: Option<OsString>,
+    /// The same
+    #[arg(short, long, value_name = "MODEL", conflicts_with = "positional", help_heading = "Model")]
     model: Option<OsString>,
 
     #[command(flatten)]
@@ -41,7 +45,7 @@ pub(crate) struct Eval {
     #[command(flatten)]
     asking: Asking,
     /// Compare two models on the same tasks, document by document
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "perplexity", "output_path"])]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["model", "positional", "output_path"])]
     #[arg(help_heading = "Tasks")]
     compare: Vec<OsString>,
     #[command(flatten)]
@@ -112,6 +116,13 @@ impl Eval {
             tercet_eval::tasks::names().iter().try_for_each(|name| writeln!(out, "{name}"))?;
             return Ok(ExitCode::SUCCESS);
         }
+        if self.perplexity.perplexity.is_some() && !self.compare.is_empty() {
+            let failure = usage("found `--compare` with `--perplexity`, expected it with `--tasks`");
+            return Err(failure.with_hint(
+                "`--tasks wikitext` compares perplexities, text by text; of a text of one's own evaluate each model by \
+                 itself: `tercet eval A --perplexity FILE`",
+            ));
+        }
         let (model, manner) = self.model_and_manner()?;
         match (&self.perplexity.perplexity, self.tasks.is_empty()) {
             (Some(file), true) => self.perplexity.run(file, model, (&self.how, limit), &interrupt, self.json),
@@ -130,8 +141,9 @@ impl Eval {
 
     /// The model, and how it is asked. What stands after `--apply-chat-template` is the model where no other is named.
     fn model_and_manner(&self) -> Result<(Option<&OsStr>, Manner), Failure> {
-        let is_named = self.model.is_some() || !self.compare.is_empty();
-        let model = if is_named { self.model.as_deref() } else { self.asking.model_after_flag() };
+        let named = self.model.as_deref().or(self.positional.as_deref());
+        let is_named = named.is_some() || !self.compare.is_empty();
+        let model = if is_named { named } else { self.asking.model_after_flag() };
         Ok((model, self.asking.manner(!is_named)?))
     }
 
@@ -147,13 +159,16 @@ impl Eval {
         };
         let groups = &questions.groups;
         let open = |model| Subject::open(model, &self.how);
-        let ask = |subject| questions.ask(subject, &self.how, interrupt);
+        let encode = |subject: &Subject| questions.encode(subject, &self.how);
+        let ask = |subject, encoded| questions.ask(subject, encoded, &self.how, interrupt);
         if let [first, second] = self.compare.as_slice() {
             // Both are there before either is asked.
             let (first, second) = (open(Some(first))?, open(Some(second))?);
             questions.tell();
-            let Some(first) = ask(first)? else { return Ok(stopped()) };
-            let Some(second) = ask(second)? else { return Ok(stopped()) };
+            // What one of them cannot be asked is said before the other has answered.
+            let (of_first, of_second) = (encode(&first)?, encode(&second)?);
+            let Some(first) = ask(first, of_first)? else { return Ok(stopped()) };
+            let Some(second) = ask(second, of_second)? else { return Ok(stopped()) };
             let differences = compare(&first.results, &second.results, groups);
             let models = [first.run.model.as_str(), second.run.model.as_str()];
             if self.json {
@@ -165,7 +180,8 @@ impl Eval {
         }
         let subject = open(model)?;
         questions.tell();
-        let Some(answered) = ask(subject)? else { return Ok(stopped()) };
+        let encoded = encode(&subject)?;
+        let Some(answered) = ask(subject, encoded)? else { return Ok(stopped()) };
         answered.save(groups, &self.output)?;
         self.print(&answered, questions)?;
         Ok(ExitCode::SUCCESS)

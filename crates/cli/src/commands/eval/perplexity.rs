@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tercet::tokenizer::TokenizerError;
+use tercet::tokenizer::{Tokenizer, TokenizerError};
 use tercet_eval::perplexity::{Method, Paragraphs, PieceError, Pieces, Total, Windows};
 use tercet_eval::score::{Encoder, ScoredTokens};
 use tercet_eval::{Progress as Listener, Respondent};
@@ -82,6 +82,8 @@ struct Report {
     stride: Option<usize>,
     windows: u64,
     tokens: u64,
+    /// Those whose scores were known from before.
+    kept_tokens: u64,
     bytes: u64,
     loss: f64,
     loss_stderr: f64,
@@ -125,6 +127,7 @@ impl Perplexity {
             },
             batch: Vec::new(),
             batch_tokens: 0,
+            kept_tokens: 0,
             total: Total::default(),
             left: limit.unwrap_or(usize::MAX),
             shown: Shown {
@@ -137,10 +140,10 @@ impl Perplexity {
         let reader = BufReader::with_capacity(1 << 16, file);
         let outcome = match method {
             None => scoring.paragraphs(reader, &encoder),
-            Some(method) => scoring.windows(reader, &subject, &encoder, Windows::new(method, window)),
+            Some(method) => scoring.windows(reader, &subject, &encoder, (method, window)),
         };
         let is_whole = outcome.map_err(|error| error.into_failure(path))?.is_continue();
-        let total = scoring.total;
+        let (total, kept_tokens) = (scoring.total, scoring.kept_tokens);
         drop(scoring);
         if let Some(exit_code) = interrupt.exit_code().filter(|_| !is_whole) {
             note("stopped; what was scored is kept, the same command goes on from there");
@@ -151,6 +154,7 @@ impl Perplexity {
         }
         let report =
             Report::new(&subject, path, way, method.map(|method| (method, window)), how, &total, started);
+        let report = Report { kept_tokens, ..report };
         if json { print_json(&report) } else { Ok(report.write(&loaded, &mut io::stdout().lock())?) }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -213,6 +217,7 @@ impl Report {
             stride,
             windows: total.windows,
             tokens: total.tokens,
+            kept_tokens: 0,
             bytes: total.bytes,
             loss: total.loss(),
             loss_stderr: total.loss_stderr(),
@@ -239,14 +244,21 @@ impl Report {
             (None, _) => windows("paragraph"),
         };
         let (method, tokens) = (self.method, figures::number_of(self.tokens as usize, "token"));
-        let rate = self.tokens as f64 / self.seconds;
-        note(&format!(
-            "{tokens} of {what} ({method}), {} bytes, in {:.1} s: {rate:.0} tokens/s on {}",
-            self.bytes,
-            self.seconds,
-            figures::threads(loaded.model.pool().threads()),
-        ));
+        let threads = loaded.model.pool().threads();
+        note(&format!("{tokens} of {what} ({method}), {} bytes, {}", self.bytes, self.computed(threads)));
         Ok(())
+    }
+
+    /// How long it took; what was known from before is no speed.
+    fn computed(&self, threads: usize) -> String {
+        let (kept, seconds) = (self.kept_tokens, self.seconds);
+        let rate = (self.tokens - kept) as f64 / seconds;
+        let speed = format!("in {seconds:.1} s: {rate:.0} tokens/s on {}", figures::threads(threads));
+        match kept {
+            0 => speed,
+            _ if kept == self.tokens => "all of them known from before: nothing was computed".to_owned(),
+            _ => format!("{kept} of the tokens known from before, the others {speed}"),
+        }
     }
 }
 
@@ -290,6 +302,8 @@ struct Scoring<'a, 'model> {
     respondent: Respondent<'a, 'model>,
     batch: Vec<ScoredTokens>,
     batch_tokens: usize,
+    /// Tokens whose scores were in the store.
+    kept_tokens: u64,
     total: Total,
     /// Windows or paragraphs that may still be scored.
     left: usize,
@@ -302,44 +316,44 @@ impl Scoring<'_, '_> {
         reader: impl io::BufRead,
         subject: &Subject,
         encoder: &Encoder<'_>,
-        mut windows: Windows,
+        (method, window): (Method, usize),
     ) -> Result<ControlFlow<()>, Error> {
+        let mut windows = Windows::new(method, window);
         // What begins a text by itself.
         let mut before = encoder.text("")?;
+        // Where the next window ends, and how much of the text was read, in tokens with what begins it.
+        let (mut end, mut read) = (window, before.len());
         let mut pieces = Pieces::new(reader, &subject.tokenizer);
         while let Some((tokens, bytes)) = pieces.next_piece().map_err(Error::Piece)? {
+            before.extend(&tokens);
+            for full in windows.push(&std::mem::take(&mut before)) {
+                self.left -= 1;
+                self.shown.read_bytes =
+                    self.total.bytes + share(bytes, end.saturating_sub(read), tokens.len());
+                if self.take(full)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if self.left == 0 {
+                    // What comes after is none of what was scored.
+                    let covered = end.saturating_sub(read).min(tokens.len());
+                    self.total.bytes +=
+                        bytes.saturating_sub(bytes_of(&subject.tokenizer, &tokens[covered..]));
+                    self.total.text_tokens += covered as u64;
+                    return self.flush();
+                }
+                end += method.step(window);
+            }
+            read += tokens.len();
             self.total.bytes += bytes;
             self.total.text_tokens += tokens.len() as u64;
-            self.shown.read_bytes += bytes;
-            before.extend(tokens);
-            if self.take_wanted(windows.push(&std::mem::take(&mut before)))?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            if self.left == 0 {
-                return self.flush();
-            }
         }
-        if self.take_wanted(windows.finish())?.is_break() {
+        self.shown.read_bytes = self.total.bytes;
+        if let Some(rest) = windows.finish()
+            && self.take(rest)?.is_break()
+        {
             return Ok(ControlFlow::Break(()));
         }
         self.flush()
-    }
-
-    /// Takes windows, as many as are wanted.
-    fn take_wanted(
-        &mut self,
-        windows: impl IntoIterator<Item = ScoredTokens>,
-    ) -> Result<ControlFlow<()>, Error> {
-        for window in windows {
-            if self.left == 0 {
-                break;
-            }
-            self.left -= 1;
-            if self.take(window)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
     }
 
     fn paragraphs(
@@ -382,6 +396,7 @@ impl Scoring<'_, '_> {
     fn flush(&mut self) -> Result<ControlFlow<()>, Error> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_tokens = 0;
+        self.kept_tokens += self.respondent.known_tokens(&batch);
         let stretches: Vec<&ScoredTokens> = batch.iter().collect();
         let Some(scores) = self.respondent.scores(&stretches, &mut self.shown)? else {
             return Ok(ControlFlow::Break(()));
@@ -392,6 +407,16 @@ impl Scoring<'_, '_> {
         self.shown.done_bytes = self.shown.read_bytes;
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// So much of `bytes` as `part` tokens of `whole` have, about.
+fn share(bytes: u64, part: usize, whole: usize) -> u64 {
+    (bytes as f64 * part.min(whole) as f64 / whole.max(1) as f64) as u64
+}
+
+/// Bytes of the text that these tokens are, in the middle of a text.
+fn bytes_of(tokenizer: &Tokenizer, tokens: &[u32]) -> u64 {
+    tokens.iter().map(|token| tokenizer.token_bytes(*token).map_or(0, |bytes| bytes.len() as u64)).sum()
 }
 
 /// A paragraph in windows, the token before it not scored.
@@ -422,5 +447,18 @@ impl Listener for Shown<'_> {
         let batch_bytes = self.read_bytes - self.done_bytes;
         self.progress.set(self.done_bytes + (share * batch_bytes as f64) as u64);
         self.interrupt.flow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_what_was_scored() {
+        // A quarter of a piece of a megabyte.
+        assert_eq!(share(1_000_000, 65_536, 262_144), 250_000);
+        assert_eq!(share(1_000_000, 300_000, 262_144), 1_000_000);
+        assert_eq!(share(10, 0, 0), 0);
     }
 }

@@ -134,6 +134,15 @@ pub(super) struct Questions {
     manner: Manner,
 }
 
+/// All that is asked of one model, as tokens.
+pub(super) struct Encoded<'a> {
+    templates: Option<Templates>,
+    examples: Vec<Cow<'a, [Example]>>,
+    asked: Vec<Vec<Asked>>,
+    /// What it took.
+    seconds: f64,
+}
+
 /// What a model did with all questions.
 pub(super) struct Answered {
     pub(super) run: Run,
@@ -161,26 +170,35 @@ impl Questions {
         }
     }
 
+    /// All requests as a model is given them.
+    pub(super) fn encode(&self, subject: &Subject, how: &How) -> Result<Encoded<'_>, Failure> {
+        let started = Instant::now();
+        let encoder = subject.encoder();
+        let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
+        let templates = self.manner.templates(subject)?;
+        let examples = self.examples(templates.as_ref())?;
+        let requests: Vec<Vec<Request>> = examples.iter().map(|examples| requests(examples)).collect();
+        let room = || Asked::room(&encoder, requests.iter().flatten());
+        let asked = self.tasks.iter().zip(&requests).map(|(question, requests)| {
+            let asked = Asked::encode(&encoder, requests, threads);
+            asked.map_err(|error| question.not_encoded(error, room))
+        });
+        let asked: Vec<Vec<Asked>> = asked.collect::<Result<_, _>>()?;
+        Ok(Encoded { templates, examples, asked, seconds: started.elapsed().as_secs_f64() })
+    }
+
     /// Asks a model; none if it was stopped.
     pub(super) fn ask(
         &self,
         subject: Subject,
+        encoded: Encoded<'_>,
         how: &How,
         interrupt: &Interrupt,
     ) -> Result<Option<Answered>, Failure> {
         let date = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let started = Instant::now();
         let encoder = subject.encoder();
-        let threads = how.threads.map_or_else(Pool::default_threads, usize::from);
-        let templates = self.manner.templates(&subject)?;
-        let examples = self.examples(templates.as_ref())?;
-        let asked = self.tasks.iter().zip(&examples).map(|(question, examples)| {
-            let requests: Vec<Request> =
-                examples.iter().flat_map(|example| example.requests.iter().cloned()).collect();
-            let asked = Asked::encode(&encoder, &requests, threads);
-            asked.map_err(|error| question.not_encoded(error))
-        });
-        let asked: Vec<Vec<Asked>> = asked.collect::<Result<_, _>>()?;
+        let Encoded { templates, examples, asked, seconds } = encoded;
         let positions = asked.iter().flatten().map(Asked::positions).max().unwrap_or(1);
         let digest = subject.digest(how)?;
         let mut store = Subject::store(how, digest.as_deref())?;
@@ -223,7 +241,7 @@ impl Questions {
             fewshot_as_multiturn: self.manner.fewshot_as_multiturn,
             cut_requests,
             date,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: seconds + started.elapsed().as_secs_f64(),
             version: env!("CARGO_PKG_VERSION"),
         };
         let questions = self.tasks.iter().zip(examples).zip(answers);
@@ -257,8 +275,8 @@ impl Questions {
 }
 
 impl Question {
-    /// Why a request cannot be given to the model, with the document it is of.
-    fn not_encoded(&self, error: AnswerError) -> Failure {
+    /// Why a request cannot be given to the model, with the document it is of; `room` says what is enough for all.
+    fn not_encoded(&self, error: AnswerError, room: impl FnOnce() -> usize) -> Failure {
         let AnswerError::Encode { number, error } = error else { return error.into() };
         let mut first_of_next = 0;
         let example = self.examples.iter().find(|example| {
@@ -272,7 +290,11 @@ impl Question {
         );
         match error {
             EncodeError::TooLong { .. } => {
-                failure.with_hint("a greater `--ctx-size` lets the model read beyond what it was trained for")
+                let room = room();
+                failure.with_hint(format!(
+                    "nothing was computed; `-c {room}` has room for all that is asked here, and lets the model read beyond \
+                     what it was trained for"
+                ))
             }
             _ => failure,
         }
@@ -285,6 +307,11 @@ impl Question {
         let (task, documents) = (Arc::clone(&self.task), self.documents.clone());
         TaskResult::new(task, self.num_fewshot, documents, examples, by_example)
     }
+}
+
+/// What examples ask, in order.
+fn requests(examples: &[Example]) -> Vec<Request> {
+    examples.iter().flat_map(|example| example.requests.iter().cloned()).collect()
 }
 
 /// Says of how many requests a model has not read all.

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `config` | `config.json` of the metadata |
+//! | `sampling` | `generation_config.json` of it |
 //! | `names` | the names of tensors, here and there |
 //! | `tokens` | the tokens of the metadata, checked |
 //! | `tokenizer` | `tokenizer.json` of them |
@@ -15,6 +16,7 @@
 mod config;
 mod json_text;
 mod names;
+mod sampling;
 mod tokenizer;
 mod tokenizer_config;
 mod tokens;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 
 pub use config::{Architecture, ModelError};
 pub(crate) use names::{gguf_name, model_name};
+pub(crate) use sampling::{sampling_entries, without_key};
 pub(crate) use tokenizer::LLAMA3_PATTERN;
 pub(crate) use tokenizer_config::templates_entries;
 use tokens::Tokens;
@@ -33,7 +36,7 @@ use serde_json::Value;
 
 use super::{Gguf, NewGgufTensor, NewValue, TensorType, write};
 use crate::checkpoint::RowOrder;
-use crate::config::CONFIG_FILE;
+use crate::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
 use crate::json::shown;
 use crate::tokenizer::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 
@@ -59,6 +62,9 @@ impl GgufModel {
         let tokens = Tokens::read(gguf.metadata(), vocab_size)?;
         let config = config::of(&gguf, architecture, vocab_size, tokens.as_ref())?;
         let mut files = BTreeMap::from([(CONFIG_FILE, config.to_string().into_bytes())]);
+        if let Some(generation) = sampling::generation_config(gguf.metadata(), &config)? {
+            files.insert(GENERATION_CONFIG_FILE, generation.to_string().into_bytes());
+        }
         if let Some(tokens) = &tokens
             && let Some(tokenizer) = tokenizer::of(tokens, architecture)?
         {
