@@ -74,8 +74,8 @@
 //! An answer depends on its request alone: it has the same tokens and log-probabilities, to the last bit, in whatever
 //! company, and with or without a shared prefix. What has begun never lacks memory; what cannot be taken is refused at
 //! once. A client that leaves ends its work within one pass. The limits of clients and their requests are fields of
-//! [`limits::Limits`], each with its unit, and those of the work [`engine::EngineSettings`]; a bound that nobody needs to
-//! set is a constant where it holds.
+//! [`limits::Limits`], each with its unit, and those of the work [`engine::EngineSettings`]; a bound that nobody needs
+//! to set is a constant where it holds.
 
 pub mod api;
 pub mod bandwidth;
