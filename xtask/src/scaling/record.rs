@@ -124,11 +124,11 @@ mod tests {
     fn the_errors_of_a_divergence_are_told_from_others() {
         let said = |error: TrainError| format!("step 300/2000  loss 4\nerror: {error}\nhint: a lower rate\n");
         let source = NoCodes { name: "layers.0.q_proj".to_owned(), index: 3 };
-        let not_finite = |what, found| TrainError::NotFinite { step: 312, what, found };
+        let not_finite = |what, found| TrainError::NotFinite { step: 312, what, found, hint: String::new() };
         for error in [
             not_finite("loss", f64::NAN),
             not_finite("gradient norm", f64::INFINITY),
-            TrainError::NoCodes { step: 312, source },
+            TrainError::NoCodes { step: 312, source, hint: String::new() },
             TrainError::Stuck { step: 312, times: 10 },
         ] {
             assert_eq!(step_of_divergence(&said(error)), Some(312));
