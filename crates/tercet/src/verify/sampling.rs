@@ -4,14 +4,22 @@ use super::{Check, Outcome};
 use crate::config::{ConfigError, SuggestedSampling};
 use crate::source::Source;
 
-/// Compares temperature, `top_k`, `top_p`, `min_p` and the penalty for repetition.
+/// Compares temperature, `top_k`, `top_p`, `min_p` and the penalty for repetition, where both suggest any.
 ///
 /// # Errors
 /// [`ConfigError`] if what is suggested cannot be read.
 pub fn compare(a: &Source, b: &Source) -> Result<Check, ConfigError> {
     let [a, b] = [SuggestedSampling::read(a)?, SuggestedSampling::read(b)?];
-    if a == SuggestedSampling::default() && b == a {
-        return Ok(Check::skipped("sampling", "neither suggests any"));
+    let nothing = SuggestedSampling::default();
+    // Files of other programs have no keys for it, and their numbers are those of the model all the same.
+    let skipped = match (a == nothing, b == nothing) {
+        (true, true) => Some("neither suggests any"),
+        (true, false) => Some("the second alone suggests any"),
+        (false, true) => Some("the first alone suggests any"),
+        (false, false) => None,
+    };
+    if let Some(why) = skipped {
+        return Ok(Check::skipped("sampling", why));
     }
     let number = |number: Option<f32>| number.map(|number| number.to_string());
     let count = |count: Option<usize>| count.map(|count| count.to_string());
@@ -63,7 +71,8 @@ mod tests {
         assert_eq!(check("{}", "{}").0, Outcome::Skipped);
         assert_eq!(check(cold, cold), (Outcome::Equal, "`temperature` 0.25, `top_k` 4".to_owned()));
         assert_eq!(check(cold, warm), (Outcome::Differs, "`temperature` is 0.25 and 1.5".to_owned()));
-        let lost = "`temperature` is 0.25 and none; `top_k` is 4 and none";
-        assert_eq!(check(cold, "{}"), (Outcome::Differs, lost.to_owned()));
+        let lost = "`top_k` is 4 and none";
+        assert_eq!(check(cold, r#"{"temperature":0.25}"#), (Outcome::Differs, lost.to_owned()));
+        assert_eq!(check(cold, "{}"), (Outcome::Skipped, "the first alone suggests any".to_owned()));
     }
 }
